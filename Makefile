@@ -1,0 +1,44 @@
+# The two commands of the README, and what developers need beside them.
+#   make demo   train a small comparison on procedural rooms and write an HTML report
+#   make test   lint, type check and the whole test suite
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TOOLS := .tools
+# uv from the machine, or else from a virtual environment of its own.
+UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
+
+.PHONY: demo test lint lock docs clean env
+
+demo: env
+	$(VENV)/bin/taskprism demo --out demo
+
+test: lint
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PYTHON) -m pytest -m slow
+
+lint: env
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyrefly check
+
+env: $(VENV)/.installed
+
+$(TOOLS)/bin/uv:
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
+	$(UV) pip sync --quiet --require-hashes --python $(PYTHON) requirements.lock
+	$(UV) pip install --quiet --no-deps --python $(PYTHON) --editable .
+	@touch $@
+
+# The one command that makes the lock: universal pins and hashes, no index address.
+lock: | $(UV)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --extra lite0 --extra tensorboard --group dev --group docs \
+	  pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) $(TOOLS) demo runs

@@ -1,0 +1,1 @@
+"""Multi-task dense prediction: one image in, every per-pixel answer out."""

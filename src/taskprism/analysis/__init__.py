@@ -1,0 +1,1 @@
+"""Resources, comparisons and what a trained model does inside."""

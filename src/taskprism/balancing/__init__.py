@@ -1,0 +1,1 @@
+"""How losses of several tasks are weighed."""

@@ -1,0 +1,1 @@
+"""Labelled images: samples, transforms, data sets, protocols."""

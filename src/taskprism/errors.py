@@ -1,0 +1,45 @@
+"""The one family of errors that taskprism raises for things a user can put right.
+
+Every message names the thing that is wrong and the way out. The command line prints the message
+without a traceback; a library user can catch :class:`TaskprismError` for all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TaskprismError(Exception):
+    """Base of all errors that a user can put right."""
+
+
+class UnknownNameError(TaskprismError, KeyError):
+    """A name that is in no list: the message holds the names that exist."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        close = difflib.get_close_matches(str(name), names, n=3)
+        hint = f" Did you mean {', '.join(repr(c) for c in close)}?" if close else ""
+        shown = ", ".join(names) if len(names) <= 60 else ", ".join(names[:60]) + ", ..."
+        self.message = f"Unknown {what} {name!r}.{hint} Known: {shown}."
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message  # KeyError would print the repr
+
+
+class InputError(TaskprismError, ValueError):
+    """An argument or tensor that does not fit: the message says what would."""
+
+
+class DataError(TaskprismError, ValueError):
+    """A data file that is missing, broken or does not fit: the message names the path."""
+
+
+class RecipeError(TaskprismError, ValueError):
+    """A recipe with a wrong key or value: the message names the key and the valid ones."""
+
+
+class CheckpointError(TaskprismError, RuntimeError):
+    """A checkpoint or run directory that cannot be written or read."""

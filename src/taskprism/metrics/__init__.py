@@ -1,0 +1,1 @@
+"""Metrics of dense prediction, as torchmetrics."""

@@ -1,0 +1,104 @@
+"""What a task is: one object that owns everything special to one kind of per-pixel prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from taskprism.errors import InputError
+from taskprism.tasks.target import DenseTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One thing predicted per pixel.
+
+    A subclass is one file in :mod:`taskprism.tasks` plus one line in its list ``TASKS``. Fields are
+    plain values, so that a recipe, a checkpoint and a hub config can hold them.
+
+    Shapes: ``output`` is a network's raw ``(B, channels, H, W)``; ``prediction`` is what
+    :meth:`decode` makes of it and ``target`` the label, both ``(B, target_channels, H, W)``;
+    ``valid`` is boolean ``(B, 1, H, W)``.
+
+    Attributes:
+        name: Key of this task in predictions, targets and tables; unique within a model.
+        channels: Number of output channels of the network.
+        loss_weight: Factor of this task's loss in the sum of all losses.
+        kind: Name of the class in recipes and configs (``create_task(kind)``).
+        target_type: Type of this task's label map; it owns flips, zooms, rotations and resizes.
+        target_dtype: Type of the numbers in the label map.
+        target_channels: Channels of the label map (1 for class indices).
+        primary_metric: Key in :meth:`metrics` that Δm and "best checkpoint" read.
+    """
+
+    name: str
+    channels: int
+    loss_weight: float = 1.0
+
+    kind: ClassVar[str]
+    target_type: ClassVar[type[DenseTarget]]
+    target_dtype: ClassVar[torch.dtype] = torch.float32
+    target_channels: ClassVar[int] = 1
+    primary_metric: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.channels < 1:
+            raise InputError(
+                f"Task {self.name!r} needs at least 1 output channel, got {self.channels}."
+            )
+
+    @abstractmethod
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Mean loss over valid pixels, a scalar; exactly 0 (with a graph) if none is valid."""
+
+    @abstractmethod
+    def decode(self, output: Tensor) -> Tensor:
+        """Raw output -> prediction in the target's units."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics, each with ``higher_is_better`` set; keys are the names in tables."""
+
+    def update_metrics(
+        self, metrics: MetricCollection, output: Tensor, target: Tensor, valid: Tensor
+    ) -> None:
+        """Add a batch to ``metrics``; images without any valid pixel add nothing."""
+        metrics.update(self.decode(output), target, valid)
+
+    @abstractmethod
+    def colour(
+        self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
+    ) -> np.ndarray:
+        """Picture of a prediction or target.
+
+        Args:
+            values: ``(target_channels, H, W)`` in the target's units.
+            valid: Boolean ``(1, H, W)``; other pixels are drawn black.
+            reference: Values whose range sets the colour scale, so that a prediction can be drawn
+                on its target's scale; by default ``values`` themselves.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB.
+        """
+
+    def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
+        """Say what is wrong with a target ``(target_channels, H, W)``, or None if nothing is."""
+        return None
+
+    def empty_target(self, height: int, width: int) -> DenseTarget:
+        """Stand-in for a missing label: zeros ``(target_channels, height, width)``."""
+        shape = (self.target_channels, height, width)
+        return self.target_type(torch.zeros(shape, dtype=self.target_dtype))
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain dictionary from which :func:`taskprism.tasks.task_from_config` makes it again."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+        return {"kind": self.kind, **plain}

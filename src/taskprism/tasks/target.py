@@ -1,0 +1,55 @@
+"""Label maps as typed tensors that know how geometry changes them.
+
+A target is a :class:`DenseTarget` of shape ``(C, H, W)`` (or ``(B, C, H, W)`` in a batch). Pixels
+without a label are not marked by a number inside it but by a :class:`ValidMask` ``(1, H, W)`` of
+the same sample. Flipping, zooming, rotating and resizing move the pixels of every target alike;
+what these do to the *values* (a flipped normal looks the other way, a zoomed depth comes nearer) is
+said by the four ``after_*`` hooks, which the target type of a task overrides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+
+class DenseTarget(tv_tensors.TVTensor):
+    """Base of all label maps, shape ``(..., C, H, W)``; always resampled by nearest neighbour."""
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = None) -> Self:
+        """Wrap ``data`` (anything :func:`torch.as_tensor` takes) without a copy where possible."""
+        return torch.as_tensor(data, dtype=dtype).as_subclass(cls)
+
+    @classmethod
+    def after_horizontal_flip(cls, values: Tensor) -> Tensor:
+        """Values ``(..., C, H, W)`` after left and right have been exchanged."""
+        return values
+
+    @classmethod
+    def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
+        """Values after everything in the image has become ``factor`` times larger."""
+        return values
+
+    @classmethod
+    def after_rotation(cls, values: Tensor, degrees: float) -> Tensor:
+        """Values after the image content has been turned ``degrees`` counter-clockwise."""
+        return values
+
+    @classmethod
+    def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
+        """Values after sampling the same view on another grid (``new size / old size``)."""
+        return values
+
+
+class ValidMask(DenseTarget):
+    """Boolean ``(..., 1, H, W)``: True where the target of the same name holds a label.
+
+    Border pixels that a transform invents are False.
+    """
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.bool) -> Self:
+        """Wrap ``data`` as a boolean mask."""
+        return super().__new__(cls, data, dtype=dtype)

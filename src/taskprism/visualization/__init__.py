@@ -1,0 +1,1 @@
+"""Colour tables, panels and reports."""
