@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.errors import InputError
+from taskprism.tasks.legend import Legend
 from taskprism.tasks.target import DenseTarget
 
 
@@ -87,6 +88,39 @@ class Task(ABC):
         Returns:
             ``(H, W, 3)`` uint8 RGB.
         """
+
+    def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
+        """What the colours of :meth:`colour` mean, or None if they speak for themselves.
+
+        Args:
+            values: ``(target_channels, H, W)``: what set the colour scale.
+            valid: Boolean ``(1, H, W)``.
+        """
+        return None
+
+    def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Sums over valid pixels that :meth:`constant_output` needs; additive over images.
+
+        Args:
+            target: ``(target_channels, H, W)``.
+            valid: ``(1, H, W)``.
+
+        Returns:
+            ``(K,)`` float64; by default the sum of each channel, then the number of pixels.
+        """
+        pixels = target.double()[:, valid[0]]
+        return torch.cat([pixels.sum(dim=1), pixels.new_tensor([pixels.shape[1]])])
+
+    def constant_output(self, statistics: Tensor) -> Tensor:
+        """Raw output that ignores the image: the best guess from training labels alone.
+
+        Args:
+            statistics: Sum of :meth:`target_statistics` over training images.
+
+        Returns:
+            ``(channels,)`` float32 raw output, the same at every pixel; by default the mean target.
+        """
+        return (statistics[:-1] / statistics[-1].clamp(min=1)).float()
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say what is wrong with a target ``(target_channels, H, W)``, or None if nothing is."""
