@@ -1,1 +1,39 @@
-"""Building blocks used by more than one model."""
+"""Layers that more than one model uses.
+
+* :func:`basic_block`, :func:`bottleneck`: residual blocks.
+* :class:`HighResolutionFusion`, :class:`PanopticFusion`, :func:`create_aggregation`: several maps
+  to one.
+* :func:`create_head`, :class:`AggregationHead`, :class:`DeepLabHead`, :class:`BottleneckHead`: maps
+  to a task's output.
+* :class:`InitialHead`: a map to task features and initial prediction.
+* :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
+* :func:`resize`: bilinear to an exact size.
+"""
+
+from taskprism.layers.aggregation import (
+    Aggregation,
+    HighResolutionFusion,
+    PanopticFusion,
+    create_aggregation,
+)
+from taskprism.layers.heads import AggregationHead, BottleneckHead, DeepLabHead, create_head
+from taskprism.layers.initial import InitialHead
+from taskprism.layers.propagation import FeaturePropagation
+from taskprism.layers.residual import basic_block, bottleneck
+from taskprism.layers.resize import resize
+
+__all__ = [
+    "Aggregation",
+    "AggregationHead",
+    "BottleneckHead",
+    "DeepLabHead",
+    "FeaturePropagation",
+    "HighResolutionFusion",
+    "InitialHead",
+    "PanopticFusion",
+    "basic_block",
+    "bottleneck",
+    "create_aggregation",
+    "create_head",
+    "resize",
+]

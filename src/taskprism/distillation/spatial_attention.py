@@ -1,0 +1,64 @@
+"""PAD-Net's cross-task module: every other task's features, gated by their own attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from taskprism.distillation.base import Distillation
+
+
+class SpatialAttention(Distillation):
+    r"""Attention-guided message passing (Xu et al., "PAD-Net", CVPR 2018, equations 3 and 4).
+
+    .. math:: F_k' = F_k + \sum_{l \ne k} \sigma(A_{kl} * F_l) \odot (B_{kl} * F_l)
+
+    with 3x3 convolutions A, B without bias, one pair for each ordered pair of task k and source l.
+    A task with no other source keeps its features.
+
+    Args:
+        tasks: Names of the tasks whose features are refined.
+        channels: Channels of every task's feature map.
+        sources: Names of the tasks whose features are read (main and auxiliary).
+    """
+
+    name: ClassVar[str] = "spatial_attention"
+
+    def __init__(
+        self, tasks: Sequence[str], channels: int, sources: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(tasks, channels, sources)
+        self.messages = nn.ModuleDict(
+            {
+                task: nn.ModuleDict(
+                    {source: GatedMessage(channels) for source in self.sources if source != task}
+                )
+                for task in self.tasks
+            }
+        )
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Refine ``(B, channels, H, W)`` per source into the same per task."""
+        refined = {}
+        for task, messages in self.messages.items():
+            total = features[task]
+            for source, message in messages.items():  # pyrefly: ignore[not-callable]
+                total = total + message(features[source])
+            refined[task] = total
+        return refined
+
+
+class GatedMessage(nn.Module):
+    """``sigmoid(A * x) * (B * x)``: what one task tells another, ``(B, C, H, W)`` both ways."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.value = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate the projected features by their attention."""
+        return torch.sigmoid(self.attention(x)) * self.value(x)
