@@ -1,1 +1,10 @@
-"""How losses of several tasks are weighed."""
+"""How the losses of several tasks become one number to descend on.
+
+A :class:`Balancing` sees the loss of every task, each already summed over its final and initial
+predictions, and returns the total. :class:`FixedWeights` is the papers' weighted sum.
+"""
+
+from taskprism.balancing.base import Balancing
+from taskprism.balancing.fixed import FixedWeights
+
+__all__ = ["Balancing", "FixedWeights"]

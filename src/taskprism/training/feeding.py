@@ -1,0 +1,163 @@
+"""From data sets to batches: which image when, with which randomness, on which process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from taskprism.data.sample import Batch, Sample, collate
+from taskprism.errors import DataError
+from taskprism.tasks.base import Task
+from taskprism.training.randomness import derive_seed, seeded
+
+
+class Draw(NamedTuple):
+    """One image in one epoch; what the sampler asks the data set for."""
+
+    epoch: int
+    index: int
+
+
+class DrawnDataset(Dataset[Sample]):
+    """A data set whose augmentation depends on seed, epoch and image only.
+
+    Args:
+        dataset: Map-style data set.
+        seed: Of the run.
+    """
+
+    def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # pyrefly: ignore[bad-argument-type]
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """Sample ``draw.index`` as augmented in epoch ``draw.epoch``."""
+        with seeded(derive_seed(self.seed, "augmentation", draw.epoch, draw.index)):
+            return self.dataset[draw.index]
+
+
+class EpochOrder:
+    """The batches of each epoch for one of several processes.
+
+    All processes shuffle alike and take turns in each global batch. The last, incomplete global
+    batch is used unless it would leave a process fewer than two images (batch normalisation has no
+    variance over one), except where batches of one are asked for or nothing else is left.
+
+    Args:
+        length: Number of images.
+        batch_size: Images per batch and process.
+        seed: Of the run.
+        rank: This process.
+        processes: How many there are.
+
+    Raises:
+        DataError: There are fewer images than processes.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1
+    ) -> None:
+        if length < processes:
+            raise DataError(
+                f"The training split has {length} images for {processes} processes; every process "
+                "needs at least one. Check the split's list, or use fewer processes."
+            )
+        self.length = length
+        self.seed = seed
+        self.rank = rank
+        self.processes = processes
+        self.size = batch_size * processes
+        whole, rest = divmod(length, self.size)
+        smallest = rest // processes
+        keeps_rest = smallest >= 2 or (smallest == 1 and (batch_size == 1 or whole == 0))
+        self.batches = whole + int(keeps_rest)
+
+    def __len__(self) -> int:
+        """Batches per epoch, the same for every process."""
+        return self.batches
+
+    def epoch(self, epoch: int, start: int = 0) -> list[list[Draw]]:
+        """Batches of an epoch from number ``start`` on."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        groups = (order[b * self.size : (b + 1) * self.size] for b in range(start, self.batches))
+        return [[Draw(epoch, i) for i in group[self.rank :: self.processes]] for group in groups]
+
+
+class TrainingFeed:
+    """Batches of an epoch, from a data set with augmentation.
+
+    Args:
+        dataset: Training split with its transform.
+        tasks: Tasks whose labels are collated.
+        order: Which images when.
+        workers: Loader processes; 0 loads in this one. Changes speed only.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Sample], tasks: Sequence[Task], order: EpochOrder, workers: int
+    ) -> None:
+        self.order = order
+        self._batches: list[list[Draw]] = []
+        self._loader: DataLoader[Sample] = DataLoader(
+            DrawnDataset(dataset, order.seed),
+            batch_sampler=_Pending(self),  # a fresh list per epoch, so that workers live on
+            collate_fn=partial(collate, tasks=tuple(tasks)),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Batches of ``epoch`` from number ``start`` on."""
+        self._batches = self.order.epoch(epoch, start)
+        return iter(self._loader)  # pyrefly: ignore[bad-return]
+
+    @property
+    def pending(self) -> list[list[Draw]]:
+        """Batches of the epoch that was asked for last."""
+        return self._batches
+
+
+class _Pending:
+    """Batch sampler that walks whatever its feed holds when the loader starts an epoch."""
+
+    def __init__(self, feed: TrainingFeed) -> None:
+        self.feed = feed
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return iter(self.feed.pending)
+
+    def __len__(self) -> int:
+        return len(self.feed.pending)
+
+
+def evaluation_loader(
+    dataset: Dataset[Sample],
+    tasks: Sequence[Task],
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader[Sample]:
+    """Every image once, in order, shared among processes without repeating any.
+
+    The shares may differ in length by one image, which is harmless because evaluation runs the
+    bare model and the metrics join their sums only at the end.
+    """
+    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    own = list(range(rank, length, processes))
+    return DataLoader(
+        dataset,
+        batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
+        collate_fn=partial(collate, tasks=tuple(tasks)),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+    )
