@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -37,10 +38,10 @@ class DrawnDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.dataset)  # pyrefly: ignore[bad-argument-type]
 
-    def __getitem__(self, draw: Draw) -> Sample:
-        """Sample ``draw.index`` as augmented in epoch ``draw.epoch``."""
-        with seeded(derive_seed(self.seed, "augmentation", draw.epoch, draw.index)):
-            return self.dataset[draw.index]
+    def __getitem__(self, index: Draw) -> Sample:
+        """Sample ``index.index`` as augmented in epoch ``index.epoch``."""
+        with seeded(derive_seed(self.seed, "augmentation", index.epoch, index.index)):
+            return self.dataset[index.index]
 
 
 class EpochOrder:
@@ -111,6 +112,7 @@ class TrainingFeed:
             batch_sampler=_Pending(self),  # a fresh list per epoch, so that workers live on
             collate_fn=partial(collate, tasks=tuple(tasks)),
             num_workers=workers,
+            worker_init_fn=_leave_interrupts_to_parent,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -139,6 +141,11 @@ class _Pending:
         return len(self.feed.pending)
 
 
+def _leave_interrupts_to_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; loaders must live until the state is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def evaluation_loader(
     dataset: Dataset[Sample],
     tasks: Sequence[Task],
@@ -159,5 +166,6 @@ def evaluation_loader(
         batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
         collate_fn=partial(collate, tasks=tuple(tasks)),
         num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_parent,
         pin_memory=torch.cuda.is_available(),
     )
