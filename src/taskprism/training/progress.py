@@ -1,0 +1,76 @@
+"""Progress for people: live bars in a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class Reporter:
+    """Writes lines and bars to standard error, so that results on standard output stay clean.
+
+    Args:
+        console: Where to write.
+        quiet: Write nothing; for all processes but the first.
+    """
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.quiet = quiet
+
+    def line(self, text: str) -> None:
+        """Write one line."""
+        if not self.quiet:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def track(
+        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+    ) -> Iterator[T]:
+        """Yield ``items`` while showing how many are done.
+
+        Args:
+            items: What to walk.
+            description: What is being done.
+            total: How many there are in all; by default ``len(items)``.
+            done: How many were done before, in a resumed run.
+        """
+        if total is None and isinstance(items, Sized):
+            total = len(items) + done
+        if self.quiet:
+            yield from items
+        elif self.console.is_terminal:
+            yield from self._bar(items, description, total, done)
+        else:
+            yield from self._lines(items, description, total, done)
+
+    def _bar(
+        self, items: Iterable[T], description: str, total: int | None, done: int
+    ) -> Iterator[T]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            bar = progress.add_task(description, total=total, completed=done)
+            for item in items:
+                yield item
+                progress.advance(bar)
+
+    def _lines(
+        self, items: Iterable[T], description: str, total: int | None, done: int
+    ) -> Iterator[T]:
+        last = time.monotonic()
+        for number, item in enumerate(items, start=done + 1):
+            yield item
+            if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                self.line(f"{description}: {number}/{'?' if total is None else total}")
