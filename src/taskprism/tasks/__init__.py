@@ -1,1 +1,75 @@
-"""The tasks: one object each."""
+"""The tasks: one object each, owning everything special to one kind of per-pixel prediction.
+
+A task knows its number of channels, the type of its label map, its loss, its metrics, how raw
+output becomes a prediction, how that is coloured, and what is a wrong label. Nothing outside this
+package asks which task it has.
+
+==============  ========  ==================================  ===========================
+name            channels  target                              prediction
+==============  ========  ==================================  ===========================
+``semseg``      classes   class index, int64                  class index
+``depth``       1         metres                              metres, >= 0
+``normals``     3         unit vectors, x right, y up,        unit vectors
+                          z toward the camera
+``edge``        1         0 or 1                              probability
+``saliency``    1         0 or 1                              probability
+``human_parts`` 7         class index, int64; 0 background    class index
+``albedo``      3         sRGB in [0, 1]                      sRGB in [0, 1]
+``disparity``   1         pixels                              pixels, >= 0
+==============  ========  ==================================  ===========================
+
+>>> from taskprism.tasks import create_task, resolve_tasks
+>>> create_task("edge", positive_weight=0.8).channels
+1
+>>> [task.name for task in resolve_tasks({"semseg": 40, "depth": 1})]
+['semseg', 'depth']
+
+Default loss weights are those of ASTMT and MTI-Net. A new task is one new file with a subclass of
+:class:`Task` and one line in :data:`TASKS`.
+"""
+
+from taskprism.tasks.albedo import Albedo, AlbedoMap
+from taskprism.tasks.base import Task
+from taskprism.tasks.binary import BinaryTask
+from taskprism.tasks.depth import Depth, DepthMap
+from taskprism.tasks.disparity import Disparity, DisparityMap
+from taskprism.tasks.edge import Edge, EdgeMap
+from taskprism.tasks.human_parts import HumanParts
+from taskprism.tasks.normals import NormalMap, Normals
+from taskprism.tasks.registry import (
+    TASKS,
+    create_task,
+    list_tasks,
+    resolve_tasks,
+    task_from_config,
+)
+from taskprism.tasks.saliency import Saliency, SaliencyMap
+from taskprism.tasks.semseg import ClassMap, SemanticSegmentation
+from taskprism.tasks.target import DenseTarget, ValidMask
+
+__all__ = [
+    "TASKS",
+    "Albedo",
+    "AlbedoMap",
+    "BinaryTask",
+    "ClassMap",
+    "DenseTarget",
+    "Depth",
+    "DepthMap",
+    "Disparity",
+    "DisparityMap",
+    "Edge",
+    "EdgeMap",
+    "HumanParts",
+    "NormalMap",
+    "Normals",
+    "Saliency",
+    "SaliencyMap",
+    "SemanticSegmentation",
+    "Task",
+    "ValidMask",
+    "create_task",
+    "list_tasks",
+    "resolve_tasks",
+    "task_from_config",
+]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from taskprism.errors import InputError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.legend import Legend
 from taskprism.tasks.target import DenseTarget
 
@@ -42,18 +42,38 @@ class Task(ABC):
     name: str
     channels: int
     loss_weight: float = 1.0
+    primary_metric: str
 
     kind: ClassVar[str]
     target_type: ClassVar[type[DenseTarget]]
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
-    primary_metric: ClassVar[str]
 
     def __post_init__(self) -> None:
         if self.channels < 1:
             raise InputError(
                 f"Task {self.name!r} needs at least 1 output channel, got {self.channels}."
             )
+
+    @property
+    def higher_is_better(self) -> dict[str, bool]:
+        """Direction of every metric, by its key in :meth:`metrics`."""
+        return {
+            str(key): bool(metric.higher_is_better)
+            for key, metric in self.metrics().items(copy_state=False)
+        }
+
+    @property
+    def primary_higher_is_better(self) -> bool:
+        """Direction of the primary metric.
+
+        Raises:
+            UnknownNameError: If the task has no metric of that name.
+        """
+        directions = self.higher_is_better
+        if self.primary_metric not in directions:
+            raise UnknownNameError(f"metric of task {self.name!r}", self.primary_metric, directions)
+        return directions[self.primary_metric]
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -136,3 +156,15 @@ class Task(ABC):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
         return {"kind": self.kind, **plain}
+
+    def _check_channels(self, *allowed: int) -> None:
+        if self.channels not in allowed:
+            raise InputError(
+                f"Task {self.name!r} has {' or '.join(map(str, allowed))} output channels, "
+                f"not {self.channels}."
+            )
+
+    def _check_choice(self, field: str, allowed: tuple[str, ...]) -> None:
+        value = getattr(self, field)
+        if value not in allowed:
+            raise UnknownNameError(f"{field} of task {self.name!r}", value, allowed)

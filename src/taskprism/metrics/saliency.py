@@ -1,0 +1,200 @@
+r"""Saliency scores over thresholds of a probability.
+
+``max_miou`` (ASTMT, MTI-Net): IoU of the *foreground* of each image (1 if prediction and label are
+both empty), averaged over images for each of 15 thresholds 0.2, 0.25, ..., 0.9, then the maximum.
+
+``max_f``: :math:`F = (1 + \beta^2) P R / (\beta^2 P + R)`, maximum over thresholds. Three
+conventions are published, and they differ by more than methods do:
+
+========= ====================== ============= ===================================== =============
+variant   precision and recall   :math:`β^2`   positive if                           thresholds
+========= ====================== ============= ===================================== =============
+``atrc``  over the data set      0.3           probability >= t                      .05, ..., .95
+``invpt`` over the data set      0.3           sigmoid(probability) >= t             .05, ..., .95
+``astmt`` mean over images       1             probability > t                       .2, ..., .9
+========= ====================== ============= ===================================== =============
+
+``invpt`` repeats what the released code of InvPT, TaskPrompter, MLoRE and MTMamba does: a second
+sigmoid on what is a probability already, so that only four of the thresholds differ at all. It is
+there to compare with their tables.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from taskprism.errors import UnknownNameError
+
+MaxFVariant = Literal["atrc", "invpt", "astmt"]
+ASTMT_THRESHOLDS = tuple(0.2 + 0.05 * k for k in range(15))
+ATRC_THRESHOLDS = tuple(0.05 * k for k in range(1, 20))
+BETA_SQUARED = 0.3
+
+
+class ThresholdCounts(NamedTuple):
+    """Pixels of each image at each threshold, all float64.
+
+    Attributes:
+        hits: ``(B, T)`` salient pixels called salient.
+        positives: ``(B, T)`` pixels called salient.
+        salient: ``(B, 1)`` salient pixels.
+        pixels: ``(B, 1)`` valid pixels.
+    """
+
+    hits: Tensor
+    positives: Tensor
+    salient: Tensor
+    pixels: Tensor
+
+
+def threshold_counts(
+    prediction: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    thresholds: tuple[float, ...],
+    *,
+    inclusive: bool,
+) -> ThresholdCounts:
+    """Count hits at all thresholds in one pass.
+
+    Args:
+        prediction: Probabilities ``(B, 1, H, W)``.
+        target: ``(B, 1, H, W)``; salient above 0.5.
+        valid: Boolean ``(B, 1, H, W)``.
+        thresholds: T ascending numbers.
+        inclusive: Whether a probability equal to a threshold is called salient.
+    """
+    images, steps = len(prediction), len(thresholds) + 1
+    limits = torch.tensor(thresholds, dtype=torch.float64, device=prediction.device)
+    passed = torch.bucketize(prediction.double().flatten(1), limits, right=inclusive)
+    salient = (target > 0.5).flatten(1)
+    row = 2 * torch.arange(images, device=prediction.device)[:, None] + salient
+    cells = (row * steps + passed)[valid.flatten(1)]
+    counts = torch.bincount(cells, minlength=images * 2 * steps).reshape(images, 2, steps).double()
+    reaching = counts.flip(-1).cumsum(-1).flip(-1)  # pixels that passed at least so many thresholds
+    return ThresholdCounts(
+        hits=reaching[:, 1, 1:],
+        positives=reaching[:, :, 1:].sum(dim=1),
+        salient=reaching[:, 1, :1],
+        pixels=reaching[:, :, :1].sum(dim=1),
+    )
+
+
+def f_measure(precision: Tensor, recall: Tensor, beta_squared: float) -> Tensor:
+    """Weighted harmonic mean; 0 where both are 0."""
+    below = beta_squared * precision + recall
+    score = (1 + beta_squared) * precision * recall / below
+    return torch.where(below > 0, score, torch.zeros_like(score))
+
+
+class SaliencyMetric(Metric):
+    """Base: ``update`` takes probabilities and labels; ``compute`` is NaN if nothing was valid."""
+
+    higher_is_better = True
+    is_differentiable = False
+    full_state_update = False
+
+
+class MaxIoU(SaliencyMetric):
+    """Maximum over thresholds of the mean over images of the foreground's IoU."""
+
+    foreground_iou: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        empty = torch.zeros(len(ASTMT_THRESHOLDS) + 1, dtype=torch.float64)
+        self.add_state("foreground_iou", default=empty, dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch, all ``(B, 1, H, W)``."""
+        counts = threshold_counts(prediction, target, valid, ASTMT_THRESHOLDS, inclusive=False)
+        union = counts.positives + counts.salient - counts.hits
+        iou = torch.where(union > 0, counts.hits / union.clamp(min=1), 1.0)
+        labelled = (counts.pixels > 0).double()
+        sums = torch.cat([(iou * labelled).sum(dim=0), labelled.sum(dim=0)])
+        self.foreground_iou = self.foreground_iou + sums.to(self.foreground_iou.device)
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]."""
+        return (self.foreground_iou[:-1] / self.foreground_iou[-1]).max()
+
+
+class MaxF(SaliencyMetric):
+    """Maximal F measure with precision and recall over the data set (ATRC).
+
+    Args:
+        second_sigmoid: Apply a sigmoid to the probabilities, as InvPT's code does.
+        kwargs: See :class:`torchmetrics.Metric`.
+    """
+
+    f_counts: Tensor
+
+    def __init__(self, second_sigmoid: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.second_sigmoid = second_sigmoid
+        empty = torch.zeros(3, len(ATRC_THRESHOLDS), dtype=torch.float64)
+        self.add_state("f_counts", default=empty, dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch, all ``(B, 1, H, W)``."""
+        scores = prediction.double().sigmoid() if self.second_sigmoid else prediction
+        counts = threshold_counts(scores, target, valid, ATRC_THRESHOLDS, inclusive=True)
+        salient = counts.salient.expand_as(counts.hits)
+        sums = torch.stack([counts.hits.sum(0), counts.positives.sum(0), salient.sum(0)])
+        self.f_counts = self.f_counts + sums.to(self.f_counts.device)
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]."""
+        hits, positives, salient = self.f_counts
+        precision = hits / positives
+        return f_measure(precision.nan_to_num(0), hits / salient, BETA_SQUARED).max()
+
+
+class ImageMaxF(SaliencyMetric):
+    """Maximal F measure with precision and recall averaged over images (ASTMT)."""
+
+    precision_recall: Tensor
+    images: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        empty = torch.zeros(2, len(ASTMT_THRESHOLDS), dtype=torch.float64)
+        self.add_state("precision_recall", default=empty, dist_reduce_fx="sum")
+        self.add_state("images", default=empty.new_zeros(()), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch, all ``(B, 1, H, W)``."""
+        counts = threshold_counts(prediction, target, valid, ASTMT_THRESHOLDS, inclusive=False)
+        precision = counts.hits / (counts.positives + 1e-12)
+        recall = counts.hits / (counts.salient + 1e-12)
+        sums = torch.stack([precision.sum(0), recall.sum(0)])
+        self.precision_recall = self.precision_recall + sums.to(self.precision_recall.device)
+        self.images = self.images + (counts.pixels > 0).sum().to(self.images.device)
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]."""
+        precision, recall = self.precision_recall / self.images
+        scores = f_measure(precision, recall, beta_squared=1.0)
+        return torch.where(self.images > 0, scores.max(), torch.nan)
+
+
+def max_f(variant: MaxFVariant) -> SaliencyMetric:
+    """The F measure of a published convention."""
+    if variant == "astmt":
+        return ImageMaxF()
+    if variant not in ("atrc", "invpt"):
+        raise UnknownNameError("variant of max_f", variant, ("atrc", "invpt", "astmt"))
+    return MaxF(second_sigmoid=variant == "invpt")
+
+
+def saliency_metrics(variant: MaxFVariant = "atrc") -> MetricCollection:
+    """``max_f`` in the given convention, and ``max_miou``."""
+    metrics: dict[str, Metric | MetricCollection] = {
+        "max_f": max_f(variant),
+        "max_miou": MaxIoU(),
+    }
+    return MetricCollection(metrics, compute_groups=[[key] for key in metrics])

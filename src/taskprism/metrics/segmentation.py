@@ -1,0 +1,129 @@
+r"""Segmentation scores from one confusion matrix over the whole data set.
+
+With :math:`n_{ij}` the number of valid pixels of class i predicted as j,
+
+.. math:: \mathrm{IoU}_i = \frac{n_{ii}}{\sum_j n_{ij} + \sum_j n_{ji} - n_{ii}}
+
+Averaging per image or per batch instead gives other, usually higher numbers that no current
+benchmark reports.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from taskprism.errors import InputError
+
+AbsentClasses = Literal["skip", "zero"]
+
+
+def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, classes: int) -> Tensor:
+    """Count pixels by label and prediction.
+
+    Args:
+        prediction: Class indices ``(B, 1, H, W)``; one outside ``0..classes-1`` is a miss.
+        target: Class indices ``(B, 1, H, W)``.
+        valid: Boolean ``(B, 1, H, W)``.
+        classes: Number of classes.
+
+    Returns:
+        ``(classes, classes + 1)`` int64: a row per label, a column per prediction, and a last
+        column for predictions that are no class.
+
+    Raises:
+        InputError: If a valid label is no class.
+    """
+    labels, guesses = target[valid].long(), prediction[valid].long()
+    if labels.numel() and (labels.min() < 0 or labels.max() >= classes):
+        wrong = labels[(labels < 0) | (labels >= classes)].unique()[:10].tolist()
+        raise InputError(f"Labels {wrong} are outside 0..{classes - 1}; mask them as invalid.")
+    guesses = torch.where((guesses >= 0) & (guesses < classes), guesses, classes)
+    columns = classes + 1
+    counts = torch.bincount(labels * columns + guesses, minlength=classes * columns)
+    return counts.reshape(classes, columns)
+
+
+def class_iou(confusion: Tensor) -> Tensor:
+    """IoU per class, ``(classes,)`` NaN where a class is neither labelled nor predicted."""
+    hits = confusion.diagonal().double()
+    return hits / (confusion.sum(dim=1) + confusion[:, :-1].sum(dim=0) - hits)
+
+
+def class_accuracy(confusion: Tensor) -> Tensor:
+    """Share of each class's pixels that were found, ``(classes,)``; NaN for unlabelled ones."""
+    return confusion.diagonal().double() / confusion.sum(dim=1)
+
+
+def mean_over_classes(scores: Tensor, absent_classes: AbsentClasses) -> Tensor:
+    """Mean of scores per class; NaN marks absent ones, and all NaN gives NaN."""
+    if absent_classes == "zero" and not scores.isnan().all():
+        scores = scores.nan_to_num(nan=0.0)
+    return scores.nanmean()
+
+
+class SegmentationMetric(Metric):
+    """Holds the confusion matrix; subclasses read it.
+
+    ``update`` takes class indices, see :func:`confusion_matrix`.
+
+    Args:
+        classes: Number of classes.
+        absent_classes: ``"skip"`` leaves classes that do not occur out of a mean over classes,
+            ``"zero"`` counts them as 0.
+        kwargs: See :class:`torchmetrics.Metric`.
+    """
+
+    higher_is_better = True
+    is_differentiable = False
+    full_state_update = False
+    confusion: Tensor
+
+    def __init__(self, classes: int, absent_classes: AbsentClasses = "skip", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = classes
+        self.absent_classes: AbsentClasses = absent_classes
+        empty = torch.zeros(classes, classes + 1, dtype=torch.int64)
+        self.add_state("confusion", default=empty, dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch, all ``(B, 1, H, W)``."""
+        counts = confusion_matrix(prediction, target, valid, self.classes)
+        self.confusion = self.confusion + counts.to(self.confusion.device)
+
+
+class MeanIoU(SegmentationMetric):
+    """Mean intersection over union."""
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]; NaN if nothing was ever valid."""
+        return mean_over_classes(class_iou(self.confusion), self.absent_classes)
+
+
+class PixelAccuracy(SegmentationMetric):
+    """Share of valid pixels with the right class."""
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]; NaN if nothing was ever valid."""
+        return self.confusion.diagonal().sum().double() / self.confusion.sum()
+
+
+class MeanAccuracy(SegmentationMetric):
+    """Mean over classes of the share of their pixels that were found."""
+
+    def compute(self) -> Tensor:
+        """Scalar in [0, 1]; NaN if nothing was ever valid."""
+        return mean_over_classes(class_accuracy(self.confusion), self.absent_classes)
+
+
+def segmentation_metrics(classes: int, absent_classes: AbsentClasses = "skip") -> MetricCollection:
+    """``miou``, ``pixel_accuracy`` and ``mean_accuracy`` on one shared confusion matrix."""
+    metrics: dict[str, Metric | MetricCollection] = {
+        "miou": MeanIoU(classes, absent_classes),
+        "pixel_accuracy": PixelAccuracy(classes, absent_classes),
+        "mean_accuracy": MeanAccuracy(classes, absent_classes),
+    }
+    return MetricCollection(metrics, compute_groups=[list(metrics)])

@@ -1,0 +1,69 @@
+"""Albedo: the colour of surfaces without light and shadow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from taskprism.metrics.albedo import albedo_metrics
+from taskprism.tasks import losses
+from taskprism.tasks.base import Task
+from taskprism.tasks.colours import colour_rgb
+from taskprism.tasks.target import DenseTarget
+
+
+class AlbedoMap(DenseTarget):
+    """Surface colour as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
+        """Wrap ``data`` as float32."""
+        return super().__new__(cls, data, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Albedo(Task):
+    """Surface colour; plain L1 (ASTMT)."""
+
+    name: str = "albedo"
+    channels: int = 3
+    loss_weight: float = 10.0
+    primary_metric: str = "rmse"
+
+    kind: ClassVar[str] = "albedo"
+    target_type: ClassVar[type[DenseTarget]] = AlbedoMap
+    target_channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_channels(3)
+
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """See :func:`taskprism.tasks.losses.l1`."""
+        return losses.l1(output, target, valid)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """The output, clipped to [0, 1]."""
+        return output.clamp(0, 1)
+
+    def metrics(self) -> MetricCollection:
+        """RMSE and mean absolute error, pooled over the elements of all valid pixels."""
+        return albedo_metrics()
+
+    def colour(
+        self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
+    ) -> np.ndarray:
+        """The colours themselves."""
+        return colour_rgb(values, valid)
+
+    def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
+        """Say if a valid value lies outside [0, 1]."""
+        values = target[valid.expand_as(target)]
+        if ((values >= 0) & (values <= 1)).all():
+            return None
+        low, high = values.min().item(), values.max().item()
+        return f"valid values go from {low:g} to {high:g}; they must lie in [0, 1], check the scale"

@@ -1,0 +1,85 @@
+"""Depth: how far away each pixel is, in metres along the viewing axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from taskprism.metrics.depth import depth_metrics
+from taskprism.tasks import losses
+from taskprism.tasks.base import Task
+from taskprism.tasks.colours import colour_range
+from taskprism.tasks.target import DenseTarget
+
+
+class DepthMap(DenseTarget):
+    """Metres, float32 ``(..., 1, H, W)``, >= 0.
+
+    Making things ``factor`` times larger is what coming nearer by that factor does, so a zoom
+    divides depth; resampling the same view on another grid leaves it.
+    """
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
+        """Wrap ``data`` as float32."""
+        return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
+        """Divide by ``factor``."""
+        return values / factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(Task):
+    """Depth in metres.
+
+    Attributes:
+        loss_name: ``"l1"``, or ``"l1_gradient"`` for ASTMT's, which adds the L1 of the gradients.
+    """
+
+    name: str = "depth"
+    channels: int = 1
+    loss_name: Literal["l1", "l1_gradient"] = "l1"
+    primary_metric: str = "rmse"
+
+    kind: ClassVar[str] = "depth"
+    target_type: ClassVar[type[DenseTarget]] = DepthMap
+    larger_is_nearer: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_channels(1)
+        self._check_choice("loss_name", ("l1", "l1_gradient"))
+
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """See :func:`taskprism.tasks.losses.l1` and ``l1_gradient``."""
+        function = losses.l1 if self.loss_name == "l1" else losses.l1_gradient
+        return function(output, target, valid)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """The output, not below 0."""
+        return output.clamp(min=0)
+
+    def metrics(self) -> MetricCollection:
+        """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""
+        return depth_metrics()
+
+    def colour(
+        self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
+    ) -> np.ndarray:
+        """Near bright, far dark."""
+        return colour_range(values, valid, reference, reverse=not self.larger_is_nearer)
+
+    def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
+        """Say if a valid value is not finite or negative."""
+        values = target[valid]
+        if not values.isfinite().all():
+            return f"{int((~values.isfinite()).sum())} valid values are not finite"
+        if (values < 0).any():
+            return f"valid values go down to {values.min().item():g}; they must not be negative"
+        return None

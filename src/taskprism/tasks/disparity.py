@@ -1,0 +1,44 @@
+"""Disparity: how far each pixel moves to the other image of a stereo pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from taskprism.tasks.depth import Depth
+from taskprism.tasks.target import DenseTarget
+
+
+class DisparityMap(DenseTarget):
+    """Pixels along x, float32 ``(..., 1, H, W)``, >= 0; large is near.
+
+    It is a length in the image, so zooming multiplies it, and so does a wider grid.
+    """
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
+        """Wrap ``data`` as float32."""
+        return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
+        """Multiply by ``factor``."""
+        return values * factor
+
+    @classmethod
+    def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
+        """Multiply by ``width_ratio``."""
+        return values * width_ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disparity(Depth):
+    """Disparity in pixels of the map's own width, or inverse depth; scored like depth."""
+
+    name: str = "disparity"
+
+    kind: ClassVar[str] = "disparity"
+    target_type: ClassVar[type[DenseTarget]] = DisparityMap
+    larger_is_nearer: ClassVar[bool] = True

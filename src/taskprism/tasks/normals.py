@@ -1,0 +1,99 @@
+"""Surface normals: which way the surface at each pixel faces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from taskprism.metrics.normals import normals_metrics
+from taskprism.tasks import losses
+from taskprism.tasks.base import Task
+from taskprism.tasks.colours import colour_rgb
+from taskprism.tasks.target import DenseTarget
+
+LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit vector
+
+
+class NormalMap(DenseTarget):
+    """Unit vectors, float32 ``(..., 3, H, W)``: x right, y up, z toward the camera.
+
+    A visible surface faces the camera, so z > 0. Readers bring other conventions into this one.
+    """
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
+        """Wrap ``data`` as float32."""
+        return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def after_horizontal_flip(cls, values: Tensor) -> Tensor:
+        """Negate x."""
+        x, y, z = values.unbind(dim=-3)
+        return torch.stack([-x, y, z], dim=-3)
+
+    @classmethod
+    def after_rotation(cls, values: Tensor, degrees: float) -> Tensor:
+        """Turn x and y counter-clockwise, like the picture."""
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        x, y, z = values.unbind(dim=-3)
+        return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=-3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normals(Task):
+    """Surface normals; the output's direction counts, its length does not.
+
+    Attributes:
+        loss_name: ``"l1"`` between unit vectors (MTI-Net) or ``"cosine"`` (MTAN).
+    """
+
+    name: str = "normals"
+    channels: int = 3
+    loss_weight: float = 10.0
+    loss_name: Literal["l1", "cosine"] = "l1"
+    primary_metric: str = "mean_angle"
+
+    kind: ClassVar[str] = "normals"
+    target_type: ClassVar[type[DenseTarget]] = NormalMap
+    target_channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_channels(3)
+        self._check_choice("loss_name", ("l1", "cosine"))
+
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """See :func:`taskprism.tasks.losses.normals_l1` and ``normals_cosine``."""
+        function = losses.normals_l1 if self.loss_name == "l1" else losses.normals_cosine
+        return function(output, target, valid)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Unit vectors; an output of zero has no direction and stays zero."""
+        return losses.unit_vectors(losses.full_precision(output))
+
+    def metrics(self) -> MetricCollection:
+        """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""
+        return normals_metrics()
+
+    def colour(
+        self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
+    ) -> np.ndarray:
+        """Red is x, green y, blue z, each from -1 (0) to 1 (255)."""
+        return colour_rgb((values + 1) / 2, valid)
+
+    def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
+        """Say if a valid vector is not of unit length."""
+        lengths = torch.linalg.vector_norm(target, dim=-3, keepdim=True)[valid]
+        wrong = ~((lengths - 1).abs() <= LENGTH_TOLERANCE)  # also true for NaN
+        if not wrong.any():
+            return None
+        return (
+            f"{int(wrong.sum())} valid normals are not unit vectors (lengths "
+            f"{lengths.min().item():.3g} to {lengths.max().item():.3g}); check scale and offset, "
+            "or mark them invalid"
+        )

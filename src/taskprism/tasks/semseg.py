@@ -1,0 +1,85 @@
+"""Semantic segmentation: which class each pixel belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from taskprism.errors import InputError
+from taskprism.metrics.segmentation import segmentation_metrics
+from taskprism.tasks import losses
+from taskprism.tasks.base import Task
+from taskprism.tasks.colours import colour_classes
+from taskprism.tasks.target import DenseTarget
+
+
+class ClassMap(DenseTarget):
+    """Class indices, int64 ``(..., 1, H, W)``; geometry moves them and changes none."""
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.int64) -> Self:
+        """Wrap ``data`` as int64."""
+        return super().__new__(cls, data, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticSegmentation(Task):
+    """One of ``channels`` classes per pixel; cross-entropy, argmax, one confusion matrix.
+
+    Attributes:
+        class_names: One per channel, for tables and messages; may be empty.
+        absent_classes: What a class that is neither in the labels nor predicted adds to the mean
+            IoU: ``"skip"`` leaves it out, ``"zero"`` counts it as 0 (MTI-Net's code).
+    """
+
+    name: str = "semseg"
+    class_names: tuple[str, ...] = ()
+    absent_classes: Literal["skip", "zero"] = "skip"
+    primary_metric: str = "miou"
+
+    kind: ClassVar[str] = "semseg"
+    target_type: ClassVar[type[DenseTarget]] = ClassMap
+    target_dtype: ClassVar[torch.dtype] = torch.int64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.class_names and len(self.class_names) != self.channels:
+            raise InputError(
+                f"Task {self.name!r} has {self.channels} channels but {len(self.class_names)} "
+                "class names; give one name per channel, or none."
+            )
+        self._check_choice("absent_classes", ("skip", "zero"))
+
+    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Cross-entropy, see :func:`taskprism.tasks.losses.cross_entropy`."""
+        return losses.cross_entropy(output, target, valid)
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Index of the largest logit, int64 ``(B, 1, H, W)``."""
+        return output.argmax(dim=-3, keepdim=True)
+
+    def metrics(self) -> MetricCollection:
+        """Mean IoU, pixel accuracy and mean accuracy over the data set, in [0, 1]."""
+        return segmentation_metrics(self.channels, self.absent_classes)
+
+    def colour(
+        self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
+    ) -> np.ndarray:
+        """PASCAL VOC's palette; ``reference`` is not needed."""
+        return colour_classes(values, valid)
+
+    def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
+        """Name the labels at valid pixels that are no class index."""
+        labels = target[valid]
+        wrong = labels[(labels < 0) | (labels >= self.channels)].unique().tolist()
+        if not wrong:
+            return None
+        shown = ", ".join(str(int(value)) for value in wrong[:10]) + ", ..." * (len(wrong) > 10)
+        return (
+            f"labels {shown} are outside 0..{self.channels - 1}; declare them as ignored values, "
+            f"or give the task more than {self.channels} classes"
+        )
