@@ -20,6 +20,8 @@ from taskprism.tasks.target import DenseTarget
 class AlbedoMap(DenseTarget):
     """Surface colour as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
 
+    zero_is_label: ClassVar[bool] = False
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)

@@ -24,6 +24,8 @@ class DepthMap(DenseTarget):
     divides depth; resampling the same view on another grid leaves it.
     """
 
+    zero_is_label: ClassVar[bool] = False
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)

@@ -18,6 +18,8 @@ class DisparityMap(DenseTarget):
     It is a length in the image, so zooming multiplies it, and so does a wider grid.
     """
 
+    zero_is_label: ClassVar[bool] = False
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)

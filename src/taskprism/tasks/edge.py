@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from taskprism.metrics.edge import edge_metrics
@@ -22,6 +23,17 @@ class EdgeMap(DenseTarget):
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:
+        """The largest value under each new pixel where the grid shrinks, so that no line breaks.
+
+        Nearest neighbour would keep only every other pixel of a line one pixel wide.
+        """
+        height, width = values.shape[-2:]
+        coarser = (min(size[0], height), min(size[1], width))
+        pooled = functional.adaptive_max_pool2d(values.reshape(-1, 1, height, width), coarser)
+        return super().resample(pooled.reshape(*values.shape[:-2], *coarser), size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,9 @@ class NormalMap(DenseTarget):
     A visible surface faces the camera, so z > 0. Readers bring other conventions into this one.
     """
 
+    zero_is_label: ClassVar[bool] = False
+    is_direction: ClassVar[bool] = True
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)

@@ -9,7 +9,7 @@ said by the four ``after_*`` hooks, which the target type of a task overrides.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,11 +17,31 @@ from torchvision import tv_tensors
 
 
 class DenseTarget(tv_tensors.TVTensor):
-    """Base of all label maps, shape ``(..., C, H, W)``; always resampled by nearest neighbour."""
+    """Base of all label maps, shape ``(..., C, H, W)``; resampled by nearest neighbour.
+
+    Attributes:
+        zero_is_label: Whether 0 means something (a class, "no edge") rather than nothing (no
+            depth, no direction). Asked only where a border is filled with zeros, as some papers do.
+        is_direction: Whether the channels are the components of a unit vector, so that files must
+            say which way their axes point.
+    """
+
+    zero_is_label: ClassVar[bool] = True
+    is_direction: ClassVar[bool] = False
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Wrap ``data`` (anything :func:`torch.as_tensor` takes) without a copy where possible."""
         return torch.as_tensor(data, dtype=dtype).as_subclass(cls)
+
+    @classmethod
+    def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:
+        """Values ``(..., H, W)`` on a grid of ``size``: the nearest pixel, centres aligned."""
+        height, width = values.shape[-2:]
+        rows = ((torch.arange(size[0]) + 0.5) * height / size[0]).long()
+        columns = ((torch.arange(size[1]) + 0.5) * width / size[1]).long()
+        return values.index_select(-2, rows.to(values.device)).index_select(
+            -1, columns.to(values.device)
+        )
 
     @classmethod
     def after_horizontal_flip(cls, values: Tensor) -> Tensor:

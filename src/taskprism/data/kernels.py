@@ -1,0 +1,177 @@
+"""How torchvision's geometric functions move label maps.
+
+Importing this module teaches ``torchvision.transforms.v2`` what to do with a
+:class:`~taskprism.tasks.target.DenseTarget`: pixels move by nearest neighbour, and then the
+type's own ``after_*`` hook changes the values (a flipped normal looks the other way). Pixels that
+come from outside the image are 0, which in a :class:`~taskprism.tasks.target.ValidMask` means "no
+label".
+
+Functions whose effect on values is not defined (a perspective warp of normals, say) raise
+:class:`~taskprism.errors.InputError`, because torchvision would leave such labels silently as they
+are. Colour functions pass labels through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from taskprism.errors import InputError
+from taskprism.tasks.target import DenseTarget
+
+UNSUPPORTED = (
+    "resized_crop",
+    "perspective",
+    "elastic",
+    "five_crop",
+    "ten_crop",
+)
+
+
+def _plain(target: DenseTarget) -> Tensor:
+    return target.as_subclass(Tensor)
+
+
+def _like(values: Tensor, target: DenseTarget) -> DenseTarget:
+    return tv_tensors.wrap(values, like=target)
+
+
+def _exact_float(values: Tensor) -> Tensor:
+    # Warps compute in floating point; float64 holds every integer label exactly.
+    return values if values.is_floating_point() else values.double()
+
+
+@functional.register_kernel(functional.horizontal_flip, DenseTarget)
+def horizontal_flip(target: DenseTarget) -> DenseTarget:
+    """Exchange left and right."""
+    return _like(target.after_horizontal_flip(_plain(target).flip(-1)), target)
+
+
+@functional.register_kernel(functional.vertical_flip, DenseTarget)
+def vertical_flip(target: DenseTarget) -> DenseTarget:
+    """Exchange top and bottom: half a turn, then a horizontal flip."""
+    values = target.after_rotation(_plain(target).flip(-2), 180.0)
+    return _like(target.after_horizontal_flip(values), target)
+
+
+@functional.register_kernel(functional.resize, DenseTarget)
+def resize(
+    target: DenseTarget, size: list[int] | None, max_size: int | None = None, **_: Any
+) -> DenseTarget:
+    """Sample on another grid; interpolation and antialiasing are ignored.
+
+    ``size`` follows :func:`torchvision.transforms.v2.functional.resize`: ``[h, w]``, or ``[s]`` for
+    the shorter side with ``max_size`` as the limit of the longer one.
+    """
+    old = (target.shape[-2], target.shape[-1])
+    height, width = new_size(old, size, max_size)
+    if (height, width) == old:
+        return target
+    values = target.resample(_plain(target), (height, width))
+    return _like(target.after_resize(values, height / old[0], width / old[1]), target)
+
+
+def zoom(target: DenseTarget, size: list[int], factor: float) -> DenseTarget:
+    """Enlarge the content and the canvas by ``factor``, to ``size`` (H, W)."""
+    values = target.resample(_plain(target), (size[0], size[1]))
+    return _like(target.after_zoom(values, factor), target)
+
+
+def new_size(
+    old: tuple[int, int], size: int | list[int] | None, max_size: int | None
+) -> tuple[int, int]:
+    """``(H, W)`` after torchvision's ``resize``."""
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        return int(size[0]), int(size[1])
+    # The rule for one side is torchvision's own, so that image and label agree to the pixel.
+    probe = functional.resize_image(torch.empty(1, *old), size, InterpolationMode.NEAREST, max_size)
+    return probe.shape[-2], probe.shape[-1]
+
+
+@functional.register_kernel(functional.crop, DenseTarget)
+def crop(target: DenseTarget, top: int, left: int, height: int, width: int) -> DenseTarget:
+    """Cut out; what lies outside the image is 0."""
+    return _like(functional.crop_image(_plain(target), top, left, height, width), target)
+
+
+@functional.register_kernel(functional.center_crop, DenseTarget)
+def center_crop(target: DenseTarget, output_size: list[int]) -> DenseTarget:
+    """Cut out the middle; what lies outside the image is 0."""
+    return _like(functional.center_crop_image(_plain(target), output_size), target)
+
+
+@functional.register_kernel(functional.pad, DenseTarget)
+def pad(
+    target: DenseTarget, padding: list[int], fill: Any = None, padding_mode: str = "constant"
+) -> DenseTarget:
+    """Add a border of zeros; ``fill`` is ignored, other modes than "constant" repeat labels."""
+    if padding_mode != "constant":
+        raise InputError(
+            f"Labels can only be padded with padding_mode='constant', got {padding_mode!r}: "
+            "mirrored normals and disparities would be wrong."
+        )
+    values = functional.pad_image(_plain(target), padding, fill=0)
+    return _like(values, target)
+
+
+@functional.register_kernel(functional.rotate, DenseTarget)
+def rotate(
+    target: DenseTarget,
+    angle: float,
+    interpolation: Any = None,
+    expand: bool = False,
+    center: list[float] | None = None,
+    fill: Any = None,
+) -> DenseTarget:
+    """Turn counter-clockwise by ``angle`` degrees."""
+    values = functional.rotate_image(
+        _exact_float(_plain(target)), angle, InterpolationMode.NEAREST, expand, center, fill=0
+    ).to(target.dtype)
+    return _like(target.after_rotation(values, angle), target)
+
+
+@functional.register_kernel(functional.affine, DenseTarget)
+def affine(
+    target: DenseTarget,
+    angle: float,
+    translate: list[float],
+    scale: float,
+    shear: list[float],
+    interpolation: Any = None,
+    fill: Any = None,
+    center: list[float] | None = None,
+) -> DenseTarget:
+    """Turn clockwise by ``angle`` degrees and zoom by ``scale``; shear is refused."""
+    if any(shear):
+        raise InputError("Labels cannot be sheared: what shear does to normals is not defined.")
+    values = functional.affine_image(
+        _exact_float(_plain(target)),
+        angle,
+        translate,
+        scale,
+        shear,
+        InterpolationMode.NEAREST,
+        fill=0,
+        center=center,
+    ).to(target.dtype)
+    return _like(target.after_zoom(target.after_rotation(values, -angle), scale), target)
+
+
+def _refusal(name: str) -> Callable[..., DenseTarget]:
+    def refuse(target: DenseTarget, *_: Any, **__: Any) -> DenseTarget:
+        raise InputError(
+            f"{type(target).__name__} does not support torchvision's {name!r}: its effect on label "
+            "values is not defined. Use flips, zooms, rotations, crops, pads and resizes "
+            "(taskprism.data.transforms)."
+        )
+
+    return refuse
+
+
+for _name in UNSUPPORTED:
+    functional.register_kernel(getattr(functional, _name), DenseTarget)(_refusal(_name))
