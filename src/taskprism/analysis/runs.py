@@ -1,0 +1,153 @@
+"""What a finished run says about itself: its scores, under which protocol, from which seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from taskprism.errors import DataError, InputError
+
+METRICS_FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The scores of one run.
+
+    Attributes:
+        path: Run directory.
+        name: Name of the run, as its recipe gives it.
+        model: Name of the system, such as ``mti_net``.
+        backbone: Name of the backbone; empty where there is none.
+        protocol: What it was scored under.
+        split: Which images.
+        seed: Of this run.
+        epoch: Of the scored weights.
+        metrics: Task -> metric -> value; NaN where nothing could be scored.
+        higher_is_better: Task -> metric -> direction.
+        primary: Task -> the metric that Δm reads.
+        parameters: Of the network.
+        macs: Multiply-accumulate operations for one image at the protocol's input size.
+        data: Fingerprint of the data, if the manifest holds one.
+    """
+
+    path: Path
+    name: str
+    model: str
+    backbone: str
+    protocol: str
+    split: str
+    seed: int
+    epoch: int
+    metrics: Mapping[str, Mapping[str, float]]
+    higher_is_better: Mapping[str, Mapping[str, bool]]
+    primary: Mapping[str, str]
+    parameters: int | None = None
+    macs: int | None = None
+    data: str | None = None
+
+
+def read_run(path: str | Path) -> RunResult:
+    """Read the scores of a run directory (``metrics.json``, and what stands beside it).
+
+    Raises:
+        DataError: The file is missing or broken, or lacks something; the message names it.
+    """
+    folder = Path(path)
+    file = folder / METRICS_FILE
+    if not file.is_file():
+        raise DataError(
+            f"{folder} holds no {METRICS_FILE}; finish the run with `taskprism train`, or score "
+            f"it with `taskprism evaluate {folder}`."
+        )
+    content = _read_json(file)
+    try:
+        return RunResult(
+            path=folder,
+            name=str(content.get("run") or folder.name),
+            model=str(content["model"]),
+            backbone=_backbone(folder, content),
+            protocol=str(content["protocol"]),
+            split=str(content["split"]),
+            seed=int(content["seed"]),
+            epoch=int(content["epoch"]),
+            metrics=_numbers(content["metrics"]),
+            higher_is_better=content["higher_is_better"],
+            primary=content["primary"],
+            parameters=content.get("parameters"),
+            macs=content.get("macs"),
+            data=_fingerprint(folder),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{file} is not a complete score file ({error!r}); make it again with "
+            f"`taskprism evaluate {folder}`."
+        ) from error
+
+
+def find_runs(paths: Iterable[str | Path]) -> list[RunResult]:
+    """Read runs, given as run directories or as folders that hold some at any depth.
+
+    Returns:
+        Runs in the order of ``paths``, those of one folder by name; each directory once.
+
+    Raises:
+        InputError: A path does not exist or holds no finished run.
+    """
+    found: dict[Path, RunResult] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise InputError(f"{path} is not a folder; name run directories or a folder of them.")
+        if (path / METRICS_FILE).is_file():
+            folders = [path]
+        else:
+            folders = sorted(file.parent for file in path.rglob(METRICS_FILE))
+        if not folders:
+            raise InputError(
+                f"{path} holds no {METRICS_FILE} at any depth, so there is no finished run in it; "
+                "train one with `taskprism train RECIPE`."
+            )
+        for folder in folders:
+            if folder.resolve() not in found:
+                found[folder.resolve()] = read_run(folder)
+    return list(found.values())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON: {error}.") from error
+
+
+def _numbers(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Metrics as floats; JSON has no NaN, so a missing score is stored as null."""
+    return {
+        task: {k: float("nan") if v is None else float(v) for k, v in values.items()}
+        for task, values in metrics.items()
+    }
+
+
+def _backbone(folder: Path, content: Mapping[str, Any]) -> str:
+    """Backbone of a run: from the scores themselves, or else from the resolved recipe."""
+    if "backbone" in content:
+        return str(content["backbone"] or "")
+    recipe = folder / "recipe.yaml"
+    if not recipe.is_file():
+        return ""
+    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
+    return str((settings.get("model") or {}).get("backbone") or "")
+
+
+def _fingerprint(folder: Path) -> str | None:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return None
+    content = _read_json(manifest)
+    value = content.get("data_fingerprint", content.get("fingerprint"))
+    return None if value is None else str(value)

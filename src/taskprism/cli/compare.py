@@ -1,0 +1,42 @@
+"""``taskprism compare``: trained runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from taskprism.analysis.compare import compare as compare_runs
+from taskprism.analysis.runs import find_runs
+from taskprism.analysis.tables import check_format, rich_table, write
+
+
+def compare(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    *,
+    all_metrics: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Print the table of some runs: every task, parameters, operations, Δm, spread over seeds.
+
+    Runs of one name are seeds of one method. Δm needs single-task runs among those given.
+
+    Args:
+        runs: Run directories, or folders that hold some.
+        all_metrics: Show every metric of each task instead of the primary one.
+        out: Also write the table here; the ending says how (.md, .csv or .json).
+    """
+    if out is not None:
+        check_format(out)
+    comparison = compare_runs(find_runs(runs))
+    console = Console()
+    # A table is never cut: a narrow terminal wraps its lines, a pipe gets them whole.
+    table = rich_table(comparison, all_metrics)
+    width = max(console.width, console.measure(table).maximum) if not console.is_terminal else None
+    console.print(table, width=width)
+    if out is not None:
+        write(comparison, out, all_metrics)
+        console.print(f"Written to {out}.")
