@@ -43,3 +43,7 @@ class RecipeError(TaskprismError, ValueError):
 
 class CheckpointError(TaskprismError, RuntimeError):
     """A checkpoint or run directory that cannot be written or read."""
+
+
+class DivergenceError(TaskprismError, ArithmeticError):
+    """Training that has left the finite numbers: the message names the tasks and the images."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any, NamedTuple
 
 from taskprism.errors import TaskprismError, UnknownNameError
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if words else 2
     if words[0] == "--version":
-        print(f"taskprism {importlib.import_module('taskprism').__version__}")
+        print(f"taskprism {metadata.version('taskprism')}")
         return 0
     try:
         return _run(words[0], words[1:])

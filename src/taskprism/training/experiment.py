@@ -1,0 +1,86 @@
+"""What a recipe asks for, made real: protocol, tasks, model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate.utils import set_seed
+
+from taskprism.data import create_protocol
+from taskprism.data.protocol import Protocol
+from taskprism.models import create_model
+from taskprism.models.base import MultiTaskModel
+from taskprism.tasks.base import Task
+from taskprism.training.criterion import Criterion
+from taskprism.training.recipe import DataSettings, Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A recipe with the objects it names.
+
+    Attributes:
+        recipe: The settings.
+        protocol: The data and its rules.
+        model: The network with its tasks, freshly initialised from the recipe's seed.
+    """
+
+    recipe: Recipe
+    protocol: Protocol
+    model: MultiTaskModel
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Main and auxiliary tasks."""
+        return self.model.tasks + self.model.auxiliary_tasks
+
+    def criterion(self) -> Criterion:
+        """The recipe's loss for the model's tasks."""
+        settings = self.recipe.loss
+        return Criterion(
+            self.model.tasks,
+            self.model.auxiliary_tasks,
+            weights=settings.weights,
+            initial=settings.initial,
+            initial_weight=settings.initial_weight,
+        )
+
+
+def build_protocol(settings: DataSettings) -> Protocol:
+    """The protocol that ``settings`` name."""
+    return create_protocol(settings.protocol, root=settings.root, **settings.options)
+
+
+def build_experiment(recipe: Recipe) -> Experiment:
+    """Make everything a recipe names; reads no image and writes nothing.
+
+    Raises:
+        TaskprismError: A name or an option is unknown, or does not fit the others.
+    """
+    protocol = build_protocol(recipe.data)
+    names = recipe.tasks or [
+        task.name for task in protocol.tasks if task.name not in recipe.auxiliary_tasks
+    ]
+    tasks = [protocol.task(name) for name in names]
+    auxiliary = [protocol.task(name) for name in recipe.auxiliary_tasks]
+    set_seed(recipe.seed)
+    model = create_model(
+        recipe.model.name,
+        tasks=tasks,
+        auxiliary_tasks=auxiliary,
+        backbone=recipe.model.backbone,
+        pretrained=recipe.model.pretrained,
+        **recipe.model.options,
+    )
+    return Experiment(recipe, protocol, model)
+
+
+def weights_source(recipe: Recipe) -> str:
+    """Where the backbone's first weights come from, in words."""
+    pretrained = recipe.model.pretrained
+    if pretrained is False:
+        return "random"
+    if pretrained is True:
+        return f"timm's default weights of {recipe.model.backbone}, from the hub"
+    return f"file {pretrained}" if Path(pretrained).exists() else f"package {pretrained}"

@@ -1,0 +1,58 @@
+"""The accelerator of a run: devices, processes, precision, trackers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+
+from taskprism.errors import RecipeError
+from taskprism.training.recipe import Recipe
+
+
+def create_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
+    """Accelerator as the recipe and the launching environment say.
+
+    One process on the best device at hand by default; ``accelerate launch`` or ``torchrun`` start
+    several. Nothing is sent anywhere unless the recipe names an online tracker.
+
+    Args:
+        recipe: For precision and trackers.
+        folder: Run directory; TensorBoard and W&B write into ``trackers/`` there.
+
+    Raises:
+        RecipeError: A tracker's package is missing, or the device lacks the precision.
+    """
+    for tracker in recipe.trackers:
+        if importlib.util.find_spec(tracker) is None:
+            raise RecipeError(
+                f"key 'trackers': the package {tracker!r} is not installed: "
+                f"pip install 'taskprism[{tracker}]', or leave it out of 'trackers'."
+            )
+    if recipe.precision == "fp16" and not torch.cuda.is_available():
+        raise RecipeError("key 'precision': 'fp16' needs a GPU; use 'bf16' or 'no' on a CPU.")
+    return Accelerator(
+        mixed_precision=recipe.precision,
+        log_with=list(recipe.trackers) or None,
+        project_dir=str(folder / "trackers"),
+        # A batch may lack the labels of a task, and a backbone may have maps that no head reads.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def start_trackers(accelerator: Accelerator, recipe: Recipe) -> None:
+    """Open the recipe's trackers with the settings as flat text values."""
+    if not recipe.trackers:
+        return
+    (Path(str(accelerator.project_dir))).mkdir(parents=True, exist_ok=True)
+    settings = {
+        f"{section}.{key}" if isinstance(values, dict) else section: str(value)
+        for section, values in recipe.model_dump(mode="json").items()
+        for key, value in (values if isinstance(values, dict) else {"": values}).items()
+    }
+    accelerator.init_trackers(
+        "taskprism", config=settings, init_kwargs={"wandb": {"name": recipe.name}}
+    )

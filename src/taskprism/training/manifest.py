@@ -1,0 +1,141 @@
+"""``manifest.json``: everything that could explain why two runs differ."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from taskprism.data.protocol import Protocol
+from taskprism.errors import CheckpointError
+from taskprism.training.atomic import write_json
+
+_PACKAGES = (
+    "taskprism",
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "torchmetrics",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pillow",
+)
+
+
+def describe(
+    protocol: Protocol, seed: int, weights: str, device: str, processes: int
+) -> dict[str, Any]:
+    """Manifest of a run that starts now.
+
+    Args:
+        protocol: The data and its rules.
+        seed: Of the run.
+        weights: Where the first weights come from and under which terms.
+        device: What the network runs on.
+        processes: How many run it.
+    """
+    return {
+        "started": _now(),
+        "resumed": [],
+        "finished": None,
+        "command": shlex.join(sys.argv),
+        "folder": str(Path.cwd()),
+        "git": git_state(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "protocol": {
+            "name": protocol.name,
+            "input_size": list(protocol.input_size),
+            "tasks": [task.to_config() for task in protocol.tasks],
+        },
+        "data_fingerprint": protocol.fingerprint(),
+        "licences": {"data": protocol.licence, "weights": weights},
+        "seed": seed,
+        "hardware": {
+            "machine": platform.platform(),
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": device,
+            "accelerator": _accelerator_name(),
+            "processes": processes,
+        },
+    }
+
+
+def note_resumed(file: Path, fingerprint: str) -> None:
+    """Add the time of a resumption.
+
+    Raises:
+        CheckpointError: The data are not those the run was started with.
+    """
+    manifest = _read(file)
+    if manifest["data_fingerprint"] != fingerprint:
+        raise CheckpointError(
+            f"The data have changed since the run in {file.parent} was started (fingerprint "
+            f"{manifest['data_fingerprint']} then, {fingerprint} now); its scores would belong "
+            "to neither. Restore them, or start a new run."
+        )
+    manifest["resumed"].append(_now())
+    write_json(file, manifest)
+
+
+def note_finished(file: Path) -> None:
+    """Add the time of the end."""
+    write_json(file, {**_read(file), "finished": _now()})
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+    """Commit of the project around ``folder`` (the current one) and whether files differ from it.
+
+    None where there is no git, or no project.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: Path | None, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "unknown"  # run from sources that were never installed
+    return found
+
+
+def _accelerator_name() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}.") from error
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,123 @@
+"""The folder of a run: what is where, and who may write into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from taskprism.errors import CheckpointError, RecipeError
+from taskprism.training.atomic import recover_folder, write_text
+from taskprism.training.log import RunLog
+from taskprism.training.recipe import Recipe
+from taskprism.training.recipe_files import load_recipe, to_yaml
+
+CheckpointName = Literal["last", "best"]
+#: Keys that a resumed run may change: they touch speed and places, not numbers.
+FREE_ON_RESUME = ("data.workers", "data.root", "trackers")
+
+
+class RunDirectory:
+    """A run directory.
+
+    ======================  ====================================================================
+    ``recipe.yaml``         resolved recipe
+    ``manifest.json``       versions, git state, data, hardware, licences, times
+    ``log.jsonl``           one line per epoch and evaluation
+    ``checkpoints/last/``   model, and the training state from which ``--resume`` goes on
+    ``checkpoints/best/``   model of the best evaluation so far
+    ``metrics.json``        final scores on the test split
+    ``pictures/``           panels of some test images
+    ======================  ====================================================================
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.manifest_file = self.path / "manifest.json"
+        self.metrics_file = self.path / "metrics.json"
+        self.pictures = self.path / "pictures"
+        self.log = RunLog(self.path / "log.jsonl")
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        """Folder of a checkpoint, whether it exists or not."""
+        return self.path / "checkpoints" / name
+
+    def find_checkpoint(self, name: CheckpointName) -> Path:
+        """Folder of a checkpoint that exists.
+
+        Raises:
+            CheckpointError: There is none.
+        """
+        folder = self.checkpoint(name)
+        if folder.parent.is_dir():
+            recover_folder(folder)
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"{self.path} has no checkpoint {name!r} ({folder}). Train it first: "
+                "`taskprism train RECIPE --out DIR`."
+            )
+        return folder
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe of this run.
+
+        Raises:
+            CheckpointError: This is no run directory.
+        """
+        if not self.recipe_file.is_file():
+            raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
+        return load_recipe(self.recipe_file)
+
+    def start(self, recipe: Recipe) -> None:
+        """Make the folder for a new run.
+
+        Raises:
+            CheckpointError: Something is there already, or the folder cannot be made.
+        """
+        if self.recipe_file.is_file():
+            raise CheckpointError(
+                f"{self.path} already holds a run. Add --resume to go on with it, or give another "
+                "--out for a new one."
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise CheckpointError(f"{self.path} is not empty; give another --out.")
+        write_text(self.recipe_file, to_yaml(recipe))
+
+    def reopen(self, recipe: Recipe) -> None:
+        """Check that the run in this folder can be resumed with ``recipe``.
+
+        Raises:
+            CheckpointError: There is no run.
+            RecipeError: The recipe differs from the one the run was started with.
+        """
+        if not self.recipe_file.is_file():
+            raise CheckpointError(
+                f"{self.path} holds no run to resume; leave --resume out to start one there."
+            )
+        before, now = _flat(self.recipe().model_dump()), _flat(recipe.model_dump())
+        changed = [
+            f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
+            for key in dict.fromkeys([*before, *now])
+            if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME)
+        ]
+        if changed:
+            raise RecipeError(
+                f"The recipe is not the one {self.path} was started with; changed: "
+                f"{', '.join(changed)}. Resume with `taskprism train {self.recipe_file} --out "
+                f"{self.path} --resume`, or start a new run in another --out."
+            )
+        write_text(self.recipe_file, to_yaml(recipe))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value != {}:
+            flat[f"{prefix}{key}"] = value
+    return flat

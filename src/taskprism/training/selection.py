@@ -1,0 +1,67 @@
+"""Which evaluation is the best so far, over tasks with different units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskprism.tasks.base import Task
+
+Results = dict[str, dict[str, float]]
+
+
+class Selection:
+    """Remembers the first evaluation and compares later ones with it.
+
+    The score of an evaluation is the mean over the main tasks of the signed relative difference
+    of their primary metric to the first evaluation::
+
+        (value - first) / mean(|value|, |first|)        sign by ``higher_is_better``
+
+    which lies in [-2, 2], is 0 for the first evaluation and stays finite where the first value is
+    0. A metric that is NaN scores -2.
+
+    Args:
+        tasks: Main tasks.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._primary = {task.name: task.primary_metric for task in tasks}
+        self._sign = {task.name: 1.0 if task.primary_higher_is_better else -1.0 for task in tasks}
+        self._first: dict[str, float] = {}
+        self._best = -math.inf
+
+    def improves(self, results: Results) -> bool:
+        """Whether this evaluation is better than all before; remembers it."""
+        values = {name: results[name][metric] for name, metric in self._primary.items()}
+        if not self._first:
+            self._first = values
+        score = self._score(values)
+        better = score > self._best
+        self._best = max(score, self._best)
+        return better
+
+    def _score(self, values: Mapping[str, float]) -> float:
+        differences = [
+            _relative(value, self._first[name], self._sign[name]) for name, value in values.items()
+        ]
+        return math.fsum(differences) / len(differences)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"first": dict(self._first), "best": self._best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self._first = dict(state["first"])
+        self._best = float(state["best"])
+
+
+def _relative(value: float, first: float, sign: float) -> float:
+    if math.isnan(value):
+        return -2.0
+    if math.isnan(first):
+        return 2.0
+    size = (abs(value) + abs(first)) / 2
+    return sign * (value - first) / size if size > 0 else 0.0
