@@ -1,1 +1,43 @@
-"""Every published system."""
+"""Every published system, each composed of shared parts.
+
+* ``single_task``: one network per task, the yardstick of every gain;
+* ``multi_task``: one backbone, one head per task;
+* ``pad_net``: initial predictions, distillation at one scale (Xu et al., CVPR 2018);
+* ``mti_net``: distillation at several scales, with feature propagation (Vandenhende et al.,
+  ECCV 2020).
+
+>>> import torch
+>>> from taskprism.models import create_model
+>>> model = create_model("mti_net", {"semseg": 40, "depth": 1}, {"edge": 1, "normals": 3}).eval()
+>>> with torch.no_grad():
+...     outputs = model(torch.rand(1, 3, 64, 96))
+>>> {task: tuple(output.shape) for task, output in outputs.items()}
+{'semseg': (1, 40, 64, 96), 'depth': (1, 1, 64, 96)}
+>>> [tuple(scale["edge"].shape) for scale in outputs.initial]
+[(1, 1, 16, 24), (1, 1, 8, 12), (1, 1, 4, 6), (1, 1, 2, 3)]
+
+A new system is one file with a subclass of :class:`MultiTaskModel` and one line in :data:`MODELS`.
+"""
+
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.create import MODELS, create_model, find_model, list_models
+from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.mti_net import MTINet
+from taskprism.models.multi_task import MultiTask
+from taskprism.models.pad_net import PADNet
+from taskprism.models.predictions import Predictions
+from taskprism.models.single_task import SingleTask
+
+__all__ = [
+    "MODELS",
+    "MTINet",
+    "MultiScaleFrontEnd",
+    "MultiTask",
+    "MultiTaskModel",
+    "PADNet",
+    "Predictions",
+    "SingleTask",
+    "create_model",
+    "find_model",
+    "list_models",
+]

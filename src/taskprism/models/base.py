@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from taskprism.errors import InputError
+from taskprism.backbones import Backbone, create_backbone
+from taskprism.errors import CheckpointError, InputError
 from taskprism.models.predictions import Predictions
+from taskprism.options import check_options, options_of
 from taskprism.tasks.base import Task
 
 
-class MultiTaskModel(nn.Module, ABC):
+class MultiTaskModel(nn.Module, PyTorchModelHubMixin, ABC):
     """Base of every published system.
 
     A subclass composes a backbone, initial heads, propagation, distillation, aggregation and final
     heads; it holds no arithmetic of its own. Its constructor takes ``(tasks, auxiliary_tasks,
-    backbone, pretrained)`` and flat keyword options with literal defaults.
+    backbone)`` and flat keyword options with literal defaults; :meth:`build` makes the backbone.
 
     Attributes:
         name: Key in :data:`taskprism.models.MODELS`.
@@ -39,28 +46,40 @@ class MultiTaskModel(nn.Module, ABC):
     image_mean: Tensor
     image_std: Tensor
 
-    def __init__(self, tasks: Sequence[Task], auxiliary_tasks: Sequence[Task] = ()) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task] = (),
+        backbone: Backbone | None = None,
+    ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
         self.auxiliary_tasks = tuple(auxiliary_tasks)
         self.config: dict[str, Any] = {}
-        names = [task.name for task in self.all_tasks]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(
-                f"Tasks {twice} are named twice; auxiliary tasks come in addition to the main "
-                "ones, which the front end predicts anyway. Give each task once."
-            )
-        if not self.tasks:
-            raise InputError(f"{self.name} needs at least one main task.")
-        if self.auxiliary_tasks and not self.uses_auxiliary_tasks:
-            raise InputError(
-                f"{self.name} has no front end that could use auxiliary tasks "
-                f"({', '.join(task.name for task in self.auxiliary_tasks)}); leave them out, "
-                "or make them main tasks."
-            )
-        self.register_buffer("image_mean", torch.zeros(3, 1, 1), persistent=False)
-        self.register_buffer("image_std", torch.ones(3, 1, 1), persistent=False)
+        self._check_tasks()
+        mean = backbone.image_mean if backbone is not None else (0.0, 0.0, 0.0)
+        std = backbone.image_std if backbone is not None else (1.0, 1.0, 1.0)
+        self.register_buffer("image_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def build(
+        cls,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: str,
+        pretrained: bool | str,
+        options: Mapping[str, Any],
+    ) -> Self:
+        """Make the backbone and the model from flat options, of which each takes its own."""
+        for_backbone = set(options_of(create_backbone)) - {"pretrained"}
+        for_model = set(options_of(cls))
+        check_options(f"model {cls.name!r}", options, for_backbone | for_model)
+        trunk = create_backbone(
+            backbone, pretrained, **{k: v for k, v in options.items() if k in for_backbone}
+        )
+        own = {k: v for k, v in options.items() if k in for_model}
+        return cls(tasks, auxiliary_tasks, trunk, **own)
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
@@ -81,3 +100,59 @@ class MultiTaskModel(nn.Module, ABC):
         Returns:
             Raw outputs ``(B, channels, H, W)`` per main task, with the initial ones attached.
         """
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write ``config.json`` and ``model.safetensors``, which :func:`taskprism.load` reads.
+
+        Each file appears whole or not at all.
+
+        Args:
+            save_directory: Folder; made if it does not exist.
+            **options: Those of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``, such as
+                ``push_to_hub=True`` and ``repo_id``.
+
+        Raises:
+            CheckpointError: If the files cannot be written, for example on a full disk.
+        """
+        if not self.config:
+            raise InputError(
+                f"This {self.name} was not made by create_model, so nobody could build it again "
+                "from its file; make it with taskprism.create_model."
+            )
+        target = Path(save_directory)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as unfinished:
+                options = {"config": self.config, "repo_id": target.name, **options}
+                url = super().save_pretrained(unfinished, **options)
+                for file in sorted(Path(unfinished).iterdir(), reverse=True):
+                    os.replace(file, target / file.name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"Cannot write the model to {str(target)!r}: {error}. Free some space or choose "
+                "another folder; files that were there before are whole."
+            ) from error
+        return url
+
+    def _check_tasks(self) -> None:
+        names = [task.name for task in self.all_tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(
+                f"Tasks {twice} are named twice; auxiliary tasks come in addition to the main "
+                "ones, which the front end predicts anyway. Give each task once."
+            )
+        unusable = [name for name in names if "." in name or hasattr(nn.ModuleDict, name)]
+        if unusable:
+            raise InputError(
+                f"Tasks cannot be named {unusable}: modules are filed under a task's name, which "
+                "must have no dot and be no method of a dictionary."
+            )
+        if not self.tasks:
+            raise InputError(f"{self.name} needs at least one main task.")
+        if self.auxiliary_tasks and not self.uses_auxiliary_tasks:
+            raise InputError(
+                f"{self.name} has no front end that could use auxiliary tasks "
+                f"({', '.join(task.name for task in self.auxiliary_tasks)}); leave them out, "
+                "or make them main tasks."
+            )

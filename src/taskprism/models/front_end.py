@@ -1,0 +1,81 @@
+"""The multi-scale front end: initial predictions from coarse to fine, with propagation between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from taskprism.layers import FeaturePropagation, InitialHead, basic_block, resize
+from taskprism.layers.propagation import PropagationSoftmax
+from taskprism.tasks.base import Task
+
+
+class MultiScaleFrontEnd(nn.Module):
+    """Initial heads at every scale of a backbone (Vandenhende et al., "MTI-Net", ECCV 2020).
+
+    From the coarsest scale on: initial heads (two basic blocks, 1x1); feature propagation; the
+    propagated features, upsampled, join the next finer scale's backbone features of each task.
+
+    Args:
+        tasks: All tasks, main then auxiliary.
+        channels: Channels of the backbone's maps, finest first; task features have the same.
+        propagation: False leaves propagation out, so that scales know nothing of each other.
+        reduction: Of the feature propagation.
+        softmax: Of the feature propagation.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        channels: Sequence[int],
+        propagation: bool = True,
+        reduction: int = 4,
+        softmax: PropagationSoftmax = "channels",
+    ) -> None:
+        super().__init__()
+        names = [task.name for task in tasks]
+        coarser = [*channels[1:], 0] if propagation else [0] * len(channels)
+        self.heads = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    task.name: InitialHead(basic_block, own + received, own, task.channels)
+                    for task in tasks
+                }
+            )
+            for own, received in zip(channels, coarser, strict=True)
+        )
+        # Entry i passes scale i + 1 on to scale i.
+        self.propagation = nn.ModuleList(
+            FeaturePropagation(names, width, reduction, softmax)
+            for width in (channels[1:] if propagation else [])
+        )
+
+    def forward(
+        self, maps: Sequence[Tensor]
+    ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+        """Run all scales.
+
+        Args:
+            maps: ``(B, channels[i], H_i, W_i)``, finest first.
+
+        Returns:
+            Task features and initial predictions, one mapping per scale, finest first.
+        """
+        features: list[dict[str, Tensor]] = []
+        initial: list[dict[str, Tensor]] = []
+        received: dict[str, Tensor] = {}
+        for scale in reversed(range(len(self.heads))):
+            own: dict[str, Tensor] = {}
+            predicted: dict[str, Tensor] = {}
+            for task, head in self.heads[scale].items():  # pyrefly: ignore[not-callable]
+                x = maps[scale]
+                if received:
+                    x = torch.cat([x, resize(received[task], x.shape[-2:])], dim=1)
+                own[task], predicted[task] = head(x)
+            if scale > 0 and len(self.propagation) > 0:
+                received = self.propagation[scale - 1](own)
+            features.insert(0, own)
+            initial.insert(0, predicted)
+        return features, initial

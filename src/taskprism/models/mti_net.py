@@ -1,0 +1,108 @@
+"""MTI-Net: distillation at several scales, with feature propagation between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from taskprism.backbones import Backbone
+from taskprism.distillation import create_distillation
+from taskprism.errors import InputError
+from taskprism.layers import create_head, resize
+from taskprism.layers.heads import HeadName
+from taskprism.layers.propagation import PropagationSoftmax
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.predictions import Predictions
+from taskprism.tasks.base import Task
+
+
+class MTINet(MultiTaskModel):
+    """Multi-scale Task Interaction network (Vandenhende et al., "MTI-Net", ECCV 2020).
+
+    Initial predictions and task features at every scale (:class:`MultiScaleFrontEnd`), distillation
+    at every scale, aggregation of each task's distilled maps and prediction.
+
+    Args:
+        tasks: Main tasks.
+        auxiliary_tasks: Predicted by the front end in addition, and distilled from.
+        backbone: Shared by all tasks, with several maps.
+        scales: Which of the backbone's maps are used, 0 is the finest (table 3 of the paper); by
+            default all.
+        propagation: Whether coarse scales inform finer ones (table 3: "FPM").
+        fpm_reduction: Divisor of the width inside the feature propagation; 1 fits the operations of
+            the paper's table 7, 4 is what the released code does.
+        propagation_softmax: ``"channels"`` as in the released code, ``"tasks"`` as in the paper's
+            text (see :class:`~taskprism.layers.FeaturePropagation`).
+        distillation: A name of :func:`taskprism.distillation.list_distillations`.
+        distillation_options: Its own options.
+        head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
+        size: Input image's ``(H, W)``; only for distillations that are built for one size.
+    """
+
+    name: ClassVar[str] = "mti_net"
+    uses_auxiliary_tasks: ClassVar[bool] = True
+    has_initial_predictions: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: Backbone,
+        scales: Sequence[int] | None = None,
+        propagation: bool = True,
+        fpm_reduction: int = 4,
+        propagation_softmax: PropagationSoftmax = "channels",
+        distillation: str = "spatial_attention",
+        distillation_options: Mapping[str, Any] | None = None,
+        head: HeadName = "auto",
+        size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(tasks, auxiliary_tasks, backbone)
+        self.backbone = backbone
+        self.scales = _checked(scales, len(backbone.channels))
+        channels = [backbone.channels[scale] for scale in self.scales]
+        self.front_end = MultiScaleFrontEnd(
+            self.all_tasks, channels, propagation, fpm_reduction, propagation_softmax
+        )
+        sizes = backbone.feature_sizes(size) if size else None
+        self.distillations = nn.ModuleList(
+            create_distillation(
+                distillation,
+                [task.name for task in self.tasks],
+                width,
+                sources=[task.name for task in self.all_tasks],
+                size=sizes[scale] if sizes else None,
+                **(distillation_options or {}),
+            )
+            for scale, width in zip(self.scales, channels, strict=True)
+        )
+        self.heads = nn.ModuleDict(
+            {task.name: create_head(channels, task.channels, head) for task in self.tasks}
+        )
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Predict initially at every scale, distil at every scale, aggregate, predict finally."""
+        maps = self.backbone(images)
+        features, initial = self.front_end([maps[scale] for scale in self.scales])
+        refined = [distil(each) for distil, each in zip(self.distillations, features, strict=True)]
+        size = images.shape[-2:]
+        final = {
+            task: resize(head([scale[task] for scale in refined]), size)
+            for task, head in self.heads.items()
+        }
+        return Predictions(final, initial)
+
+
+def _checked(scales: Sequence[int] | None, available: int) -> list[int]:
+    if scales is None:
+        return list(range(available))
+    chosen = sorted(set(scales))
+    if not chosen or chosen != list(scales) or chosen[0] < 0 or chosen[-1] >= available:
+        raise InputError(
+            f"scales={list(scales)} must name maps of the backbone, finest first, each once: "
+            f"any of {list(range(available))}."
+        )
+    return chosen

@@ -1,0 +1,48 @@
+"""The multi-task baseline: hard parameter sharing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from taskprism.backbones import Backbone
+from taskprism.layers import create_head, resize
+from taskprism.layers.heads import HeadName
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.predictions import Predictions
+from taskprism.tasks.base import Task
+
+
+class MultiTask(MultiTaskModel):
+    """One backbone for all tasks, one head per task (Caruana, "Multitask Learning", 1997).
+
+    Args:
+        tasks: Main tasks.
+        auxiliary_tasks: None; there is no front end.
+        backbone: Shared by all tasks.
+        head: ``"auto"``, ``"high_resolution"``, ``"panoptic"`` or ``"deeplab"``
+            (see :func:`taskprism.layers.create_head`).
+    """
+
+    name: ClassVar[str] = "multi_task"
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: Backbone,
+        head: HeadName = "auto",
+    ) -> None:
+        super().__init__(tasks, auxiliary_tasks, backbone)
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(
+            {task.name: create_head(backbone.channels, task.channels, head) for task in tasks}
+        )
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Predict all tasks from the same feature maps."""
+        maps = self.backbone(images)
+        size = images.shape[-2:]
+        return Predictions({task: resize(head(maps), size) for task, head in self.heads.items()})
