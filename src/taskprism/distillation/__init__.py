@@ -48,6 +48,7 @@ def create_distillation(
     channels: int,
     sources: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
+    stride: int | None = None,
     **options: Any,
 ) -> Distillation:
     """Build a cross-task module by name.
@@ -58,6 +59,8 @@ def create_distillation(
         channels: Channels of every task's feature map.
         sources: Names of the tasks whose features are read; by default ``tasks``.
         size: ``(H, W)`` of the feature maps; only read by modules that need it.
+        stride: Of the feature maps against the image; sets what a module makes depend on it (how
+            far attention downscales, say). By default the module's own defaults hold.
         **options: The module's own.
 
     Raises:
@@ -73,7 +76,8 @@ def create_distillation(
                 f"Distillation {name!r} is built for one feature size: give size=(H, W)."
             )
         options["size"] = tuple(size)
-    return module(tasks, channels, sources=sources, **options)
+    suited = module.options_at(stride) if stride is not None else {}
+    return module(tasks, channels, sources=sources, **{**suited, **options})
 
 
 __all__ = [

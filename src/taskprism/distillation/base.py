@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -26,10 +26,12 @@ class Distillation(nn.Module, ABC):
     Attributes:
         name: Key in :data:`taskprism.distillation.DISTILLATIONS`.
         needs_size: The module is built for one feature size and takes ``size=(H, W)``.
+        needs_predictions: ``forward`` reads the sources' initial predictions too.
     """
 
     name: ClassVar[str]
     needs_size: ClassVar[bool] = False
+    needs_predictions: ClassVar[bool] = False
 
     def __init__(
         self, tasks: Sequence[str], channels: int, sources: Sequence[str] | None = None
@@ -47,12 +49,24 @@ class Distillation(nn.Module, ABC):
         if len(set(self.sources)) != len(self.sources):
             raise InputError(f"{type(self).__name__}: sources {self.sources} name a task twice.")
 
+    @classmethod
+    def options_at(cls, stride: int) -> dict[str, Any]:
+        """Options that suit a feature map at ``stride`` of the image, where they depend on it.
+
+        An assembly at several scales asks at each of them; what the user gives wins.
+        """
+        return {}
+
     @abstractmethod
-    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Refine.
 
         Args:
             features: source name -> ``(B, channels, H, W)``.
+            predictions: source name -> raw initial prediction ``(B, any, h, w)``; only read by
+                modules that declare ``needs_predictions``.
 
         Returns:
             task name -> ``(B, channels, H, W)`` for each of ``tasks``.

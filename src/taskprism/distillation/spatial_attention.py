@@ -40,7 +40,9 @@ class SpatialAttention(Distillation):
             }
         )
 
-    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Refine ``(B, channels, H, W)`` per source into the same per task."""
         refined = {}
         for task, messages in self.messages.items():
