@@ -9,6 +9,7 @@ said by the four ``after_*`` hooks, which the target type of a task overrides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -32,6 +33,14 @@ class DenseTarget(tv_tensors.TVTensor):
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Wrap ``data`` (anything :func:`torch.as_tensor` takes) without a copy where possible."""
         return torch.as_tensor(data, dtype=dtype).as_subclass(cls)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Let different targets meet in one operation, as in ``depth[valid]``; see TVTensor."""
+        others = tuple(kind for kind in types if not issubclass(kind, tv_tensors.TVTensor))
+        return super().__torch_function__(func, others, args, kwargs)
 
     @classmethod
     def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,113 @@
+"""Read one image or array; whatever goes wrong names the file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+import torch
+from PIL import Image, ImageOps
+from torchvision import tv_tensors
+from torchvision.io import ImageReadMode, decode_image
+
+from taskprism.errors import DataError
+
+_PNG_BIT_DEPTH, _PNG_COLOUR_TYPE = 24, 25  # byte offsets in the header
+_PNG_MULTI_CHANNEL = (2, 4, 6)
+
+
+@contextmanager
+def _naming(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such {what}.") from None
+    except (
+        OSError,
+        SyntaxError,  # Pillow's for a broken PNG
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{path}: this {what} cannot be read ({reason}). Replace the file, or take its name "
+            "out of the split."
+        ) from error
+
+
+def read_image(path: Path) -> tv_tensors.Image:
+    """Colour image as float32 RGB ``(3, H, W)`` in [0, 1], turned as its EXIF tag says.
+
+    Raises:
+        DataError: If the file is missing or broken.
+    """
+    with _naming(path, "image"), Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+            grey = np.asarray(picture, dtype=np.float32) / 65535
+            return tv_tensors.Image(torch.from_numpy(grey).expand(3, -1, -1).contiguous())
+        pixels = np.array(picture.convert("RGB"))
+    image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return tv_tensors.Image(image.float().div_(255))
+
+
+def read_array(path: Path, key: str | None = None) -> np.ndarray:
+    """Numbers of a label file as they are stored, ``(H, W)`` or ``(H, W, C)``.
+
+    ``.npy``, ``.npz`` and ``.mat`` (up to v7) are read as arrays, everything else as an image:
+    8- and 16-bit, palette images as indices.
+
+    Args:
+        path: The file.
+        key: Name of the array in an ``.npz`` or ``.mat``; needed if it holds more than one.
+
+    Raises:
+        DataError: If the file is missing, broken, or ``key`` is not in it.
+    """
+    with _naming(path, "label file"):
+        suffix = path.suffix.lower()
+        if suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return archive[_pick(path, list(archive.files), key)]
+        if suffix == ".mat":
+            content = scipy.io.loadmat(str(path))
+            names = [name for name in content if not name.startswith("__")]
+            return np.asarray(content[_pick(path, names, key)])
+        return _read_picture(path)
+
+
+def _pick(path: Path, names: list[str], key: str | None) -> str:
+    if key is None and len(names) == 1:
+        return names[0]
+    if key is None or key not in names:
+        wanted = "say which with encoding.key" if key is None else f"encoding.key says {key!r}"
+        raise DataError(f"{path} holds the arrays {', '.join(names) or '(none)'}; {wanted}.")
+    return key
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        header = file.read(_PNG_COLOUR_TYPE + 1)
+    if (
+        header.startswith(b"\x89PNG")
+        and len(header) > _PNG_COLOUR_TYPE
+        and header[_PNG_BIT_DEPTH] == 16
+        and header[_PNG_COLOUR_TYPE] in _PNG_MULTI_CHANNEL
+    ):  # Pillow would silently keep the upper 8 bits only
+        return decode_image(str(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    with Image.open(path) as opened:
+        return np.array(ImageOps.exif_transpose(opened))

@@ -1,0 +1,172 @@
+"""A user's own folder of labelled images, declared in one YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from torch.utils.data import Dataset
+
+from taskprism.data.augmentation import fit_to, training_transform
+from taskprism.data.cache import MemoryCache
+from taskprism.data.encoding import TargetDecoder
+from taskprism.data.files import read_image
+from taskprism.data.folder_config import FolderConfig, TaskConfig, load_config
+from taskprism.data.folder_files import FolderFiles, value_map
+from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.sample import Sample
+from taskprism.errors import DataError, TaskprismError
+from taskprism.tasks import Task, create_task
+from taskprism.tasks.target import DenseTarget, ValidMask
+
+
+class FolderDataset(Dataset[Sample]):
+    """Images and labels of some names, at their own size, after ``transform``.
+
+    A label file that does not exist means that this image lacks the task.
+    """
+
+    def __init__(
+        self,
+        files: FolderFiles,
+        names: Sequence[str],
+        decoders: Mapping[str, TargetDecoder],
+        transform: Transform | None = None,
+    ) -> None:
+        self.files = files
+        self.names = list(names)
+        self.decoders = dict(decoders)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self.names[index]
+        image = read_image(self.files.image(name))
+        targets: dict[str, DenseTarget] = {}
+        valid: dict[str, ValidMask] = {}
+        for task, decoder in self.decoders.items():
+            path = self.files.label(task, name)
+            if not path.is_file():
+                continue
+            targets[task], valid[task] = decoder(path)
+            if targets[task].shape[-2:] != image.shape[-2:]:
+                raise DataError(
+                    f"{path} is {_size(targets[task])} pixels (width x height), but its image "
+                    f"{self.files.image(name)} is {_size(image)}. Labels must have the size of "
+                    "their image (after its EXIF rotation)."
+                )
+        sample = Sample(name=name, image=image, targets=targets, valid=valid)
+        return self.transform(sample) if self.transform is not None else sample
+
+
+def _size(tensor: Any) -> str:
+    return f"{tensor.shape[-1]}x{tensor.shape[-2]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderProtocol(Protocol):
+    """Images and labels in a folder; see :mod:`taskprism.data.folder_config` for the YAML.
+
+    Attributes:
+        config: The YAML's content.
+        files: Where the files are.
+    """
+
+    config: FolderConfig = field(repr=False)
+    files: FolderFiles = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", tuple(self.config.splits))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, root: str | Path | None = None, **options: Any) -> Self:
+        """Read a data YAML.
+
+        Args:
+            path: The file.
+            root: Folder of the data; overrides the YAML's own.
+            options: Top-level keys of the YAML to replace, such as ``input_size`` or ``cache``.
+
+        Raises:
+            DataError: If the YAML has a wrong key or value, or the folder does not exist.
+        """
+        path = Path(path)
+        config = load_config(path, options)
+        if root is None and config.root is None:
+            raise DataError(
+                f"{path}: where the data is is not said. Give root=... to create_protocol, "
+                "data.root in the recipe, or the key 'root' in the YAML ('.' is its own folder)."
+            )
+        folder = Path(root) if root is not None else path.parent / str(config.root)
+        files = FolderFiles(config, folder, str(path))
+        return cls(
+            name=config.name,
+            tasks=tuple(_make_task(name, task, files) for name, task in config.tasks.items()),
+            input_size=config.input_size,
+            root=str(folder),
+            licence=config.licence,
+            config=config,
+            files=files,
+        )
+
+    def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
+        """Samples of a split at their own size, or at ``input_size`` with ``cache: true``.
+
+        Raises:
+            InputError: If there is no such split.
+            DataError: If a list or image is missing, or a task has no label file at all.
+        """
+        self.check_split(split)
+        names = self.files.names(split)
+        others = [n for s in self.config.splits if s != split for n in self.files.names(s)]
+        self.files.check_labels(names + others)
+        decoders = {task.name: self._decoder(task) for task in self.tasks}
+        if not self.config.cache:
+            return FolderDataset(self.files, names, decoders, transform)
+        plain = FolderDataset(self.files, names, decoders)
+        return MemoryCache(plain, self.evaluation_transform(), transform)
+
+    def train_transform(self) -> Transform:
+        """``fit`` to ``input_size``, then the YAML's ``augmentation``."""
+        return training_transform(self.input_size, self.config.fit, self.config.augmentation)
+
+    def evaluation_transform(self) -> Transform:
+        """``fit`` to ``input_size``."""
+        return fit_to(self.input_size, self.config.fit)
+
+    def fingerprint(self) -> str:
+        """Hash of the YAML and of every file's relative path and size."""
+        return self.files.fingerprint()
+
+    def _decoder(self, task: Task) -> TargetDecoder:
+        config = self.config.tasks[task.name]
+        mapping = config.map
+        if mapping is not None:
+            key = f"tasks.{task.name}.map"
+            if isinstance(mapping, str):
+                mapping = self.files.reference(mapping, key)
+            mapping = value_map(mapping, f"{self.files.source}, {key}")
+        return TargetDecoder(task, config, mapping, self.files.source)
+
+
+def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
+    """The task that ``tasks.<name>`` declares."""
+    fields: dict[str, Any] = {"name": name, **config.options}
+    classes = config.classes
+    if isinstance(classes, str):
+        classes = files.reference(classes, f"tasks.{name}.classes")
+    if isinstance(classes, int):
+        fields["channels"] = classes
+    elif classes is not None:
+        fields |= {"class_names": tuple(classes), "channels": len(classes)}
+    if config.loss_weight is not None:
+        fields["loss_weight"] = config.loss_weight
+    try:
+        return create_task(config.kind or name, **fields)
+    except TaskprismError as error:
+        error.args = (f"{files.source}, tasks.{name}: {error}",)
+        raise

@@ -1,0 +1,187 @@
+"""The YAML that declares a folder of labelled images.
+
+::
+
+    name: my_kitchen
+    root: .                       # relative to this file, or absolute
+    licence: my own photographs
+    image: rgb/{name}.jpg
+    input_size: [192, 256]        # height, width
+    splits: {train: train.txt, test: test.txt}
+    tasks:
+      semseg:
+        path: labels/{name}.png
+        classes: [floor, wall, thing]
+        ignore: [255]
+      depth:
+        path: depth/{name}.png    # 16-bit millimetres
+        encoding: {scale: 0.001}
+        ignore: [0]
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from taskprism.data.augmentation import Augmentation, Fit
+from taskprism.data.config_errors import explain
+from taskprism.data.protocol import Split
+from taskprism.errors import DataError
+
+
+def _fraction(value: Any) -> Any:
+    """Allow ``1/127`` where YAML would need a long decimal number."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("write a number or a fraction such as 1/127") from None
+
+
+Number = Annotated[float, BeforeValidator(_fraction)]
+Axis = Literal["right", "left", "up", "down", "toward", "forward"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Encoding(_Strict):
+    """How numbers are stored: ``value = stored * scale + offset``."""
+
+    key: str | None = Field(None, description="array name in an .npz or .mat")
+    layout: Literal["hwc", "chw"] = Field("hwc", description="order of an array's axes")
+    order: tuple[int, ...] | None = Field(
+        None, description="which stored channels to take; [2, 1, 0] reads BGR"
+    )
+    scale: Number | tuple[Number, ...] = Field(1.0, description="one number, or one per channel")
+    offset: Number | tuple[Number, ...] = 0.0
+    axes: tuple[Axis, Axis, Axis] | None = Field(
+        None, description="directions only: where each channel's positive values point"
+    )
+
+    @field_validator("axes")
+    @classmethod
+    def _three_axes(cls, value: tuple[Axis, Axis, Axis] | None) -> Any:
+        lines = [{"right", "left"}, {"up", "down"}, {"toward", "forward"}]
+        if value is not None and not all(line & set(value) for line in lines):
+            raise ValueError("give one of right/left, one of up/down and one of toward/forward")
+        return value
+
+
+class TaskConfig(_Strict):
+    """One task: where its label files are and what their numbers mean."""
+
+    kind: str | None = Field(None, description="a name of `taskprism list tasks`; default: the key")
+    path: str = Field(description="pattern with {name}; a file that is not there is no label")
+    encoding: Encoding = Field(default_factory=Encoding)
+    ignore: tuple[float | tuple[float, ...], ...] = Field(
+        (), description="stored values (or colours) without a label"
+    )
+    valid_range: tuple[float, float] | None = Field(
+        None, description="decoded values outside have no label"
+    )
+    map: dict[str | int, int | None] | str | None = Field(
+        None,
+        description="stored value: class (null: no label; '3-7' for a range), or FILE.json#KEY",
+    )
+    unmapped: Literal["error", "ignore"] = Field("error", description="values not in map")
+    positive: tuple[float, ...] | Literal["nonzero"] | None = Field(
+        None, description="stored values that mean yes; all others mean no"
+    )
+    classes: tuple[str, ...] | int | str | None = Field(
+        None, description="names, their number, or FILE.json#KEY"
+    )
+    loss_weight: float | None = Field(None, ge=0)
+    options: dict[str, Any] = Field(default_factory=dict, description="further fields of the task")
+
+    @field_validator("path")
+    @classmethod
+    def _has_name(cls, value: str) -> str:
+        return _check_pattern(value)
+
+
+class SplitSource(_Strict):
+    """Which images belong to a split: exactly one of four ways."""
+
+    list: str | None = Field(None, description="text file with one name a line")
+    names: tuple[str, ...] | None = None
+    glob: str | None = Field(None, description="image files, as a pattern with * and **")
+    fraction: Number | None = Field(None, gt=0, le=1, description="share of all images")
+
+
+def _split_source(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    short = {str: "list", list: "names", tuple: "names", int: "fraction", float: "fraction"}
+    return {short[type(value)]: value} if type(value) in short else value
+
+
+class FolderConfig(_Strict):
+    """A folder of labelled images."""
+
+    name: str = Field(description="of the protocol; printed beside every score")
+    root: str | None = Field(None, description="folder of the data, relative to this file")
+    licence: str = ""
+    image: str = Field(description="pattern with {name}")
+    input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        description="height and width of the network's input"
+    )
+    fit: Fit = Field("stretch", description="how other sizes are brought to input_size")
+    splits: dict[Split, Annotated[SplitSource, BeforeValidator(_split_source)]] = Field(
+        min_length=1
+    )
+    split_seed: int = Field(0, description="order from which fractions are taken")
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    cache: bool = Field(False, description="keep images in memory at input_size after first use")
+
+    @field_validator("image")
+    @classmethod
+    def _has_name(cls, value: str) -> str:
+        return _check_pattern(value)
+
+    @field_validator("splits")
+    @classmethod
+    def _one_way(cls, value: dict[Split, SplitSource]) -> Any:
+        for split, source in value.items():
+            if len(source.model_dump(exclude_none=True)) != 1:
+                raise ValueError(f"give {split} one of: list, names, glob, fraction")
+        shares = sum(source.fraction or 0.0 for source in value.values())
+        if shares > 1 + 1e-9:
+            raise ValueError(f"the fractions add up to {shares:g}, more than 1")
+        return value
+
+
+def _check_pattern(value: str) -> str:
+    if "{name}" not in value:
+        raise ValueError("the pattern must contain {name}, such as rgb/{name}.jpg")
+    return value
+
+
+def load_config(path: Path, options: dict[str, Any] | None = None) -> FolderConfig:
+    """Read a data YAML.
+
+    Args:
+        path: The file.
+        options: Top-level keys that replace the file's own.
+
+    Raises:
+        DataError: If the file is missing, no YAML, or has a wrong key or value.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this data YAML ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: this is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a data YAML is a mapping with the keys name, image, tasks, ...")
+    try:
+        return FolderConfig.model_validate({**content, **(options or {})})
+    except ValidationError as error:
+        raise explain(error, FolderConfig, str(path)) from None

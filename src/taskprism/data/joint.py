@@ -1,0 +1,153 @@
+"""Several protocols as one partly labelled set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, cast
+
+from torch.utils.data import Dataset
+
+from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.sample import Sample
+from taskprism.errors import InputError
+from taskprism.tasks.base import Task
+
+Sampling = Literal["balanced", "concatenated"]
+
+
+class JointDataset(Dataset[Sample]):
+    """Samples of several data sets, each name preceded by its set's: ``osd_rgbd/test0``.
+
+    Args:
+        parts: Protocol name -> its data set, without transform.
+        transform: Runs last, when the name is complete.
+        balanced: Every part gives as many samples as the largest; smaller ones start again from
+            the beginning. Otherwise every sample comes once.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Dataset[Sample]],
+        transform: Transform | None = None,
+        balanced: bool = False,
+    ) -> None:
+        self.parts = dict(parts)
+        self.transform = transform
+        lengths = {name: len(part) for name, part in self.parts.items()}  # type: ignore[arg-type]
+        longest = max(lengths.values())
+        self._index = [
+            (name, position % length)
+            for name, length in lengths.items()
+            for position in range(longest if balanced else length)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Sample:
+        part, position = self._index[index]
+        sample = self.parts[part][position]
+        sample = cast(Sample, {**sample, "name": f"{part}/{sample['name']}"})
+        return self.transform(sample) if self.transform is not None else sample
+
+
+class BySource:
+    """Give each sample of a :class:`JointDataset` the transform of its own data set."""
+
+    def __init__(self, transforms: Mapping[str, Transform]) -> None:
+        self.transforms = dict(transforms)
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Transform by the part's name, which precedes the sample's."""
+        return self.transforms[sample["name"].partition("/")[0]](sample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointProtocol(Protocol):
+    """Union of several protocols; each sample lacks the tasks that its source lacks.
+
+    Tasks are the same if their names are; they must then agree in kind, channels and classes, and
+    the settings (loss weight, ...) of the first set count. Each set keeps its own augmentation.
+    Scores of a task are over the images that have it.
+
+    Attributes:
+        parts: The protocols, all with this one's ``input_size``.
+        sampling: Of training images: ``"balanced"`` shows each set equally often per epoch,
+            ``"concatenated"`` each image once.
+    """
+
+    parts: tuple[Protocol, ...] = field(repr=False)
+    sampling: Sampling = "concatenated"
+
+    def __post_init__(self) -> None:
+        common = [s for s in self.parts[0].splits if all(s in p.splits for p in self.parts)]
+        object.__setattr__(self, "splits", tuple(common))
+
+    @classmethod
+    def of(cls, parts: Sequence[Protocol], sampling: Sampling = "concatenated") -> Self:
+        """Join protocols.
+
+        Raises:
+            InputError: If names clash, tasks of one name differ, or sizes differ.
+        """
+        names = [part.name for part in parts]
+        if len(set(names)) < len(names):
+            raise InputError(f"Joint data sets need different names, got {', '.join(names)}.")
+        if sampling not in ("balanced", "concatenated"):
+            raise InputError(f"sampling is 'balanced' or 'concatenated', got {sampling!r}.")
+        sizes = {part.name: part.input_size for part in parts}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InputError(
+                f"Joint data sets need one input size ({told}); give the option input_size."
+            )
+        return cls(
+            name="+".join(names),
+            tasks=_union(parts),
+            input_size=parts[0].input_size,
+            licence="\n".join(f"{part.name}: {part.licence}" for part in parts),
+            parts=tuple(parts),
+            sampling=sampling,
+        )
+
+    def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
+        """Samples of all parts; balanced only in training."""
+        self.check_split(split)
+        balanced = self.sampling == "balanced" and split == "train"
+        parts = {part.name: part.dataset(split) for part in self.parts}
+        return JointDataset(parts, transform, balanced)
+
+    def train_transform(self) -> Transform:
+        """Each sample by its own data set's augmentation."""
+        return BySource({part.name: part.train_transform() for part in self.parts})
+
+    def evaluation_transform(self) -> Transform:
+        """Each sample by its own data set's."""
+        return BySource({part.name: part.evaluation_transform() for part in self.parts})
+
+    def fingerprint(self) -> str:
+        """Hash of the parts' fingerprints."""
+        text = "\n".join(f"{part.name} {part.fingerprint()}" for part in self.parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    config = task.to_config()
+    return {key: config[key] for key in ("kind", "channels", "class_names") if key in config}
+
+
+def _union(parts: Sequence[Protocol]) -> tuple[Task, ...]:
+    """Tasks of all parts, in the order of first appearance."""
+    found: dict[str, tuple[Task, Protocol]] = {}
+    for part in parts:
+        for task in part.tasks:
+            first, owner = found.setdefault(task.name, (task, part))
+            if _identity(first) != _identity(task):
+                raise InputError(
+                    f"Task {task.name!r} means {_identity(first)} in {owner.name!r} but "
+                    f"{_identity(task)} in {part.name!r}. If they differ, rename one: give its key "
+                    f"under 'tasks' another name, with 'kind: {task.kind}'."
+                )
+    return tuple(task for task, _ in found.values())

@@ -1,0 +1,102 @@
+"""The list of protocols, and the one function that makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from taskprism.data.folder import FolderProtocol
+from taskprism.data.folder_config import load_config
+from taskprism.data.joint import JointProtocol
+from taskprism.data.protocol import Protocol
+from taskprism.errors import InputError, UnknownNameError
+
+#: Protocols with code of their own; the list is the registry.
+PROTOCOLS: list[type[Protocol]] = []
+
+Root = str | Path | Mapping[str, str | Path] | None
+
+_YAML = (".yaml", ".yml")
+
+
+def shipped_yamls() -> dict[str, Path]:
+    """Name -> file of the data YAMLs in the package; they need a ``root``."""
+    folder = Path(str(files("taskprism"))) / "recipes" / "data"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def list_protocols() -> list[str]:
+    """Names that :func:`create_protocol` knows; a path of a data YAML works too."""
+    return [protocol.name for protocol in PROTOCOLS] + list(shipped_yamls())
+
+
+def create_protocol(
+    name: str | Path | Sequence[str], root: Root = None, **options: Any
+) -> Protocol:
+    """Make a protocol.
+
+    Args:
+        name: One of :func:`list_protocols`, the path of a data YAML, or a list of these, which
+            makes one partly labelled set of all of them.
+        root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
+            folder per protocol, named like it, or a mapping protocol name -> folder.
+        options: The protocol's own options, such as ``input_size`` (``(H, W)``); for a YAML, any
+            of its top-level keys. A list takes ``sampling="balanced"`` (show each set equally often
+            in training) or ``"concatenated"``, and hands the others to every part.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+        InputError: If an option is unknown or the parts do not fit together.
+        DataError: If the data or its YAML is wrong.
+    """
+    if isinstance(name, (str, Path)):
+        return _create(str(name), root, options, joint=False)
+    if not name:
+        raise InputError("An empty list of protocols; name at least one.")
+    if len(name) == 1:
+        return _create(str(name[0]), root, options, joint=False)
+    sampling = options.pop("sampling", "concatenated")
+    parts = [_create(str(part), root, options, joint=True) for part in name]
+    return JointProtocol.of(parts, sampling)
+
+
+def _create(name: str, root: Root, options: Mapping[str, Any], *, joint: bool) -> Protocol:
+    classes = {protocol.name: protocol for protocol in PROTOCOLS}
+    if name in classes:
+        folder = _folder(root, name, joint)
+        # A generator among folders needs no folder of its own.
+        if joint and folder is not None and not folder.is_dir():
+            folder = None
+        return _from_class(classes[name], folder, options)
+    path = shipped_yamls().get(name)
+    if path is None and name.endswith(_YAML):
+        path = Path(name)
+    if path is None:
+        raise UnknownNameError("protocol (or path of a data .yaml)", name, list_protocols())
+    own_name = load_config(path).name
+    return FolderProtocol.from_yaml(path, _folder(root, own_name, joint), **options)
+
+
+def _folder(root: Root, name: str, joint: bool) -> Path | None:
+    if isinstance(root, Mapping):
+        return Path(root[name]) if name in root else None
+    if root is None:
+        return None
+    return Path(root) / name if joint else Path(root)
+
+
+def _from_class(
+    protocol: type[Protocol], folder: Path | None, options: Mapping[str, Any]
+) -> Protocol:
+    known = [f.name for f in dataclasses.fields(protocol) if f.init and f.name != "root"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise InputError(
+            f"Protocol {protocol.name!r} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(known)}."
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    return protocol(**values, **({} if folder is None else {"root": str(folder)}))
