@@ -148,6 +148,5 @@ def _fingerprint(folder: Path) -> str | None:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return None
-    content = _read_json(manifest)
-    value = content.get("data_fingerprint", content.get("fingerprint"))
+    value = _read_json(manifest).get("data_fingerprint")
     return None if value is None else str(value)

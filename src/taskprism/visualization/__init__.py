@@ -1,1 +1,38 @@
-"""Colour tables, panels and reports."""
+"""Pictures for people: panels of predictions, training curves, reports.
+
+* :func:`panel` sets an image beside everything predicted from it and, where there are labels, the
+  labels; :func:`sheet` stacks panels. Colours and legends come from the tasks themselves.
+* :func:`read_curves` and :func:`plot_curves` draw the logs of runs.
+* :func:`write_report` makes one HTML file with tables and pictures inside.
+
+>>> import torch
+>>> from taskprism.tasks import create_task
+>>> from taskprism.visualization import panel
+>>> depth = create_task("depth")
+>>> panel(torch.rand(3, 60, 80), {"depth": torch.rand(1, 60, 80)}, tasks=[depth]).ndim
+3
+"""
+
+from taskprism.visualization.curves import Curves, as_svg, plot_curves, read_curves
+from taskprism.visualization.panels import panel, sheet
+from taskprism.visualization.report import (
+    Figure,
+    Section,
+    TableBlock,
+    render_report,
+    write_report,
+)
+
+__all__ = [
+    "Curves",
+    "Figure",
+    "Section",
+    "TableBlock",
+    "as_svg",
+    "panel",
+    "plot_curves",
+    "read_curves",
+    "render_report",
+    "sheet",
+    "write_report",
+]

@@ -1,0 +1,168 @@
+"""``taskprism predict``: a trained network on images and folders of images."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor
+
+from taskprism.data.files import read_image
+from taskprism.data.image_files import find_images
+from taskprism.errors import CheckpointError, DataError, InputError
+from taskprism.interop import load
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.inference import predict as predict_image
+from taskprism.tasks.base import Task
+from taskprism.training.progress import Reporter
+from taskprism.visualization.panels import panel
+
+
+def predict(
+    run: Annotated[str, tyro.conf.Positional],
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    *,
+    out: Path,
+    raw: bool = False,
+    size: Literal["network", "native"] = "network",
+    tasks: tuple[str, ...] = (),
+    checkpoint: Literal["best", "last"] = "best",
+    device: str = "auto",
+) -> None:
+    """Predict every task of a trained network on images of any size.
+
+    Writes DIR/panels/NAME.png (everything at one glance), DIR/TASK/NAME.png (one coloured picture
+    per task at the image's own size) and, with --raw, DIR/TASK/NAME.npy (class indices, metres,
+    unit vectors, probabilities; height x width [x channels]).
+
+    Args:
+        run: Run directory, model folder, or hub id.
+        images: Image files, or folders that hold some.
+        out: Folder for the results.
+        raw: Also write arrays.
+        size: Let the network see the image at about the size it was trained at, or at the image's
+            own. Results have the image's own size either way.
+        tasks: Which tasks; by default all.
+        checkpoint: Of a run directory: its best weights or its last.
+        device: Such as cpu or cuda:1; by default a GPU if there is one.
+    """
+    files = find_images(images)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load(_model_source(run, checkpoint), device)
+    wanted = _choose(model, tasks)
+    reporter = Reporter()
+    network_size = _network_size(Path(run)) if size == "network" else None
+    if size == "network" and network_size is None:
+        reporter.line(f"{run} does not say at which size it was trained; images keep their own.")
+    failed = []
+    names = unique_names(files)
+    for file, name in reporter.track(list(zip(files, names, strict=True)), "predicting"):
+        try:
+            image = read_image(file)
+        except DataError as error:
+            reporter.line(str(error))
+            failed.append(file)
+            continue
+        predictions = predict_image(
+            model, image.as_subclass(Tensor), network_size, [task.name for task in wanted]
+        )
+        _write(out, name, image.as_subclass(Tensor), predictions, wanted, raw)
+    reporter.line(f"{len(files) - len(failed)} of {len(files)} images predicted, see {out}.")
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(files)} images could not be read: "
+            f"{', '.join(map(str, failed))}."
+        )
+
+
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file's results: its stem, or more of it where two would be the same."""
+    stems = Counter(file.stem for file in files)
+    names: list[str] = []
+    for file in files:
+        base = file.stem if stems[file.stem] == 1 else file.name
+        name, number = base, 2
+        while name in names:
+            name, number = f"{base}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _model_source(run: str, checkpoint: str) -> str:
+    """What to load: of a run directory the checkpoint that was asked for."""
+    folder = Path(run) / "checkpoints"
+    if not folder.is_dir():
+        return run
+    if not (folder / checkpoint / "config.json").is_file():
+        there = sorted(f.parent.name for f in folder.glob("*/config.json"))
+        raise CheckpointError(
+            f"{run} has no checkpoint {checkpoint!r}; it has {', '.join(there) or 'none yet'}."
+        )
+    return str(folder / checkpoint)
+
+
+def _choose(model: MultiTaskModel, names: Sequence[str]) -> list[Task]:
+    known = {task.name: task for task in model.tasks}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"This {model.name} does not predict {', '.join(unknown)}; it predicts "
+            f"{', '.join(known)}."
+        )
+    return [known[name] for name in names or known]
+
+
+def _network_size(run: Path) -> tuple[int, int] | None:
+    """Input size that the run was trained at, from the manifest of its directory."""
+    file = run / "manifest.json"
+    if not file.is_file():
+        return None
+    try:
+        height, width = json.loads(file.read_text(encoding="utf-8"))["protocol"]["input_size"]
+        return int(height), int(width)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} does not hold the input size ({error!r}); use --size native."
+        ) from error
+
+
+def _write(
+    out: Path,
+    name: str,
+    image: Tensor,
+    predictions: dict[str, Tensor],
+    tasks: Sequence[Task],
+    raw: bool,
+) -> None:
+    try:
+        _save(out / "panels" / f"{name}.png", panel(image, predictions, tasks=tasks, title=name))
+        for task in tasks:
+            values = predictions[task.name]
+            _save(out / task.name / f"{name}.png", task.colour(values))
+            if raw:
+                np.save(out / task.name / f"{name}.npy", _as_array(values, task))
+    except OSError as error:
+        raise CheckpointError(f"Results cannot be written to {out}: {error}.") from error
+
+
+def _save(file: Path, picture: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(file)
+
+
+def _as_array(values: Tensor, task: Task) -> np.ndarray:
+    """``(C, H, W)`` -> ``(H, W)`` or ``(H, W, C)``; class indices in as few bytes as they need."""
+    array = values.permute(1, 2, 0).numpy()
+    array = array[..., 0] if array.shape[-1] == 1 else array
+    if not values.is_floating_point():
+        array = array.astype(np.min_scalar_type(task.channels - 1))
+    return np.ascontiguousarray(array)

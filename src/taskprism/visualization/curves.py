@@ -1,0 +1,164 @@
+"""Training curves from the logs of runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from taskprism.errors import DataError, InputError
+
+LOG_FILE = "log.jsonl"
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+Points = list[tuple[float, float]]  # epoch, value
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one run's log says over its epochs.
+
+    Attributes:
+        losses: Task -> (epoch, mean training loss of that epoch).
+        metrics: Task -> metric -> (epoch, score).
+    """
+
+    losses: Mapping[str, Points]
+    metrics: Mapping[str, Mapping[str, Points]]
+
+
+def read_curves(run: str | Path) -> Curves:
+    """Read ``log.jsonl`` of a run directory.
+
+    A last line that was cut off in the middle, as after a power failure, is left out.
+
+    Raises:
+        DataError: The log is missing, or broken before its last line.
+    """
+    losses: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    metrics: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+    for event in read_log(Path(run) / LOG_FILE):
+        epoch = float(event.get("epoch", 0))
+        if event.get("event") == "train":
+            for task, value in event.get("losses", {}).items():
+                if _is_number(value):
+                    losses[task][epoch].append(float(value))
+        elif event.get("event") == "evaluate":
+            for task, values in event.get("metrics", {}).items():
+                for metric, value in values.items():
+                    if _is_number(value):
+                        metrics[task][metric][epoch] = float(value)
+    return Curves(
+        {
+            task: [(epoch, math.fsum(v) / len(v)) for epoch, v in sorted(series.items())]
+            for task, series in losses.items()
+        },
+        {
+            task: {metric: sorted(series.items()) for metric, series in named.items()}
+            for task, named in metrics.items()
+        },
+    )
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """Events of a JSON-lines log, in order; a last line cut off in the middle is left out."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}.") from error
+    events: list[dict[str, Any]] = []
+    for index, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            if index == len(lines) - 1:
+                break
+            raise DataError(f"{file}, line {index + 1}, is not JSON: {error}.") from error
+    return events
+
+
+def plot_curves(
+    runs: Mapping[str, Sequence[Curves]],
+    primary: Mapping[str, str],
+    higher_is_better: Mapping[str, bool],
+) -> Figure:
+    """Small multiples: a column per task, training loss above, its primary metric below.
+
+    Args:
+        runs: Name of a method -> curves of its runs; all lines of a method have one colour.
+        primary: Task -> metric to draw; also the order of the columns.
+        higher_is_better: Task -> direction, for the arrow.
+    """
+    if not primary:
+        raise InputError("There are no tasks to draw curves of.")
+    with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
+        figure = Figure(figsize=(max(2.7 * len(primary), 4), 4.6), layout="constrained")
+        axes = figure.subplots(2, len(primary), squeeze=False, sharex=True)
+        for column, (task, metric) in enumerate(primary.items()):
+            upper, lower = axes[0, column], axes[1, column]
+            upper.set_title(task, fontweight="bold", loc="left")
+            arrow = "↑" if higher_is_better[task] else "↓"
+            lower.set_ylabel(f"test {metric} {arrow}")
+            lower.set_xlabel("epoch")
+            if column == 0:
+                upper.set_ylabel("training loss")
+            for index, (name, curves) in enumerate(runs.items()):
+                colour = LINES[index % len(LINES)]
+                for curve in curves:
+                    _line(upper, curve.losses.get(task, []), colour, name)
+                    _line(lower, curve.metrics.get(task, {}).get(metric, []), colour, name)
+        for axis in axes.flat:
+            _style(axis)
+        names = {label: line for axis in axes.flat for line, label in _handles(axis)}
+        if names:
+            figure.legend(
+                list(names.values()),
+                list(names),
+                loc="outside lower center",
+                ncols=6,
+                frameon=False,
+            )
+    return figure
+
+
+def as_svg(figure: Figure) -> str:
+    """Figure as SVG text, the same for the same figure."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "taskprism"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _line(axis: Axes, points: Points, colour: str, name: str) -> None:
+    if points:
+        epochs, values = zip(*points, strict=True)
+        axis.plot(epochs, values, color=colour, marker="o", markersize=2.5, lw=1.3, label=name)
+
+
+def _handles(axis: Axes) -> list[tuple[Any, str]]:
+    handles, labels = axis.get_legend_handles_labels()
+    return list(zip(handles, labels, strict=True))
+
+
+def _style(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", color="#e3e6ea", lw=0.7)
+    axis.set_axisbelow(True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

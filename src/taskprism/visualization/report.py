@@ -1,0 +1,117 @@
+"""A report: one HTML file with everything inside, to be read in any browser and sent by mail."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment
+from PIL import Image
+
+from taskprism.errors import CheckpointError
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class TableBlock:
+    """A table as text.
+
+    Attributes:
+        title: Such as the protocol and split.
+        headings: One per column; the first column holds the names of the rows.
+        rows: Cells; as many in each as there are headings.
+        best: ``(row, column)`` of cells to print bold.
+        notes: What a reader must know, one sentence each.
+    """
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A picture with its caption.
+
+    Attributes:
+        caption: One line; also what a screen reader says.
+        picture: ``(H, W, 3)`` uint8, or SVG text.
+    """
+
+    caption: str
+    picture: np.ndarray | str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, paragraphs in plain words, then pictures.
+
+    Attributes:
+        heading: Unique in the report.
+        paragraphs: Plain text.
+        table: Shown after the paragraphs.
+        figures: Shown after the table.
+        commands: Shown at the end, one line each, as they would be typed.
+        facts: Name and value pairs, shown as a list.
+    """
+
+    heading: str
+    paragraphs: Sequence[str] = ()
+    table: TableBlock | None = None
+    figures: Sequence[Figure] = ()
+    commands: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+
+
+def render_report(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
+    """Report as HTML text that refers to no other file and no address.
+
+    Args:
+        title: Heading of the page.
+        summary: First paragraphs, plain text.
+        sections: In order.
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_uri"] = data_uri
+    environment.filters["anchor"] = _anchor
+    source = files("taskprism.visualization").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(title=title, summary=summary, sections=sections)
+
+
+def write_report(
+    path: Path, title: str, summary: Sequence[str], sections: Sequence[Section]
+) -> None:
+    """Write :func:`render_report` to a file.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    text = render_report(title, summary, sections)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"The report cannot be written to {path}: {error}.") from error
+
+
+def data_uri(picture: np.ndarray | str) -> str:
+    """Picture as an address that holds it: SVG as it is, pixels as JPEG without subsampling."""
+    if isinstance(picture, str):
+        kind, content = "image/svg+xml", picture.encode()
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=92, subsampling=0, optimize=True)
+        kind, content = "image/jpeg", buffer.getvalue()
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _anchor(heading: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in heading.lower()).split())
