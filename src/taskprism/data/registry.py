@@ -98,5 +98,9 @@ def _from_class(
             f"Protocol {protocol.name!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(known)}."
         )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    return protocol(**values, **({} if folder is None else {"root": str(folder)}))
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in options.items()
+    }
+    if folder is not None:
+        values["root"] = str(folder)
+    return protocol(**values)
