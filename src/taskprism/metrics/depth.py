@@ -59,8 +59,9 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
     labelled = image_pixels > 0
     positive = valid & (wanted > 0)
     wanted = torch.where(positive, wanted, 1.0)
-    log_ratio = found.clamp(min=SMALLEST_PREDICTION).log() - wanted.log()
-    ratio = torch.where(positive, log_ratio, 0.0).abs().exp()
+    guess = torch.where(positive, found.clamp(min=SMALLEST_PREDICTION), 1.0)
+    log_ratio = guess.log() - wanted.log()
+    ratio = torch.maximum(guess / wanted, wanted / guess)
     relative = torch.where(positive, difference.abs() / wanted, 0.0)
     return DepthSums(
         pixels=image_pixels.sum(),
@@ -69,7 +70,7 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
         images=labelled.sum().double(),
         image_rmse=(image_squared / image_pixels.clamp(min=1)).sqrt().sum(),
         positive_pixels=positive.sum().double(),
-        squared_log=torch.where(positive, log_ratio, 0.0).square().sum(),
+        squared_log=log_ratio.square().sum(),
         relative=relative.sum(),
         within1=((ratio < 1.25) & positive).sum().double(),
         within2=((ratio < 1.25**2) & positive).sum().double(),

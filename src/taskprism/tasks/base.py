@@ -59,7 +59,7 @@ class Task(ABC):
     def higher_is_better(self) -> dict[str, bool]:
         """Direction of every metric, by its key in :meth:`metrics`."""
         return {
-            str(key): bool(metric.higher_is_better)
+            key: bool(metric.higher_is_better)
             for key, metric in self.metrics().items(copy_state=False)
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from taskprism.errors import InputError
@@ -58,6 +59,22 @@ class BinaryTask(Task, ABC):
     def decode(self, output: Tensor) -> Tensor:
         """Probability ``(B, 1, H, W)``."""
         return self.logit(output).sigmoid()
+
+    def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Number of positive pixels and of all pixels, ``(2,)``."""
+        return super().target_statistics(self.labels(target), valid)
+
+    def constant_output(self, statistics: Tensor) -> Tensor:
+        """The logit at which the balanced loss of a constant map is least.
+
+        With share p of positives that is the log of :math:`w p / ((1 - w)(1 - p))`.
+        """
+        share = (statistics[0] / statistics[1].clamp(min=1)).clamp(1e-6, 1 - 1e-6)
+        weight = (
+            1 - share if self.positive_weight is None else share.new_tensor(self.positive_weight)
+        )
+        logit = (weight.clamp(1e-6, 1 - 1e-6).logit() + share.logit()).float()
+        return logit[None] if self.channels == 1 else torch.stack([torch.zeros_like(logit), logit])
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say if a valid label is not 0 or 1 (or not between them, for soft labels)."""

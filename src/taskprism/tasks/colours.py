@@ -24,11 +24,12 @@ def class_palette(classes: int = 256) -> np.ndarray:
     return palette
 
 
-def colour_classes(values: Tensor, valid: Tensor | None) -> np.ndarray:
-    """Class indices ``(1, H, W)`` -> ``(H, W, 3)`` uint8 in :func:`class_palette`."""
+def colour_classes(values: Tensor, valid: Tensor | None, palette: np.ndarray) -> np.ndarray:
+    """Class indices ``(1, H, W)`` -> ``(H, W, 3)`` uint8; indices outside the palette are black."""
     indices = values.detach().cpu().long().numpy()[0]
-    palette = class_palette(max(256, int(indices.max(initial=0)) + 1))
-    return blacken(palette[np.maximum(indices, 0)], valid)
+    known = (indices >= 0) & (indices < len(palette))
+    picture = palette[np.where(known, indices, 0)]
+    return blacken(np.where(known[..., None], picture, np.uint8(0)), valid)
 
 
 def colour_grey(values: Tensor, valid: Tensor | None) -> np.ndarray:
@@ -43,38 +44,55 @@ def colour_rgb(values: Tensor, valid: Tensor | None) -> np.ndarray:
     return blacken(picture, valid)
 
 
-def colour_range(
-    values: Tensor,
-    valid: Tensor | None,
-    reference: Tensor | None,
-    *,
-    reverse: bool,
-    colormap: str = "inferno",
-) -> np.ndarray:
-    """Numbers ``(1, H, W)`` on a perceptually even colour scale, black where not finite.
+def value_range(values: Tensor, valid: Tensor | None) -> tuple[float, float]:
+    """Ends of a colour scale: the 1st and 99th percentile of finite, positive, valid values.
 
-    The scale goes from the 1st to the 99th percentile of the finite positive values of
-    ``reference`` (by default of ``values``) at valid pixels, so that stray ones do not set it.
+    Stray values thus do not squeeze the rest. Without any such value the range is (0, 1).
+    """
+    numbers = values.detach().cpu().double().numpy()
+    usable = np.isfinite(numbers) & (numbers > 0)
+    if valid is not None:
+        usable &= valid.detach().cpu().numpy()
+    if not usable.any():
+        return 0.0, 1.0
+    low, high = np.percentile(numbers[usable], [1, 99])
+    return float(low), float(high)
+
+
+def scale_colours(unit: np.ndarray, *, reverse: bool) -> np.ndarray:
+    """Numbers in [0, 1] -> uint8 RGB on a perceptually even scale from dark to bright.
 
     Args:
-        values: ``(1, H, W)``.
-        valid: Boolean ``(1, H, W)`` or None for all.
-        reference: ``(1, H, W)`` or None.
-        reverse: Whether small values are bright.
-        colormap: Name of a matplotlib colour map, dark to bright.
+        unit: Any shape; what lies outside [0, 1] is clipped.
+        reverse: Whether small values are the bright ones.
     """
+    clipped = np.clip(1 - unit if reverse else unit, 0, 1)
+    return (matplotlib.colormaps["inferno"](clipped)[..., :3] * 255).round().astype(np.uint8)
+
+
+def colour_range(
+    values: Tensor, valid: Tensor | None, limits: tuple[float, float], *, reverse: bool
+) -> np.ndarray:
+    """Numbers ``(1, H, W)`` as colours from ``limits[0]`` to ``limits[1]``; black if not finite."""
     numbers = values.detach().cpu().double().numpy()[0]
-    scale = numbers if reference is None else reference.detach().cpu().double().numpy()[0]
-    usable = np.isfinite(scale) & (scale > 0)
-    if valid is not None and scale.shape == numbers.shape:
-        usable &= valid.detach().cpu().numpy()[0]
-    low, high = np.percentile(scale[usable], [1, 99]) if usable.any() else (0.0, 1.0)
+    low, high = limits
     finite = np.isfinite(numbers)
     unit = (np.where(finite, numbers, low) - low) / max(high - low, 1e-12)
-    unit = np.clip(1 - unit if reverse else unit, 0, 1)
-    picture = (matplotlib.colormaps[colormap](unit)[..., :3] * 255).round().astype(np.uint8)
-    picture[~finite] = 0
-    return blacken(picture, valid)
+    picture = scale_colours(unit, reverse=reverse)
+    return blacken(np.where(finite[..., None], picture, np.uint8(0)), valid)
+
+
+def direction_ball(size: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals of a ball seen from the camera, x right, y up, z toward it.
+
+    Returns:
+        Normals ``(3, size, size)`` float32, 0 outside the ball, and the ball ``(size, size)``.
+    """
+    steps = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
+    x, y = np.meshgrid(steps, -steps)
+    inside = x**2 + y**2 < 1
+    z = np.sqrt(np.clip(1 - x**2 - y**2, 0, None))
+    return np.where(inside, np.stack([x, y, z]), 0).astype(np.float32), inside
 
 
 def blacken(picture: np.ndarray, valid: Tensor | None) -> np.ndarray:

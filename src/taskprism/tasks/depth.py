@@ -13,7 +13,8 @@ from torchmetrics import MetricCollection
 from taskprism.metrics.depth import depth_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_range
+from taskprism.tasks.colours import colour_range, scale_colours, value_range
+from taskprism.tasks.legend import ColourScale, Legend
 from taskprism.tasks.target import DenseTarget
 
 
@@ -23,6 +24,8 @@ class DepthMap(DenseTarget):
     Making things ``factor`` times larger is what coming nearer by that factor does, so a zoom
     divides depth; resampling the same view on another grid leaves it.
     """
+
+    zero_is_label: ClassVar[bool] = False
 
     zero_is_label: ClassVar[bool] = False
 
@@ -52,6 +55,7 @@ class Depth(Task):
     kind: ClassVar[str] = "depth"
     target_type: ClassVar[type[DenseTarget]] = DepthMap
     larger_is_nearer: ClassVar[bool] = False
+    unit: ClassVar[str] = "m"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,8 +78,17 @@ class Depth(Task):
     def colour(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
-        """Near bright, far dark."""
-        return colour_range(values, valid, reference, reverse=not self.larger_is_nearer)
+        """Near bright, far dark, from the 1st to the 99th percentile of the positive values."""
+        if reference is None:
+            limits = value_range(values, valid)
+        else:
+            limits = value_range(reference, valid if reference.shape == values.shape else None)
+        return colour_range(values, valid, limits, reverse=not self.larger_is_nearer)
+
+    def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
+        """The colour scale of :meth:`colour`."""
+        colours = scale_colours(np.linspace(0, 1, 256), reverse=not self.larger_is_nearer)
+        return ColourScale(colours, *value_range(values, valid), unit=self.unit)
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say if a valid value is not finite or negative."""

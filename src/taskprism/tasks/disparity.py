@@ -20,6 +20,8 @@ class DisparityMap(DenseTarget):
 
     zero_is_label: ClassVar[bool] = False
 
+    zero_is_label: ClassVar[bool] = False
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)
@@ -44,3 +46,4 @@ class Disparity(Depth):
     kind: ClassVar[str] = "disparity"
     target_type: ClassVar[type[DenseTarget]] = DisparityMap
     larger_is_nearer: ClassVar[bool] = True
+    unit: ClassVar[str] = "px"

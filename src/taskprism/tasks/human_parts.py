@@ -10,10 +10,22 @@ from torchmetrics import MetricCollection
 
 from taskprism.tasks.semseg import SemanticSegmentation
 
+PASCAL_PARTS = (
+    "background",
+    "head",
+    "torso",
+    "upper arm",
+    "lower arm",
+    "upper leg",
+    "lower leg",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HumanParts(SemanticSegmentation):
-    """Segmentation into body parts; class 0 is background, by default PASCAL's six parts follow.
+    """Segmentation into body parts; class 0 is background.
+
+    Seven channels without names are background and the six parts of PASCAL.
 
     Attributes:
         skip_empty_images: Leave out images whose valid labels are all background, in loss and
@@ -27,6 +39,12 @@ class HumanParts(SemanticSegmentation):
     skip_empty_images: bool = True
 
     kind: ClassVar[str] = "human_parts"
+    has_background: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.channels == len(PASCAL_PARTS) and not self.class_names:
+            object.__setattr__(self, "class_names", PASCAL_PARTS)
+        super().__post_init__()
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Cross-entropy over the images that show a person."""
@@ -37,6 +55,10 @@ class HumanParts(SemanticSegmentation):
     ) -> None:
         """Add the images of a batch that show a person."""
         super().update_metrics(metrics, output, target, self._counted(target, valid))
+
+    def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Number of pixels of each class in an image that shows a person, otherwise 0."""
+        return super().target_statistics(target, self._counted(target, valid))
 
     def _counted(self, target: Tensor, valid: Tensor) -> Tensor:
         if not self.skip_empty_images:

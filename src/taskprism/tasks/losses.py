@@ -57,7 +57,7 @@ def cross_entropy(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         target: Class indices ``(B, 1, H, W)``, int64 in ``0..classes-1`` at valid pixels.
         valid: Boolean ``(B, 1, H, W)``.
     """
-    labels = hide(target, valid).squeeze(1)
+    labels = hide(target, valid).squeeze(1).long()
     per_pixel = F.cross_entropy(hide(output, valid), labels, reduction="none")
     return masked_mean(per_pixel.unsqueeze(1), valid)
 

@@ -14,7 +14,8 @@ from torchmetrics import MetricCollection
 from taskprism.metrics.normals import normals_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_rgb
+from taskprism.tasks.colours import colour_rgb, direction_ball
+from taskprism.tasks.legend import DirectionBall, Legend
 from taskprism.tasks.target import DenseTarget
 
 LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit vector
@@ -25,6 +26,8 @@ class NormalMap(DenseTarget):
 
     A visible surface faces the camera, so z > 0. Readers bring other conventions into this one.
     """
+
+    zero_is_label: ClassVar[bool] = False
 
     zero_is_label: ClassVar[bool] = False
     is_direction: ClassVar[bool] = True
@@ -88,6 +91,12 @@ class Normals(Task):
     ) -> np.ndarray:
         """Red is x, green y, blue z, each from -1 (0) to 1 (255)."""
         return colour_rgb((values + 1) / 2, valid)
+
+    def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
+        """A ball in the colours of its own normals."""
+        normals, inside = direction_ball()
+        picture = self.colour(torch.from_numpy(normals), torch.from_numpy(inside)[None])
+        return DirectionBall(picture, inside, axes=("x right", "y up", "z to camera"))
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say if a valid vector is not of unit length."""

@@ -78,7 +78,7 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
             f"A task's config needs the key 'kind', one of {', '.join(list_tasks())}; "
             f"got the keys {', '.join(map(str, config))}."
         )
-    fields = {str(key): value for key, value in config.items()}
+    fields = dict(config)
     return create_task(fields.pop("kind"), **fields)
 
 

@@ -14,7 +14,8 @@ from taskprism.errors import InputError
 from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_classes
+from taskprism.tasks.colours import class_palette, colour_classes
+from taskprism.tasks.legend import Legend, Swatches
 from taskprism.tasks.target import DenseTarget
 
 
@@ -31,7 +32,9 @@ class SemanticSegmentation(Task):
     """One of ``channels`` classes per pixel; cross-entropy, argmax, one confusion matrix.
 
     Attributes:
-        class_names: One per channel, for tables and messages; may be empty.
+        class_names: One per channel, for tables, legends and messages; may be empty. A first
+            class named ``background`` is drawn black; otherwise black is left to pixels without a
+            label.
         absent_classes: What a class that is neither in the labels nor predicted adds to the mean
             IoU: ``"skip"`` leaves it out, ``"zero"`` counts it as 0 (MTI-Net's code).
     """
@@ -44,6 +47,7 @@ class SemanticSegmentation(Task):
     kind: ClassVar[str] = "semseg"
     target_type: ClassVar[type[DenseTarget]] = ClassMap
     target_dtype: ClassVar[torch.dtype] = torch.int64
+    has_background: ClassVar[bool] = False  # whether class 0 is black even without a name
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,7 +74,28 @@ class SemanticSegmentation(Task):
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """PASCAL VOC's palette; ``reference`` is not needed."""
-        return colour_classes(values, valid)
+        return colour_classes(values, valid, self.palette)
+
+    @property
+    def palette(self) -> np.ndarray:
+        """``(channels, 3)`` uint8 RGB."""
+        background = self.has_background or self.class_names[:1] == ("background",)
+        first = 0 if background else 1
+        return class_palette(first + self.channels)[first:]
+
+    def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
+        """One colour per class."""
+        names = self.class_names or tuple(f"class {index}" for index in range(self.channels))
+        colours = [(int(r), int(g), int(b)) for r, g, b in self.palette]
+        return Swatches(tuple(zip(colours, names, strict=True)))
+
+    def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Number of pixels of each class, ``(channels,)``."""
+        return torch.bincount(target[valid].long(), minlength=self.channels).double()
+
+    def constant_output(self, statistics: Tensor) -> Tensor:
+        """Log of each class's share of the pixels, so that the commonest one wins."""
+        return (statistics.clamp(min=1e-6) / statistics.sum().clamp(min=1)).log().float()
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Name the labels at valid pixels that are no class index."""

@@ -1,0 +1,30 @@
+"""Random outputs with plausible labels for any task, for tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from taskprism.tasks import Task, create_task, list_tasks
+
+
+def every_task() -> list[Task]:
+    """One task of each kind, semantic segmentation with 5 classes."""
+    return [create_task(kind, 5 if kind == "semseg" else None) for kind in list_tasks()]
+
+
+def random_batch(
+    task: Task, seed: int = 0, images: int = 3, size: tuple[int, int] = (7, 9)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Raw output, target and mask; about a third of the pixels is invalid."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (images, task.channels, *size)
+    output = 2 * torch.randn(shape, generator=generator)
+    labels = output + torch.randn(shape, generator=generator)
+    target = task.decode(labels)
+    if task.target_dtype == torch.float32 and task.target_channels == 1:
+        # Yes-or-no tasks refuse anything else; distances must be positive.
+        binary = task.validate_target(target[0], torch.ones_like(target[0], dtype=torch.bool))
+        target = (target > 0.5).float() if binary else target + 0.1
+    valid = torch.rand(images, 1, *size, generator=generator) > 0.35
+    return output, target, valid

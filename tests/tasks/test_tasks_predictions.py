@@ -1,0 +1,187 @@
+"""Decoding, colours, legends, wrong labels and constant guesses."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from reference.batches import every_task, random_batch
+from taskprism.tasks import BinaryTask, create_task
+from taskprism.tasks.colours import class_palette
+from taskprism.tasks.legend import ColourScale, DirectionBall, Swatches
+
+TASKS = every_task()
+
+
+def _ids(task):
+    return task.kind
+
+
+@pytest.mark.parametrize("task", TASKS, ids=_ids)
+def test_decoded_outputs_are_labels(task):
+    output, _, _ = random_batch(task)
+    prediction = task.decode(output)
+    assert prediction.shape == (3, task.target_channels, 7, 9)
+    assert prediction.dtype == task.target_dtype
+    everywhere = torch.ones(1, 7, 9, dtype=torch.bool)
+    soft = create_task(task.kind, soft=True) if isinstance(task, BinaryTask) else task
+    assert soft.validate_target(prediction[0], everywhere) is None
+
+
+def test_decoding_by_hand():
+    semseg = create_task("semseg", 3)
+    assert semseg.decode(torch.tensor([0.1, 0.7, 0.2])[None, :, None, None]).item() == 1
+    assert create_task("depth").decode(torch.tensor([[[[-1.0, 2.0]]]])).tolist() == [[[[0.0, 2.0]]]]
+    assert create_task("edge").decode(torch.zeros(1, 1, 1, 1)).item() == 0.5
+    normals = create_task("normals")
+    decoded = normals.decode(torch.tensor([0.0, 3.0, 4.0])[None, :, None, None])
+    assert torch.allclose(decoded.flatten(), torch.tensor([0.0, 0.6, 0.8]))
+    assert (normals.decode(torch.zeros(1, 3, 2, 2)) == 0).all()
+    assert create_task("albedo").decode(torch.full((1, 3, 1, 1), 1.5)).max() == 1
+
+
+@pytest.mark.parametrize("task", TASKS, ids=_ids)
+def test_pictures_have_the_right_shape_and_are_black_without_label(task):
+    output, target, valid = random_batch(task)
+    picture = task.colour(target[0], valid[0])
+    assert picture.shape == (7, 9, 3) and picture.dtype == np.uint8
+    assert (picture[~valid[0, 0].numpy()] == 0).all()
+    prediction = task.colour(task.decode(output)[0], None, target[0])
+    assert prediction.shape == (7, 9, 3) and prediction.dtype == np.uint8
+    nothing = task.colour(target[0], torch.zeros_like(valid[0]))
+    assert (nothing == 0).all()
+    task.colour(target[0])[:] = 0  # a picture of one's own, writable
+
+
+def test_palette_is_pascal_vocs():
+    published = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        3: (128, 128, 0),
+        4: (0, 0, 128),
+        8: (64, 0, 0),
+        15: (192, 128, 128),
+        20: (0, 64, 128),
+        255: (224, 224, 192),
+    }
+    palette = class_palette(256)
+    assert {k: tuple(palette[k].tolist()) for k in published} == published
+    assert len(np.unique(palette, axis=0)) == 256
+
+
+def test_black_is_a_class_only_if_it_is_background():
+    picture = create_task("semseg", 2).colour(torch.zeros(1, 1, 1))
+    assert picture.any()
+    named = create_task("semseg", class_names=("background", "cat"))
+    for task in (named, create_task("human_parts"), create_task("human_parts", 3)):
+        assert not task.colour(torch.zeros(1, 1, 1)).any()
+        assert task.colour(torch.ones(1, 1, 1)).tolist() == [[[128, 0, 0]]]
+
+
+def test_near_is_bright_and_the_scale_is_the_references():
+    depth, disparity = create_task("depth"), create_task("disparity")
+    values = torch.linspace(1, 5, 50)[None, None]
+    by_depth = depth.colour(values).astype(int).sum(axis=2)[0]
+    assert (np.diff(by_depth) <= 0).all() and by_depth[0] > by_depth[-1] + 300
+    by_disparity = disparity.colour(values).astype(int).sum(axis=2)[0]
+    assert (np.diff(by_disparity) >= 0).all()
+    part = depth.colour(values[..., 20:30], None, values)
+    assert np.array_equal(part, depth.colour(values)[:, 20:30])
+
+
+def test_unlabelled_zeros_and_stray_values_do_not_set_the_scale():
+    depth = create_task("depth")
+    values = torch.linspace(1, 5, 1000).reshape(1, 25, 40)
+    spoilt = values.clone()
+    spoilt[0, 0, 0], spoilt[0, 0, 1] = 0.0, torch.inf
+    difference = depth.colour(values)[1:].astype(int) - depth.colour(spoilt)[1:]
+    assert np.abs(difference).max() <= 6
+    assert (depth.colour(spoilt)[0, 1] == 0).all()
+    legend = depth.legend(spoilt)
+    assert isinstance(legend, ColourScale)
+    assert 1 < legend.low < 1.1 and 4.9 < legend.high < 5 and legend.unit == "m"
+    assert legend.colours.shape == (256, 3) and legend.colours.dtype == np.uint8
+
+
+def test_normals_edges_and_albedo_by_hand():
+    toward = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
+    assert create_task("normals").colour(toward).tolist() == [[[128, 128, 255]]]
+    edge = create_task("edge")
+    assert edge.colour(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    saliency = create_task("saliency")
+    assert saliency.colour(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[255] * 3, [0] * 3]]
+    albedo = torch.tensor([1.2, 0.5, -1.0])[:, None, None]
+    assert create_task("albedo").colour(albedo).tolist() == [[[255, 128, 0]]]
+
+
+def test_legends_say_what_colours_mean():
+    parts = create_task("human_parts")
+    legend = parts.legend(torch.zeros(1, 2, 2, dtype=torch.int64))
+    assert isinstance(legend, Swatches)
+    assert legend.entries[:2] == (((0, 0, 0), "background"), ((128, 0, 0), "head"))
+    for index, (colour, _) in enumerate(legend.entries):
+        assert tuple(parts.colour(torch.full((1, 1, 1), index))[0, 0].tolist()) == colour
+    ball = create_task("normals").legend(torch.zeros(3, 2, 2))
+    assert isinstance(ball, DirectionBall)
+    top, right = ball.picture[4, 48], ball.picture[48, -5]
+    assert top[1] > 240 and right[0] > 240 and (ball.picture[48, 48] > [120, 120, 250]).all()
+    assert not ball.inside[0, 0] and ball.inside[48, 48]
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "message"),
+    [
+        (create_task("semseg", 3), [[[0, 3, 255, -1]]], r"labels -1, 3, 255 are outside 0..2"),
+        (create_task("depth"), [[[1.0, torch.nan]]], "1 valid values are not finite"),
+        (create_task("disparity"), [[[1.0, -2.0]]], "down to -2"),
+        (create_task("normals"), [[[0.0]], [[0.0]], [[0.5]]], r"1 valid normals.*lengths 0.5"),
+        (create_task("normals"), [[[torch.nan]], [[0.0]], [[1.0]]], "not unit vectors"),
+        (create_task("edge"), [[[1.0, 0.5, 255.0]]], "labels 0.5, 255 are not 0 or 1"),
+        (create_task("saliency", soft=True), [[[0.5, 1.5]]], r"1.5 are not in \[0, 1\]"),
+        (create_task("edge"), [[[torch.nan]]], "nan are not 0 or 1"),
+        (create_task("albedo"), [[[0.0]], [[0.0]], [[255.0]]], "0 to 255; they must lie in"),
+    ],
+)
+def test_wrong_labels_are_named_unless_invalid(task, target, message):
+    target = torch.tensor(target)
+    everywhere = torch.ones(1, *target.shape[1:], dtype=torch.bool)
+    found = task.validate_target(target, everywhere)
+    assert found is not None
+    assert re.search(message, found)
+    assert task.validate_target(target, ~everywhere) is None
+
+
+def test_slightly_wrong_normals_pass():
+    target = torch.tensor([0.0, 0.0, 1.04])[:, None, None]
+    assert create_task("normals").validate_target(target, torch.ones(1, 1, 1) > 0) is None
+
+
+@pytest.mark.parametrize("task", TASKS, ids=_ids)
+def test_constant_guess_is_as_good_as_any_constant(task):
+    _, target, valid = random_batch(task, images=2, size=(16, 16))
+    statistics = sum(task.target_statistics(t, v) for t, v in zip(target, valid, strict=True))
+    guess = task.constant_output(statistics)
+    assert guess.shape == (task.channels,) and guess.dtype == torch.float32
+
+    def squared_or_loss(constant):
+        output = constant[None, :, None, None].expand(2, -1, 16, 16)
+        if task.target_dtype == torch.float32 and not isinstance(task, BinaryTask):
+            return ((output - target).square() * valid).sum()  # the mean is best in this sense
+        return task.loss(output, target, valid)
+
+    best = squared_or_loss(guess)
+    for _ in range(20):
+        assert squared_or_loss(guess + 0.3 * torch.randn(task.channels)) >= best - 1e-6
+
+
+def test_constant_guess_of_classes_is_the_majority():
+    task = create_task("semseg", 3)
+    guess = task.constant_output(torch.tensor([1.0, 0.0, 5.0], dtype=torch.float64))
+    assert guess.argmax() == 2 and guess.isfinite().all()
+    assert torch.allclose(guess.softmax(0), torch.tensor([1 / 6, 0, 5 / 6]), atol=1e-6)
+    empty = create_task("human_parts").target_statistics(
+        torch.zeros(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2, dtype=torch.bool)
+    )
+    assert empty.sum() == 0
