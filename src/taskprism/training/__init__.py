@@ -1,1 +1,40 @@
-"""Recipes, the training loop, checkpoints and evaluation."""
+"""From a recipe to a scored run.
+
+* :func:`load_recipe` reads a recipe (YAML, with ``extends`` and overrides), :func:`train` trains it
+  into a run directory (:class:`RunDirectory` says what is in there), :func:`evaluate` scores a run.
+* :class:`Trainer` is the loop: a plain one, whose backward pass is in ``Trainer._descend``.
+  accelerate owns devices, processes, precision and trackers.
+* :class:`Criterion` adds up the losses of tasks and scales; a user with their own loop can use it
+  alone.
+
+Everything is deterministic on a CPU given the recipe's seed, and stays so through ``--resume``, see
+:mod:`taskprism.training.randomness`.
+"""
+
+from taskprism.training.criterion import Criterion, LossBreakdown
+from taskprism.training.evaluation import score, split_loader
+from taskprism.training.experiment import Experiment, build_experiment
+from taskprism.training.loop import Stopped, Trainer
+from taskprism.training.progress import Reporter
+from taskprism.training.recipe import Recipe
+from taskprism.training.recipe_files import list_recipes, load_recipe
+from taskprism.training.run import evaluate, train
+from taskprism.training.run_directory import RunDirectory
+
+__all__ = [
+    "Criterion",
+    "Experiment",
+    "LossBreakdown",
+    "Recipe",
+    "Reporter",
+    "RunDirectory",
+    "Stopped",
+    "Trainer",
+    "build_experiment",
+    "evaluate",
+    "list_recipes",
+    "load_recipe",
+    "score",
+    "split_loader",
+    "train",
+]

@@ -40,9 +40,6 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         complete.rename(target)
         _flush(target.parent)
         shutil.rmtree(previous, ignore_errors=True)
-    except CheckpointError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError
         shutil.rmtree(partial, ignore_errors=True)
         kept = "The previous one is untouched." if target.exists() else "Nothing was left behind."

@@ -29,7 +29,7 @@ class RunLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, **entry: Any) -> None:
+    def append(self, entry: Mapping[str, Any]) -> None:
         """Add an entry; a number that is not finite becomes null.
 
         Raises:

@@ -39,7 +39,9 @@ class DataSettings(Strict):
     protocol: str | list[str] = Field(
         "rooms", description="a name of `taskprism list protocols`, or data YAML(s)"
     )
-    root: Path | None = Field(None, description="folder of the data; overrides the YAML's own")
+    root: Path | dict[str, Path] | None = Field(
+        None, description="folder of the data, or one per protocol; overrides the YAML's own"
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="the protocol's own options (input_size, ...): --data.options.KEY VALUE",

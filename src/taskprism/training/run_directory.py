@@ -45,6 +45,13 @@ class RunDirectory:
         """Folder of a checkpoint, whether it exists or not."""
         return self.path / "checkpoints" / name
 
+    def has_checkpoint(self, name: CheckpointName) -> bool:
+        """Whether there is a complete checkpoint of that name."""
+        folder = self.checkpoint(name)
+        if folder.parent.is_dir():
+            recover_folder(folder)
+        return (folder / "config.json").is_file()
+
     def find_checkpoint(self, name: CheckpointName) -> Path:
         """Folder of a checkpoint that exists.
 
@@ -52,9 +59,7 @@ class RunDirectory:
             CheckpointError: There is none.
         """
         folder = self.checkpoint(name)
-        if folder.parent.is_dir():
-            recover_folder(folder)
-        if not (folder / "config.json").is_file():
+        if not self.has_checkpoint(name):
             raise CheckpointError(
                 f"{self.path} has no checkpoint {name!r} ({folder}). Train it first: "
                 "`taskprism train RECIPE --out DIR`."
@@ -71,22 +76,22 @@ class RunDirectory:
             raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
         return load_recipe(self.recipe_file)
 
-    def start(self, recipe: Recipe) -> None:
-        """Make the folder for a new run.
+    def check_free(self) -> None:
+        """Check that a new run may start here: nothing is here, or nothing was trained yet.
 
         Raises:
-            CheckpointError: Something is there already, or the folder cannot be made.
+            CheckpointError: Something is there that would be lost.
         """
         if self.recipe_file.is_file():
-            raise CheckpointError(
-                f"{self.path} already holds a run. Add --resume to go on with it, or give another "
-                "--out for a new one."
-            )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.has_checkpoint("last") or self.has_checkpoint("best"):
+                raise CheckpointError(
+                    f"{self.path} already holds a run. Add --resume to go on with it, or give "
+                    "another --out for a new one."
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise CheckpointError(f"{self.path} is not empty; give another --out.")
-        write_text(self.recipe_file, to_yaml(recipe))
 
-    def reopen(self, recipe: Recipe) -> None:
+    def check_resumable(self, recipe: Recipe) -> None:
         """Check that the run in this folder can be resumed with ``recipe``.
 
         Raises:
@@ -109,6 +114,9 @@ class RunDirectory:
                 f"{', '.join(changed)}. Resume with `taskprism train {self.recipe_file} --out "
                 f"{self.path} --resume`, or start a new run in another --out."
             )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe."""
         write_text(self.recipe_file, to_yaml(recipe))
 
 

@@ -31,16 +31,18 @@ class Selection:
         self._sign = {task.name: 1.0 if task.primary_higher_is_better else -1.0 for task in tasks}
         self._first: dict[str, float] = {}
         self._best = -math.inf
+        self._epoch = 0
 
-    def improves(self, results: Results) -> bool:
-        """Whether this evaluation is better than all before; remembers it."""
+    def improves(self, results: Results, epoch: int) -> bool:
+        """Whether this evaluation, after ``epoch`` epochs, is better than all before."""
         values = {name: results[name][metric] for name, metric in self._primary.items()}
         if not self._first:
             self._first = values
         score = self._score(values)
-        better = score > self._best
-        self._best = max(score, self._best)
-        return better
+        if score <= self._best:
+            return False
+        self._best, self._epoch = score, epoch
+        return True
 
     def _score(self, values: Mapping[str, float]) -> float:
         differences = [
@@ -50,12 +52,13 @@ class Selection:
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
-        return {"first": dict(self._first), "best": self._best}
+        return {"first": dict(self._first), "best": self._best, "epoch": self._epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self._first = dict(state["first"])
         self._best = float(state["best"])
+        self._epoch = int(state["epoch"])
 
 
 def _relative(value: float, first: float, sign: float) -> float:

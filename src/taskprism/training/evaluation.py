@@ -1,0 +1,99 @@
+"""Score a model over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch.utils.data import DataLoader
+
+from taskprism.data.protocol import Protocol, Split
+from taskprism.data.sample import Batch
+from taskprism.models.base import MultiTaskModel
+from taskprism.training.feeding import evaluation_loader
+from taskprism.training.selection import Results
+
+
+def split_loader(
+    protocol: Protocol,
+    split: Split,
+    model: MultiTaskModel,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader:
+    """All images of a split at the protocol's evaluation size, with labels of the main tasks.
+
+    Raises:
+        InputError: The protocol has no such split.
+    """
+    protocol.check_split(split)
+    dataset = protocol.dataset(split, protocol.evaluation_transform())
+    return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
+
+
+@torch.inference_mode()
+def score(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    device: torch.device | str = "cpu",
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[], None] | None = None,
+) -> Results:
+    """Metrics of every main task over ``batches``.
+
+    With several processes each passes its own share, and the metrics join their sums before the
+    division, so that the result is that of one process. The model keeps its mode.
+
+    Args:
+        model: On ``device``.
+        batches: Each image once over all processes.
+        device: Where batches are moved.
+        precision: Makes the context that the network runs in (autocast).
+        on_batch: Called after each batch; may raise to give up.
+
+    Returns:
+        Task name -> metric name -> value; NaN where nothing was ever valid.
+    """
+    metrics = {task.name: task.metrics().to(device) for task in model.tasks}
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            batch = batch.to(device)
+            with precision():
+                predictions = model(model.normalise(batch.images))
+            for task in model.tasks:
+                task.update_metrics(
+                    metrics[task.name],
+                    predictions[task.name].float(),
+                    batch.targets[task.name],
+                    batch.valid[task.name],
+                )
+            if on_batch is not None:
+                on_batch()
+    finally:
+        model.train(was_training)
+    return {
+        name: {str(key): float(value) for key, value in collection.compute().items()}
+        for name, collection in metrics.items()
+    }
+
+
+def describe(results: Results, model: MultiTaskModel) -> str:
+    """Primary metric of each main task in one line."""
+    return "  ".join(
+        f"{task.name} {task.primary_metric} {results[task.name][task.primary_metric]:.4g}"
+        for task in model.tasks
+    )
+
+
+def flat(results: Results, prefix: Sequence[str] = ()) -> dict[str, float]:
+    """``{"prefix/task/metric": value}``, the form that trackers take."""
+    return {
+        "/".join((*prefix, task, metric)): value
+        for task, values in results.items()
+        for metric, value in values.items()
+    }

@@ -1,0 +1,219 @@
+"""Train a recipe into a run directory, and score a run: what the commands call."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from taskprism.data.protocol import Split
+from taskprism.interop import load
+from taskprism.training import manifest
+from taskprism.training.atomic import write_json
+from taskprism.training.evaluation import describe, score, split_loader
+from taskprism.training.experiment import (
+    Experiment,
+    build_experiment,
+    build_protocol,
+    weights_source,
+)
+from taskprism.training.interrupt import stop_on_interrupt
+from taskprism.training.launch import create_accelerator, start_trackers
+from taskprism.training.loop import Stopped, Trainer
+from taskprism.training.progress import Reporter
+from taskprism.training.recipe import DataSettings, Recipe
+from taskprism.training.run_directory import CheckpointName, RunDirectory
+from taskprism.training.scores import Scored, write_pictures, write_scores
+from taskprism.training.selection import Results
+from taskprism.training.state import TrainingState
+
+
+def train(
+    recipe: Recipe, run_dir: str | Path, resume: bool = False, reporter: Reporter | None = None
+) -> Path:
+    """Train as ``recipe`` says and score the result on the test images.
+
+    The scores in ``metrics.json`` are those of the last epoch: no epoch is chosen by looking at
+    test images. ``checkpoints/best`` is chosen on the validation images where the protocol has
+    some, else on the test images, and the manifest says which.
+
+    Args:
+        recipe: The settings.
+        run_dir: Folder of the run; must not hold one yet, unless ``resume``.
+        resume: Go on with the run in ``run_dir`` where it stopped. The numbers are those of a run
+            that never stopped.
+        reporter: Progress for people; by default on standard error.
+
+    Returns:
+        ``run_dir``.
+
+    Raises:
+        TaskprismError: A name, option, file or folder is wrong; nothing was trained.
+        DivergenceError: A loss is no longer finite.
+        KeyboardInterrupt: After Ctrl-C, when everything is saved; says how to go on.
+    """
+    run = RunDirectory(run_dir)
+    if resume:
+        run.check_resumable(recipe)
+    else:
+        run.check_free()
+    accelerator = create_accelerator(recipe, run.path)
+    reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
+    experiment = build_experiment(recipe)
+    with stop_on_interrupt() as stop:
+        trainer = Trainer(experiment, run, accelerator, reporter, stop)
+        accelerator.wait_for_everyone()  # nobody writes before all have looked
+        if accelerator.is_main_process:
+            _open(run, experiment, trainer, accelerator, resume)
+        accelerator.wait_for_everyone()
+        if resume:
+            trainer.learner.restore(run)
+        start_trackers(accelerator, recipe)
+        _announce(reporter, experiment, trainer, accelerator)
+        try:
+            trainer.train()
+            _finish(run, experiment, trainer, accelerator, reporter)
+        except Stopped:
+            raise KeyboardInterrupt(_how_to_resume(run)) from None
+        finally:
+            accelerator.end_training()
+    return run.path
+
+
+def evaluate(
+    run_dir: str | Path,
+    split: Split = "test",
+    checkpoint: CheckpointName = "last",
+    root: Path | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    pictures: bool = True,
+    reporter: Reporter | None = None,
+) -> Results:
+    """Score a trained run and write ``metrics.json`` and pictures into it.
+
+    Args:
+        run_dir: A run directory.
+        split: Which images; other scores than those of ``test`` go to ``metrics_SPLIT.json``.
+        checkpoint: ``last`` as in the papers, or ``best``.
+        root: Folder of the data, if it is no longer where the recipe says.
+        batch_size: Images at once; by default the recipe's.
+        workers: Loader processes; by default the recipe's.
+        pictures: Draw panels of some images.
+        reporter: Progress for people; by default on standard error.
+
+    Returns:
+        Task name -> metric name -> value; NaN where nothing was ever labelled.
+
+    Raises:
+        CheckpointError: This is no run directory, or it has no such checkpoint.
+        TaskprismError: The data are gone, or there is no such split.
+    """
+    run = RunDirectory(run_dir)
+    recipe = run.recipe()
+    folder = run.find_checkpoint(checkpoint)
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
+    settings = recipe.data.model_dump() | ({} if root is None else {"root": root})
+    protocol = build_protocol(DataSettings.model_validate(settings))
+    model = load(folder, accelerator.device)
+    loader = split_loader(
+        protocol,
+        split,
+        model,
+        recipe.data.batch_size if batch_size is None else batch_size,
+        recipe.data.workers if workers is None else workers,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    batches = reporter.track(loader, f"scoring {split}")
+    results = score(model, batches, accelerator.device, accelerator.autocast)
+    if accelerator.is_main_process:
+        scored = Scored(split, checkpoint, _epoch_of(run, checkpoint))
+        write_scores(run, recipe, protocol, model, results, scored)
+        if pictures:
+            write_pictures(run.pictures, protocol, split, model)
+    return results
+
+
+def _open(
+    run: RunDirectory,
+    experiment: Experiment,
+    trainer: Trainer,
+    accelerator: Accelerator,
+    resume: bool,
+) -> None:
+    """Write what a run directory holds before the first step."""
+    recipe = experiment.recipe
+    if resume and run.manifest_file.is_file():
+        manifest.note_resumed(run.manifest_file, experiment.protocol.fingerprint())
+        run.write_recipe(recipe)
+        return
+    run.write_recipe(recipe)
+    run.log.truncate(0)
+    content = manifest.describe(
+        experiment.protocol,
+        seed=recipe.seed,
+        weights=weights_source(recipe),
+        device=str(accelerator.device),
+        processes=accelerator.num_processes,
+    )
+    write_json(run.manifest_file, content | {"best_chosen_on": trainer.selection_split})
+
+
+def _announce(
+    reporter: Reporter, experiment: Experiment, trainer: Trainer, accelerator: Accelerator
+) -> None:
+    model, protocol = experiment.model, experiment.protocol
+    names = ", ".join(task.name for task in model.tasks)
+    extra = ", ".join(task.name for task in model.auxiliary_tasks)
+    size = "x".join(str(side) for side in protocol.input_size)
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    reporter.line(
+        f"{model.name} on {protocol.name} {size}: {names}{f' (auxiliary: {extra})' * bool(extra)}; "
+        f"{parameters:.2f} M parameters, {trainer.order.length} training images, "
+        f"{accelerator.num_processes} process(es) on {accelerator.device}"
+    )
+    if protocol.licence:
+        reporter.line(f"Data: {protocol.licence}")
+    position = trainer.learner.position
+    if position.step:
+        reporter.line(f"Going on at epoch {position.epoch + 1}, batch {position.batch + 1}.")
+
+
+def _finish(
+    run: RunDirectory,
+    experiment: Experiment,
+    trainer: Trainer,
+    accelerator: Accelerator,
+    reporter: Reporter,
+) -> None:
+    """Score the last epoch on the test images."""
+    if trainer.latest is not None and trainer.latest[0] == "test":
+        results = trainer.latest[1]
+    else:
+        results = trainer.evaluate("test")
+    if not accelerator.is_main_process:
+        return
+    recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
+    scored = Scored("test", "last", recipe.epochs)
+    write_scores(run, recipe, protocol, model, results, scored)
+    write_pictures(run.pictures, protocol, "test", model)
+    manifest.note_finished(run.manifest_file)
+    reporter.line(f"{protocol.name} test, epoch {recipe.epochs}: {describe(results, model)}")
+    reporter.line(f"Run in {run.path}")
+
+
+def _epoch_of(run: RunDirectory, checkpoint: CheckpointName) -> int:
+    """Finished epochs of a checkpoint's weights."""
+    state = TrainingState.load(run.find_checkpoint("last"))
+    return state.position.epoch if checkpoint == "last" else state.selection["epoch"]
+
+
+def _how_to_resume(run: RunDirectory) -> str:
+    path = shlex.quote(str(run.path))
+    return (
+        f"Stopped and saved. Go on with: taskprism train {shlex.quote(str(run.recipe_file))} "
+        f"--out {path} --resume"
+    )

@@ -1,0 +1,107 @@
+"""``metrics.json`` and pictures: what a run is worth, and what it looks like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from taskprism.analysis.resources import count_macs, count_parameters
+from taskprism.data.protocol import Protocol, Split
+from taskprism.data.sample import collate
+from taskprism.models.base import MultiTaskModel
+from taskprism.training.atomic import write_json
+from taskprism.training.log import without_nan
+from taskprism.training.recipe import Recipe
+from taskprism.training.run_directory import CheckpointName, RunDirectory
+from taskprism.training.selection import Results
+from taskprism.visualization import panel
+
+PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was scored: which images with which weights after how many epochs."""
+
+    split: Split
+    checkpoint: CheckpointName
+    epoch: int
+
+
+def write_scores(
+    run: RunDirectory,
+    recipe: Recipe,
+    protocol: Protocol,
+    model: MultiTaskModel,
+    results: Results,
+    scored: Scored,
+) -> Path:
+    """Write the scores of a split: ``metrics.json`` for the test images, else ``metrics_SPLIT``.
+
+    Args:
+        run: Where to.
+        recipe: Names of run, model and backbone, and the seed.
+        protocol: Under which rules the scores were made.
+        model: For its tasks and size.
+        results: Task -> metric -> value; NaN is written as null.
+        scored: Which images, with which weights.
+
+    Returns:
+        The file.
+    """
+    content: dict[str, Any] = {
+        "run": recipe.name,
+        "model": recipe.model.name,
+        "backbone": recipe.model.backbone,
+        "protocol": protocol.name,
+        "input_size": list(protocol.input_size),
+        **asdict(scored),
+        "seed": recipe.seed,
+        "metrics": without_nan(results),
+        "higher_is_better": {task.name: task.higher_is_better for task in model.tasks},
+        "primary": {task.name: task.primary_metric for task in model.tasks},
+        "parameters": count_parameters(model),
+        "macs": count_macs(model, protocol.input_size),
+    }
+    file = run.metrics_file
+    if scored.split != "test":
+        file = file.with_name(f"{file.stem}_{scored.split}{file.suffix}")
+    write_json(file, content)
+    return file
+
+
+@torch.inference_mode()
+def write_pictures(
+    folder: Path, protocol: Protocol, split: Split, model: MultiTaskModel, count: int = PICTURES
+) -> list[Path]:
+    """Draw panels of images spread evenly over a split: image, labels, predictions.
+
+    Returns:
+        The PNG files, named after the images.
+    """
+    dataset = protocol.dataset(split, protocol.evaluation_transform())
+    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    device = model.image_mean.device
+    folder.mkdir(parents=True, exist_ok=True)
+    was_training = model.training
+    model.eval()
+    files = []
+    for index in sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)}):
+        batch = collate([dataset[index]], model.tasks)
+        outputs = model(model.normalise(batch.images.to(device)))
+        picture = panel(
+            batch.images[0],
+            {task.name: task.decode(outputs[task.name].float())[0] for task in model.tasks},
+            {name: target[0] for name, target in batch.targets.items()},
+            {name: valid[0] for name, valid in batch.valid.items()},
+            tasks=model.tasks,
+            title=f"{model.name}, {protocol.name} {split}: {batch.names[0]}",
+        )
+        files.append(folder / f"{batch.names[0].replace('/', '_')}.png")
+        Image.fromarray(picture).save(files[-1])
+    model.train(was_training)
+    return files
