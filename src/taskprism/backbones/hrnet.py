@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 
 import timm
 import torch.nn.functional as F
-from timm.models.hrnet import HighResolutionModule
 from torch import Tensor, nn
 
 from taskprism.backbones.base import Backbone
@@ -35,14 +34,15 @@ class HRNet(Backbone):
         check_name(name)
         if upsampling not in get_args(Upsampling):
             raise UnknownNameError("hrnet_upsampling", upsampling, get_args(Upsampling))
-        self.model: Any = timm.create_model(
+        model: Any = timm.create_model(
             name, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
         )
-        for stage in (self.model.stage2, self.model.stage3, self.model.stage4):
+        for stage in (model.stage2, model.stage3, model.stage4):
             for index, module in enumerate(stage):
                 stage[index] = ExactFusion(module, upsampling)
-        self.channels = tuple(self.model.feature_info.channels())
-        self.strides = tuple(self.model.feature_info.reduction())
+        self.model = model
+        self.channels = tuple(model.feature_info.channels())
+        self.strides = tuple(model.feature_info.reduction())
         set_image_statistics(self, name)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -54,18 +54,22 @@ class ExactFusion(nn.Module):
     """A module of HRNet whose branches are brought to each other's exact size.
 
     Args:
-        module: timm's, of which branches and fusion layers are taken over (and their names).
+        module: timm's ``HighResolutionModule``; branches and fusion layers keep their names.
         upsampling: Interpolation.
     """
 
-    def __init__(self, module: HighResolutionModule, upsampling: Upsampling) -> None:
+    branches: nn.ModuleList
+    fuse_layers: nn.ModuleList
+    fuse_act: nn.Module
+
+    def __init__(self, module: Any, upsampling: Upsampling) -> None:
         super().__init__()
         self.upsampling = upsampling
         self.branches = module.branches
         self.fuse_layers = module.fuse_layers
         self.fuse_act = module.fuse_act
-        for target, sources in enumerate(self.fuse_layers):
-            for source in sources[target + 1 :]:  # pyrefly: ignore[bad-index]
+        for target, sources in enumerate(module.fuse_layers):
+            for source in sources[target + 1 :]:
                 source[-1] = nn.Identity()  # the upsampling by a factor
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:

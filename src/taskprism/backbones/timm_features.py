@@ -13,7 +13,10 @@ from taskprism.backbones.base import Backbone
 from taskprism.errors import InputError, UnknownNameError
 
 # Models that are built for one image size take any with these switches; others refuse them.
-_ANY_SIZE = ({}, {"strict_img_size": False, "dynamic_mask": True}, {"dynamic_img_size": True})
+_ANY_SIZE: list[dict[str, Any]] = [
+    {"strict_img_size": False, "dynamic_mask": True},
+    {"dynamic_img_size": True},
+]
 
 
 class TimmFeatures(Backbone):
@@ -81,12 +84,13 @@ def set_image_statistics(backbone: Backbone, name: str) -> None:
 
 def _create(name: str, options: dict[str, Any]) -> Any:
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    attempts = _ANY_SIZE[1:] if config is not None and config.fixed_input_size else _ANY_SIZE[:1]
-    for switches in attempts:
+    fixed = config is not None and config.fixed_input_size
+    refusal: Exception | None = None
+    for switches in _ANY_SIZE if fixed else [{}]:
         try:
             return timm.create_model(name, features_only=True, **options, **switches)
         except TypeError as error:
-            refusal: Exception = error
+            refusal = error
         except (RuntimeError, NotImplementedError, AssertionError) as error:
             refusal = error
             break

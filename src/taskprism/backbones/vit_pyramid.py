@@ -15,9 +15,9 @@ class ViTPyramid(Neck):
     """Maps at strides 4, 8, 16 and 32 from the one resolution of a plain transformer's last map.
 
     The simple feature pyramid of Li et al., "Exploring Plain Vision Transformer Backbones for
-    Object Detection", 2022: the last map, doubled or halved as often as needed, each result followed
-    by 1x1 and 3x3 convolutions with layer norm over channels. Patches of 14 pixels, for which no
-    number of doublings gives these strides, are resampled to them.
+    Object Detection", 2022: the last map, doubled or halved as often as needed, each result
+    followed by 1x1 and 3x3 convolutions with layer norm over channels. Patches of 14 pixels, for
+    which no number of doublings gives these strides, are resampled to them.
 
     Args:
         trunk: Backbone of which the last map is read.

@@ -115,9 +115,7 @@ def _plain(key: str) -> str:
 
 
 def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
-    return {
-        own[_plain(key)]: (key, tensor) for key, tensor in state.items() if _plain(key) in own
-    }
+    return {own[_plain(key)]: (key, tensor) for key, tensor in state.items() if _plain(key) in own}
 
 
 def _needed(keys: Any) -> set[str]:

@@ -62,7 +62,7 @@ class PanopticFusion(Aggregation):
 
     Args:
         channels: Channels of each map.
-        width: Channels of the result; a multiple of 32, or of any smaller group number.
+        width: Channels of the result, a multiple of 32 (the groups of the norm).
     """
 
     def __init__(self, channels: Sequence[int], width: int = 128) -> None:
@@ -80,9 +80,10 @@ class PanopticFusion(Aggregation):
         """Bring every level up, one doubling after the other, and add."""
         total: Tensor | None = None
         for level, steps in enumerate(self.levels):
+            assert isinstance(steps, nn.ModuleList)
             x = maps[level]
-            for below, step in enumerate(steps):  # pyrefly: ignore[bad-argument-type]
-                finer = maps[max(level - 1 - below, 0)]
+            for done, step in enumerate(steps):
+                finer = maps[max(level - 1 - done, 0)]
                 x = resize(step(x), finer.shape[-2:])
             total = x if total is None else total + x
         assert total is not None

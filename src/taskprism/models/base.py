@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -126,7 +125,7 @@ class MultiTaskModel(nn.Module, PyTorchModelHubMixin, ABC):
                 options = {"config": self.config, "repo_id": target.name, **options}
                 url = super().save_pretrained(unfinished, **options)
                 for file in sorted(Path(unfinished).iterdir(), reverse=True):
-                    os.replace(file, target / file.name)
+                    file.replace(target / file.name)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"Cannot write the model to {str(target)!r}: {error}. Free some space or choose "

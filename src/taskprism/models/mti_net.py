@@ -58,7 +58,7 @@ class MTINet(MultiTaskModel):
         distillation: str = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
-        size: Sequence[int] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone

@@ -45,7 +45,7 @@ class PADNet(MultiTaskModel):
         channels: int = 256,
         distillation: str = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
-        size: Sequence[int] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone

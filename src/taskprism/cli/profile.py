@@ -1,0 +1,113 @@
+"""``taskprism profile``: what a model costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from taskprism.analysis.resources import Resources
+from taskprism.analysis.resources import profile as measure
+from taskprism.errors import InputError
+from taskprism.interop import load
+from taskprism.models import MultiTaskModel, create_model, list_models
+
+
+def profile(
+    model: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    tasks: tuple[str, ...] = ("semseg=40", "depth"),
+    auxiliary_tasks: tuple[str, ...] = (),
+    backbone: str = "hrnet_w18_small_v2",
+    options: tuple[str, ...] = (),
+    size: tuple[int, int] = (480, 640),
+    batch: int = 1,
+    repeats: int = 5,
+    device: str = "cpu",
+) -> None:
+    """Print parameters, operations, latency and memory of a model.
+
+    Args:
+        model: A name of `taskprism list models`, or a run directory or saved model, which then says
+            its tasks, backbone and options itself.
+        tasks: Main tasks, with channels where the task has no default: semseg=40 depth normals.
+        auxiliary_tasks: Tasks that only the front end predicts.
+        backbone: Any timm name.
+        options: Options of model and backbone, as in recipes: propagation=false neck_channels=64.
+        size: Height and width of the input image.
+        batch: Images at once.
+        repeats: Timed forward passes; 0 leaves latency out.
+        device: Where latency is measured.
+    """
+    if min(size) < 1 or batch < 1 or repeats < 0:
+        raise InputError(
+            f"--size {size} and --batch {batch} must be at least 1, --repeats {repeats} at least 0."
+        )
+    built = _build(model, tasks, auxiliary_tasks, backbone, options).to(_device(device))
+    resources = measure(built, size, batch, repeats)
+    Console().print(_table(built, resources, size, batch, device))
+
+
+def _build(
+    model: str,
+    tasks: tuple[str, ...],
+    auxiliary_tasks: tuple[str, ...],
+    backbone: str,
+    options: tuple[str, ...],
+) -> MultiTaskModel:
+    if model not in list_models() and Path(model).exists():
+        return load(model)
+    return create_model(
+        model,
+        _channels(tasks),
+        _channels(auxiliary_tasks),
+        backbone=backbone,
+        **{key: yaml.safe_load(value) for key, value in (_split(word) for word in options)},
+    )
+
+
+def _channels(words: tuple[str, ...]) -> dict[str, int | None]:
+    channels: dict[str, int | None] = {}
+    for word in words:
+        name, equals, number = word.partition("=")
+        if equals and not number.isdecimal():
+            raise InputError(f"Task {word!r} is not of the form NAME or NAME=CHANNELS.")
+        channels[name] = int(number) if equals else None
+    return channels
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise InputError(f"Option {word!r} is not of the form NAME=VALUE.")
+    return key, value
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Device {name!r} cannot be used: {reason}") from error
+
+
+def _table(
+    model: MultiTaskModel, resources: Resources, size: tuple[int, int], batch: int, device: str
+) -> Table:
+    main = ", ".join(task.name for task in model.tasks)
+    auxiliary = ", ".join(task.name for task in model.auxiliary_tasks)
+    table = Table(title=f"{model.name} on {model.config['backbone']}", show_header=False)
+    table.add_row("tasks", main + (f" (auxiliary: {auxiliary})" if auxiliary else ""))
+    table.add_row("input", f"{batch} x 3 x {size[0]} x {size[1]}")
+    table.add_row("parameters", f"{resources.parameters / 1e6:.4f} M")
+    table.add_row("multiply-adds", f"{resources.macs / 1e9:.3f} G")
+    if resources.latency_s is not None:
+        table.add_row("latency", f"{resources.latency_s * 1e3:.1f} ms on {device} (median)")
+    table.add_row("peak memory", f"{resources.peak_memory_bytes / 2**20:.1f} MiB")
+    return table
