@@ -37,19 +37,17 @@ class Augmentation(BaseModel):
             raise ValueError("zoom factors must be positive")
         return value
 
-    def build(self) -> Transform:
+    def steps(self) -> list[Transform]:
         """The random part, to follow :func:`fit_to`."""
-        steps: list[Any] = []
+        steps: list[Transform] = []
         if self.horizontal_flip:
             steps.append(transforms.RandomHorizontalFlip(self.horizontal_flip))
         if self.degrees or self.zoom_range is not None or set(self.zoom) != {1.0}:
-            steps.append(transforms.ScaleRotate(self.degrees, self.zoom, self.zoom_range))
+            warp = transforms.ScaleRotate(self.degrees, self.zoom, self.zoom_range)
+            steps.append(transforms.ZeroBorder(warp) if self.border == "zero" else warp)
         if self.colour:
             steps.append(transforms.PhotometricDistortion())
-        if not steps:
-            return lambda sample: sample
-        chain = transforms.Compose(steps)
-        return transforms.ZeroBorder(chain) if self.border == "zero" else chain
+        return steps
 
 
 def fit_to(size: tuple[int, int], fit: Fit) -> Transform:
@@ -59,5 +57,4 @@ def fit_to(size: tuple[int, int], fit: Fit) -> Transform:
 
 def training_transform(size: tuple[int, int], fit: Fit, augmentation: Augmentation) -> Transform:
     """Fit first, so that the random part works on few pixels."""
-    first, then = fit_to(size, fit), augmentation.build()
-    return lambda sample: then(first(sample))
+    return transforms.Compose([fit_to(size, fit), *augmentation.steps()])

@@ -1,0 +1,104 @@
+"""Torchvision's functions on label maps."""
+
+import pytest
+import torch
+from reference.plane import plane_sample, unit
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from taskprism.data import kernels
+from taskprism.errors import InputError
+from taskprism.tasks.normals import NormalMap
+from taskprism.tasks.target import ValidMask
+
+
+@pytest.fixture
+def sample():
+    return plane_sample(unit(0.3, 0.5, 0.8), 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        (v2.RandomPerspective(p=1.0), "perspective"),
+        (v2.ElasticTransform(), "elastic"),
+        (v2.RandomResizedCrop(16), "resized_crop"),
+    ],
+)
+def test_geometry_without_a_meaning_for_values_is_refused(sample, transform, name):
+    with pytest.raises(InputError, match=f"{name}.*not defined"):
+        transform(sample)
+
+
+def test_shear_and_mirrored_padding_are_refused(sample):
+    with pytest.raises(InputError, match="sheared"):
+        v2.RandomAffine(0, shear=(10, 10, 10, 10))(sample)
+    with pytest.raises(InputError, match="constant"):
+        v2.Pad(4, padding_mode="reflect")(sample)
+
+
+def test_torchvisions_own_transforms_agree_with_ours(sample):
+    rotated = v2.RandomRotation((30, 30))(sample)
+    ours = kernels.rotate(sample["targets"]["normals"], 30.0)
+    assert torch.equal(rotated["targets"]["normals"], ours)
+    cropped = v2.CenterCrop(20)(sample)
+    assert cropped["targets"]["depth"].shape == (1, 20, 20)
+    assert torch.equal(
+        cropped["targets"]["where"][0, 0].as_subclass(Tensor), torch.arange(14.0, 34.0)
+    )
+
+
+def test_rotate_and_affine_turn_opposite_ways(sample):
+    target = sample["targets"]["normals"]
+    one = functional.rotate(target, 20.0)
+    other = functional.affine(target, -20.0, [0, 0], 1.0, [0.0, 0.0])
+    torch.testing.assert_close(one[:, 10:20, 15:30], other[:, 10:20, 15:30])
+
+
+def test_vertical_flip_mirrors_y():
+    target = NormalMap(torch.tensor([0.3, 0.5, 0.8])[:, None, None].expand(3, 4, 4))
+    flipped = functional.vertical_flip(target).as_subclass(Tensor)
+    torch.testing.assert_close(flipped[:, 0, 0], torch.tensor([0.3, -0.5, 0.8]))
+
+
+@pytest.mark.parametrize("size", [20, [20], (17, 23), [9, 90]])
+@pytest.mark.parametrize("shape", [(33, 48), (48, 33), (40, 40)])
+def test_resize_gives_labels_the_size_of_the_image(size, shape):
+    sample = plane_sample(unit(0, 0, 1), *shape)
+    after = v2.Resize(size)(sample)
+    assert after["targets"]["depth"].shape[-2:] == after["image"].shape[-2:]
+    limited = v2.Resize(30, max_size=35)(sample)
+    assert limited["targets"]["depth"].shape[-2:] == limited["image"].shape[-2:]
+
+
+def test_large_integers_survive_a_warp():
+    labels = torch.full((1, 8, 8), 2**40 + 1)
+    target = type(plane_sample(unit(0, 0, 1), 8, 8)["targets"]["semseg"])(labels)
+    assert functional.rotate(target, 0.0).max() == 2**40 + 1
+
+
+def test_batches_move_like_single_maps(sample):
+    target = sample["targets"]["normals"]
+    batch = NormalMap(torch.stack([target.as_subclass(Tensor)] * 2))
+    for move in (
+        functional.horizontal_flip,
+        lambda x: functional.rotate(x, 10.0),
+        lambda x: functional.resize(x, [16, 20]),
+        lambda x: functional.pad(x, [1, 2, 3, 4]),
+    ):
+        assert torch.equal(move(batch)[1].as_subclass(Tensor), move(target).as_subclass(Tensor))
+
+
+def test_masks_are_false_outside():
+    mask = ValidMask(torch.ones(1, 10, 10))
+    padded = functional.pad(mask, [2, 2, 2, 2], fill=1)
+    assert padded.dtype == torch.bool
+    assert padded.sum() == 100
+
+
+def test_targets_can_be_indexed_by_masks(sample):
+    depth, valid = sample["targets"]["depth"], sample["valid"]["depth"]
+    assert type(depth[valid]) is Tensor
+    assert depth[valid].numel() == 32 * 48
+    assert type(depth + sample["targets"]["disparity"]) is Tensor
