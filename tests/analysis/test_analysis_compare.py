@@ -159,11 +159,13 @@ def test_names_with_a_seed_are_seeds_of_one_method(tmp_path):
     assert only.name == "mti_net" and only.seeds == (0, 12)
 
 
-@pytest.mark.parametrize("change", [{"protocol": "other"}, {"split": "val"}])
+@pytest.mark.parametrize(
+    "change", [{"protocol": "other"}, {"split": "val"}, {"input_size": [6, 8]}]
+)
 def test_protocols_and_splits_do_not_mix(tmp_path, change):
     make_run(tmp_path, "a", "mti_net", 0, semseg(0.6))
     make_run(tmp_path, "b", "mti_net", 0, semseg(0.6), **change)
-    with pytest.raises(InputError, match=r"different protocols or splits.*one protocol at a time"):
+    with pytest.raises(InputError, match=r"different protocols.*one protocol at a time"):
         compare(find_runs([tmp_path]))
 
 

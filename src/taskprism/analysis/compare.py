@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from taskprism.analysis.comparison import Column, Comparison, Row, Statistic
 from taskprism.analysis.runs import RunResult
@@ -55,12 +56,15 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
 
 
 def _check_comparable(runs: Sequence[RunResult]) -> None:
-    kinds = {(run.protocol, run.split): run.path for run in runs}
+    kinds: dict[str, Path] = {}
+    for run in runs:
+        size = "" if run.input_size is None else " at " + "x".join(map(str, run.input_size))
+        kinds.setdefault(f"{run.protocol} on {run.split}{size}", run.path)
     if len(kinds) > 1:
-        listed = "; ".join(f"{p} on {s} (such as {path})" for (p, s), path in kinds.items())
+        listed = "; ".join(f"{kind} (such as {path})" for kind, path in kinds.items())
         raise InputError(
-            f"Scores of different protocols or splits cannot stand in one table: {listed}. "
-            "Compare the runs of one protocol at a time."
+            "Scores of different protocols, splits or input sizes cannot stand in one table: "
+            f"{listed}. Compare the runs of one protocol at a time."
         )
 
 

@@ -27,12 +27,13 @@ class RunResult:
         protocol: What it was scored under.
         split: Which images.
         seed: Of this run.
-        epoch: Of the scored weights.
+        epoch: Of the scored weights; None if unknown.
         metrics: Task -> metric -> value; NaN where nothing could be scored.
         higher_is_better: Task -> metric -> direction.
         primary: Task -> the metric that Δm reads.
         parameters: Of the network.
         macs: Multiply-accumulate operations for one image at the protocol's input size.
+        input_size: ``(H, W)`` at which it was scored, if known.
         data: Fingerprint of the data, if the manifest holds one.
     """
 
@@ -43,12 +44,13 @@ class RunResult:
     protocol: str
     split: str
     seed: int
-    epoch: int
+    epoch: int | None
     metrics: Mapping[str, Mapping[str, float]]
     higher_is_better: Mapping[str, Mapping[str, bool]]
     primary: Mapping[str, str]
     parameters: int | None = None
     macs: int | None = None
+    input_size: tuple[int, ...] | None = None
     data: str | None = None
 
 
@@ -75,12 +77,13 @@ def read_run(path: str | Path) -> RunResult:
             protocol=str(content["protocol"]),
             split=str(content["split"]),
             seed=int(content["seed"]),
-            epoch=int(content["epoch"]),
+            epoch=content["epoch"],
             metrics=_numbers(content["metrics"]),
             higher_is_better=content["higher_is_better"],
             primary=content["primary"],
             parameters=content.get("parameters"),
             macs=content.get("macs"),
+            input_size=tuple(content["input_size"]) if "input_size" in content else None,
             data=_fingerprint(folder),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

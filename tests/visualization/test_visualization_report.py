@@ -1,0 +1,104 @@
+"""The report: complete, self-contained, and safe with odd names."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taskprism.errors import CheckpointError
+from taskprism.visualization import Figure, Section, TableBlock, render_report, write_report
+
+
+class Page(HTMLParser):
+    """Collects texts by tag, attributes that refer somewhere, and checks that tags are closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: dict[str, list[str]] = {}
+        self.references: list[str] = []
+        self.best: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.references += [v for k, v in attrs if k in {"src", "href"}]
+        if tag not in {"meta", "img", "link", "br"}:
+            self._open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+        self._is_best = values.get("class") == "best"
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open:
+            self.texts[self._open[-1]][-1] += data
+            if self._open[-1] == "td" and self._is_best:
+                self.best.append(data)
+
+
+TABLE = TableBlock(
+    "protocol toy",
+    ["method", "miou ↑"],
+    [["a <b>", "0.1"], ["c", "0.2"]],
+    frozenset({(1, 1)}),
+    ["one seed"],
+)
+
+
+def page() -> str:
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    sections = [
+        Section("The table", ["Some words & signs."], TABLE),
+        Section("Pictures", figures=[Figure("noise", picture), Figure("drawn", "<svg></svg>")]),
+        Section("How", commands=["taskprism demo --out 'x y'"], facts=[("data", "Apache-2.0")]),
+    ]
+    return render_report("A report", ["A small demonstration."], sections)
+
+
+def test_everything_is_in_it():
+    parsed = Page(page())
+    assert parsed.texts["h1"] == ["A report"]
+    assert parsed.texts["h2"] == ["The table", "Pictures", "How"]
+    assert parsed.texts["th"] == ["method", "miou ↑"]
+    assert parsed.texts["td"] == ["a <b>", "0.1", "c", "0.2"]
+    assert parsed.best == ["0.2"]
+    assert "one seed" in parsed.texts["li"]
+    assert "Some words & signs." in parsed.texts["p"]
+    assert "A small demonstration." in parsed.texts["p"]
+    assert parsed.texts["pre"] == ["taskprism demo --out 'x y'"]
+    assert parsed.texts["dd"] == ["Apache-2.0"]
+
+
+def test_it_refers_to_nothing_outside():
+    parsed = Page(page())
+    assert all(reference.startswith(("data:image/", "#")) for reference in parsed.references)
+    anchors = [reference for reference in parsed.references if reference.startswith("#")]
+    assert anchors == ["#the-table", "#pictures", "#how"]
+    assert 'id="the-table"' in page()
+
+
+def test_pictures_can_be_decoded():
+    (jpeg, svg) = [r for r in Page(page()).references if r.startswith("data:")]
+    content = base64.b64decode(jpeg.partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (30, 20)
+    assert base64.b64decode(svg.partition(",")[2]) == b"<svg></svg>"
+
+
+def test_the_same_report_is_the_same_text():
+    assert page() == page()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"report\.html"):
+        write_report(tmp_path / "file" / "report.html", "t", [], [])
+    write_report(tmp_path / "deep" / "report.html", "t", [], [])
+    assert (tmp_path / "deep" / "report.html").read_text().startswith("<!DOCTYPE html>")
