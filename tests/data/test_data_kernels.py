@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from reference.plane import plane_sample, unit
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from reference.plane import plane_sample, unit
 from taskprism.data import kernels
 from taskprism.errors import InputError
 from taskprism.tasks.normals import NormalMap
