@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("taskprism.cli.train:train", "train the network of a recipe", True),
     "evaluate": Command("taskprism.cli.evaluate:evaluate", "score a trained run on a split"),
     "predict": Command("taskprism.cli.predict:predict", "run a trained network on images"),
+    "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
     "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
     "profile": Command("taskprism.cli.profile:profile", "parameters, operations, latency, memory"),
     "list": Command("taskprism.cli.list:list_names", "names of models, tasks, protocols, ..."),
