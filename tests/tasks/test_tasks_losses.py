@@ -76,10 +76,7 @@ def test_what_stands_at_invalid_pixels_changes_nothing(task):
     loss.backward()
     assert loss.item() == task.loss(output, target, valid).item()
     assert torch.equal(rubbish.grad, clean.grad)
-    assert (
-        torch.equal(clean.grad[~valid.expand_as(clean)], torch.zeros(()).expand(1)[:0])
-        or (clean.grad[~valid.expand_as(clean)] == 0).all()
-    )
+    assert (clean.grad[~valid.expand_as(clean)] == 0).all()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)

@@ -64,21 +64,22 @@ def angle_sums(degrees: Tensor) -> AngleSums:
 def angle_histogram(degrees: Tensor) -> Tensor:
     """Count angles ``(N,)`` in bins: ``(2, 180 * BINS_PER_DEGREE)``, counts and sums of angles."""
     bins = 180 * BINS_PER_DEGREE
-    known = degrees[~degrees.isnan()]
-    index = (known * BINS_PER_DEGREE).long().clamp(0, bins - 1)
-    entries = torch.stack([torch.ones_like(known), known])
+    index = (degrees.nan_to_num() * BINS_PER_DEGREE).long().clamp(0, bins - 1)
+    entries = torch.stack([torch.ones_like(degrees), degrees])
     return torch.zeros(2, bins, dtype=torch.float64, device=degrees.device).index_add(
         1, index, entries
     )
 
 
 def median_from_histogram(histogram: Tensor) -> Tensor:
-    """Mean of the two middle angles, each as the mean of its bin; NaN if there is none."""
+    """Mean of the two middle angles, each as the mean of its bin; NaN if any angle was, or none."""
     counts, sums = histogram
-    total = counts.sum()
-    middle = torch.stack([((total - 1) / 2).floor(), (total / 2).floor()])  # ranks from 0
-    bins = torch.searchsorted(counts.cumsum(0), middle, right=True).clamp(max=len(counts) - 1)
-    return (sums[bins] / counts[bins]).mean()
+    reached = counts.long().cumsum(0)
+    total = reached[-1]
+    middle = torch.stack([(total - 1) // 2, total // 2])  # ranks from 0
+    bins = torch.searchsorted(reached, middle, right=True).clamp(max=len(counts) - 1)
+    spoilt = 0 * sums.sum()  # NaN if a prediction was
+    return (sums[bins] / counts[bins]).mean() + spoilt
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ from torchmetrics import Metric, MetricCollection
 from taskprism.errors import UnknownNameError
 
 MaxFVariant = Literal["atrc", "invpt", "astmt"]
-ASTMT_THRESHOLDS = tuple(0.2 + 0.05 * k for k in range(15))
-ATRC_THRESHOLDS = tuple(0.05 * k for k in range(1, 20))
+ASTMT_THRESHOLDS = tuple(k / 20 for k in range(4, 19))
+ATRC_THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 BETA_SQUARED = 0.3
 
 
@@ -69,13 +69,16 @@ def threshold_counts(
         inclusive: Whether a probability equal to a threshold is called salient.
     """
     images, steps = len(prediction), len(thresholds) + 1
-    limits = torch.tensor(thresholds, dtype=torch.float64, device=prediction.device)
-    passed = torch.bucketize(prediction.double().flatten(1), limits, right=inclusive)
+    scores = prediction.flatten(1)
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    limits = torch.tensor(thresholds, dtype=scores.dtype, device=scores.device)
+    passed = torch.bucketize(scores, limits, right=inclusive)
     salient = (target > 0.5).flatten(1)
     row = 2 * torch.arange(images, device=prediction.device)[:, None] + salient
     cells = (row * steps + passed)[valid.flatten(1)]
-    counts = torch.bincount(cells, minlength=images * 2 * steps).reshape(images, 2, steps).double()
-    reaching = counts.flip(-1).cumsum(-1).flip(-1)  # pixels that passed at least so many thresholds
+    counts = torch.bincount(cells, minlength=images * 2 * steps).reshape(images, 2, steps)
+    # How many pixels passed at least so many thresholds; as integers, sums are deterministic.
+    reaching = counts.flip(-1).cumsum(-1).flip(-1).double()
     return ThresholdCounts(
         hits=reaching[:, 1, 1:],
         positives=reaching[:, :, 1:].sum(dim=1),
@@ -136,22 +139,22 @@ class MaxF(SaliencyMetric):
     def __init__(self, second_sigmoid: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.second_sigmoid = second_sigmoid
-        empty = torch.zeros(3, len(ATRC_THRESHOLDS), dtype=torch.float64)
+        empty = torch.zeros(4, len(ATRC_THRESHOLDS), dtype=torch.float64)
         self.add_state("f_counts", default=empty, dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add a batch, all ``(B, 1, H, W)``."""
         scores = prediction.double().sigmoid() if self.second_sigmoid else prediction
         counts = threshold_counts(scores, target, valid, ATRC_THRESHOLDS, inclusive=True)
-        salient = counts.salient.expand_as(counts.hits)
-        sums = torch.stack([counts.hits.sum(0), counts.positives.sum(0), salient.sum(0)])
+        per_image = torch.broadcast_tensors(*counts)
+        sums = torch.stack(per_image).sum(dim=1)
         self.f_counts = self.f_counts + sums.to(self.f_counts.device)
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]."""
-        hits, positives, salient = self.f_counts
-        precision = hits / positives
-        return f_measure(precision.nan_to_num(0), hits / salient, BETA_SQUARED).max()
+        hits, positives, salient, pixels = self.f_counts
+        best = f_measure((hits / positives).nan_to_num(0), hits / salient, BETA_SQUARED).max()
+        return torch.where(pixels[0] > 0, best, torch.nan)
 
 
 class ImageMaxF(SaliencyMetric):
