@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from typing import Any
 
@@ -10,15 +11,20 @@ from pydantic import BaseModel, ValidationError
 
 from taskprism.errors import DataError
 
+# Pydantic puts the tried type of a union into the place of the error; users wrote no such key.
+_UNION_BRANCH = re.compile(
+    r"(tuple|dict|list|literal|function-\w+|lax-or-strict)\[|(str|int|float)$"
+)
+
 
 def explain(error: ValidationError, model: type[BaseModel], source: str) -> DataError:
     """Readable form of ``error``, raised while reading ``source`` as a ``model``."""
-    lines = [_line(dict(item), model) for item in error.errors()]
+    lines = list(dict.fromkeys(_line(dict(item), model) for item in error.errors()))
     return DataError(f"{source}: " + "; ".join(lines) + ".")
 
 
 def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
-    location = tuple(item["loc"])
+    location = tuple(part for part in item["loc"] if not _UNION_BRANCH.match(str(part)))
     key = ".".join(str(part) for part in location)
     if item["type"] == "extra_forbidden":
         known = _keys_at(model, location[:-1])

@@ -48,6 +48,7 @@ class TargetDecoder:
         self._counts = not task.target_dtype.is_floating_point
         self.where = f"{source}, tasks.{task.name}"
         self.lowest, self.table = _lookup_table(value_map)
+        self._check_lengths()
         if task.target_type.is_direction and config.encoding.axes is None:
             raise DataError(
                 f"{self.where}: say with encoding.axes which way the three channels point, for "
@@ -92,6 +93,23 @@ class TargetDecoder:
                 f"{self.where}.ignore; encoding, map and positive say what the others mean."
             )
         return target, mask
+
+    def _check_lengths(self) -> None:
+        """Every list of numbers per channel must have one number per channel."""
+        encoding, channels = self.config.encoding, self.task.target_channels
+        lists = {"encoding.scale": encoding.scale, "encoding.offset": encoding.offset}
+        lists |= {f"ignore[{i}]": value for i, value in enumerate(self.config.ignore)}
+        for key, value in lists.items():
+            if isinstance(value, tuple) and len(value) != channels:
+                raise DataError(
+                    f"{self.where}.{key} has {len(value)} numbers, but {self.task.kind} has "
+                    f"{channels} channel(s)."
+                )
+        if encoding.order is not None and len(encoding.order) != channels:
+            raise DataError(
+                f"{self.where}.encoding.order must choose {channels} channel(s), "
+                f"got {list(encoding.order)}."
+            )
 
     def _with_channels(self, raw: np.ndarray, path: Path) -> np.ndarray:
         """``(H, W, target_channels)``."""

@@ -155,7 +155,7 @@ class FolderProtocol(Protocol):
 
 def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
     """The task that ``tasks.<name>`` declares."""
-    fields: dict[str, Any] = {"name": name, **config.options}
+    fields: dict[str, Any] = {**config.options, "name": name}
     classes = config.classes
     if isinstance(classes, str):
         classes = files.reference(classes, f"tasks.{name}.classes")
@@ -168,5 +168,5 @@ def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
     try:
         return create_task(config.kind or name, **fields)
     except TaskprismError as error:
-        error.args = (f"{files.source}, tasks.{name}: {error}",)
-        raise
+        hint = "" if config.kind else f" (the kind is the key {name!r} unless you say kind: ...)"
+        raise DataError(f"{files.source}, tasks.{name}: {error}{hint}") from error

@@ -80,7 +80,7 @@ class TaskConfig(_Strict):
     path: str = Field(description="pattern with {name}; a file that is not there is no label")
     encoding: Encoding = Field(default_factory=Encoding)
     ignore: tuple[float | tuple[float, ...], ...] = Field(
-        (), description="stored values (or colours) without a label"
+        (), description="stored values, or lists of one per channel, without a label"
     )
     valid_range: tuple[float, float] | None = Field(
         None, description="decoded values outside have no label"

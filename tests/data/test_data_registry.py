@@ -1,0 +1,73 @@
+"""Protocols by name."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+
+from taskprism.data import PROTOCOLS, Protocol, create_protocol, list_protocols
+from taskprism.data.registry import shipped_yamls
+from taskprism.errors import DataError, InputError, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dummy(Protocol):
+    name: str = "dummy"
+    tasks: tuple = ()
+    input_size: tuple = (4, 4)
+    length: int = 3
+
+    def dataset(self, split, transform=None):
+        return [self.length]
+
+    def train_transform(self):
+        return lambda sample: sample
+
+    evaluation_transform = train_transform
+
+    def fingerprint(self):
+        return str(self.length)
+
+
+@pytest.fixture
+def dummy(monkeypatch):
+    monkeypatch.setattr("taskprism.data.registry.PROTOCOLS", [Dummy])
+
+
+def test_list_is_the_registry(dummy):
+    assert list_protocols() == ["dummy", *shipped_yamls()]
+    protocol = create_protocol("dummy", root="here", length=5, input_size=[8, 8])
+    assert (protocol.length, protocol.root, protocol.input_size) == (5, "here", (8, 8))
+
+
+def test_every_listed_protocol_has_a_name_of_its_own():
+    names = list_protocols()
+    assert len(set(names)) == len(names)
+    assert {"osd_rgbd", "clothing_parts"} <= set(names)
+    for protocol in PROTOCOLS:
+        assert isinstance(protocol.name, str)
+        assert all(f.kw_only for f in dataclasses.fields(protocol))
+
+
+def test_unknown_names_answer_with_known_ones():
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'osd_rgbd'.*clothing_parts"):
+        create_protocol("osd_rgb")
+
+
+def test_unknown_option_answers_with_known_ones(dummy):
+    with pytest.raises(InputError, match=r"no option lenght; it has .*length"):
+        create_protocol("dummy", lenght=5)
+    with pytest.raises(DataError, match=r"unknown key 'lenght'.*input_size"):
+        create_protocol("osd_rgbd", root=".", lenght=5)
+
+
+@pytest.mark.parametrize("name", ["osd_rgbd", "clothing_parts"])
+def test_shipped_yamls_say_that_they_need_a_root(name):
+    with pytest.raises(DataError, match=f"{name}.*root="):
+        create_protocol(name)
+
+
+def test_joining_a_generator_with_a_folder(dummy, folder):
+    joint = create_protocol(["dummy", str(folder.write())], input_size=[4, 4])
+    assert joint.name == "dummy+tiny"
+    assert len(joint.dataset("train")) == 1 + 3
