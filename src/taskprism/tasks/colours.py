@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+DARKEST = 0.1  # where the scale starts in its colour map: black is left to missing values
+
 
 @cache
 def class_palette(classes: int = 256) -> np.ndarray:
@@ -67,6 +69,7 @@ def scale_colours(unit: np.ndarray, *, reverse: bool) -> np.ndarray:
         reverse: Whether small values are the bright ones.
     """
     clipped = np.clip(1 - unit if reverse else unit, 0, 1)
+    clipped = DARKEST + (1 - DARKEST) * clipped
     return (matplotlib.colormaps["inferno"](clipped)[..., :3] * 255).round().astype(np.uint8)
 
 
