@@ -54,9 +54,8 @@ class TimmFeatures(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps, finest first."""
         height, width = images.shape[-2:]
-        multiple = max(self.strides)
-        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple))
-        maps = self.model(padded)
+        right, below = -width % max(self.strides), -height % max(self.strides)
+        maps = self.model(F.pad(images, (0, right, 0, below)) if right or below else images)
         kept = []
         for index, (rows, columns) in zip(
             self.kept, self.feature_sizes((height, width)), strict=True

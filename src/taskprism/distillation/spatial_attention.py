@@ -12,7 +12,9 @@ from taskprism.distillation.base import Distillation
 
 
 class SpatialAttention(Distillation):
-    r"""Attention-guided message passing (Xu et al., "PAD-Net", CVPR 2018, equations 3 and 4).
+    r"""Attention-guided message passing of PAD-Net (Xu et al., CVPR 2018).
+
+    In the form of equation 1 of MTI-Net (Vandenhende et al., ECCV 2020):
 
     .. math:: F_k' = F_k + \sum_{l \ne k} \sigma(A_{kl} * F_l) \odot (B_{kl} * F_l)
 
@@ -54,12 +56,16 @@ class SpatialAttention(Distillation):
 
 
 class GatedMessage(nn.Module):
-    """``sigmoid(A * x) * (B * x)``: what one task tells another, ``(B, C, H, W)`` both ways."""
+    """``sigmoid(A * x) * (B * x)``: what one task tells another.
 
-    def __init__(self, channels: int) -> None:
+    ``(B, channels, H, W) -> (B, out_channels, H, W)``; by default as many as come in.
+    """
+
+    def __init__(self, channels: int, out_channels: int | None = None) -> None:
         super().__init__()
-        self.attention = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.value = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        out = channels if out_channels is None else out_channels
+        self.attention = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=False)
+        self.value = nn.Conv2d(channels, out, kernel_size=3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gate the projected features by their attention."""

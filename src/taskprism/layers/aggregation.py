@@ -97,7 +97,8 @@ def create_aggregation(channels: Sequence[int], kind: AggregationName = "auto") 
         channels: Channels of each map, finest first.
         kind: ``"high_resolution"``: :class:`HighResolutionFusion`; ``"panoptic"``:
             :class:`PanopticFusion`; ``"auto"``: maps of one width (a feature pyramid) are
-            summed as in Panoptic FPN, others concatenated as in HRNet.
+            summed as in Panoptic FPN, others concatenated as in HRNet, which is what MTI-Net's
+            supplement (section B) says of its two kinds of backbone.
     """
     if kind == "auto":
         pyramid = len(channels) > 1 and len(set(channels)) == 1

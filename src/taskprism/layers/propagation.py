@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from taskprism.errors import UnknownNameError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers.residual import basic_block
 
 PropagationSoftmax = Literal["channels", "tasks"]
 
 
 class FeaturePropagation(nn.Module):
-    """Feature Propagation Module of MTI-Net (Vandenhende et al., ECCV 2020, section 3.3).
+    """Feature Propagation Module of MTI-Net (Vandenhende et al., ECCV 2020, section 2.4).
 
     With X the concatenation of the N task features F_t (task by task, S = N C channels):
 
@@ -51,6 +51,11 @@ class FeaturePropagation(nn.Module):
         self.tasks = list(tasks)
         self.softmax = softmax
         stacked = len(self.tasks) * channels
+        if not 1 <= reduction <= stacked:
+            raise InputError(
+                f"fpm_reduction={reduction} does not divide {stacked} channels "
+                f"({len(self.tasks)} tasks x {channels}); take 1 to {stacked}, usually 4."
+            )
         inner = stacked // reduction
         self.gate = nn.Sequential(
             basic_block(stacked, inner),

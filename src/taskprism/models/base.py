@@ -56,10 +56,10 @@ class MultiTaskModel(nn.Module, PyTorchModelHubMixin, ABC):
         self.auxiliary_tasks = tuple(auxiliary_tasks)
         self.config: dict[str, Any] = {}
         self._check_tasks()
-        mean = backbone.image_mean if backbone is not None else (0.0, 0.0, 0.0)
-        std = backbone.image_std if backbone is not None else (1.0, 1.0, 1.0)
-        self.register_buffer("image_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("image_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        for statistic, neutral in (("image_mean", 0.0), ("image_std", 1.0)):
+            # On the CPU even where the model is built without data, on the meta device.
+            values = torch.tensor(getattr(backbone, statistic, [neutral] * 3), device="cpu")
+            self.register_buffer(statistic, values.view(3, 1, 1), persistent=False)
 
     @classmethod
     def build(

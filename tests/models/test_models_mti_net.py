@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.base import ModelTests
+from taskprism.errors import InputError, UnknownNameError
+
+
+class TestMTINet(ModelTests):
+    name = "mti_net"
+    same_in_any_order = False  # channels are grouped across the concatenated tasks
+
+    def test_initial_predictions_at_every_scale(self) -> None:
+        model = self.make("branches").eval()
+        with torch.no_grad():
+            initial = model(self.images(1, (65, 97))).initial
+        sizes = [tuple(scale["semseg"].shape[-2:]) for scale in initial]
+        assert sizes == [(17, 25), (9, 13), (5, 7), (3, 4)]
+
+    def test_composes_its_parts(self) -> None:
+        """The order of computation from coarse to fine, with the model's own layers."""
+        model = self.make("branches", auxiliary_tasks={"edge": 1}).eval()
+        images = self.images()
+        front = model.front_end
+        with torch.no_grad():
+            outputs = model(images)
+            maps = model.backbone(images)
+            received = None
+            features = {}
+            for scale in (3, 2, 1, 0):
+                for task in ("semseg", "depth", "edge"):
+                    x = maps[scale]
+                    if received is not None:
+                        up = torch.nn.functional.interpolate(
+                            received[task], scale_factor=2, mode="bilinear"
+                        )
+                        x = torch.cat([x, up], dim=1)
+                    features[scale, task] = front.heads[scale][task].refine(x)
+                    expected = front.heads[scale][task].predict(features[scale, task])
+                    torch.testing.assert_close(outputs.initial[scale][task], expected)
+                if scale:
+                    own = {t: features[scale, t] for t in ("semseg", "depth", "edge")}
+                    received = front.propagation[scale - 1](own)
+            refined = [
+                model.distillations[s]({t: features[s, t] for t in ("semseg", "depth", "edge")})
+                for s in range(4)
+            ]
+            expected = torch.nn.functional.interpolate(
+                model.heads["depth"]([each["depth"] for each in refined]),
+                size=images.shape[-2:],
+                mode="bilinear",
+            )
+        torch.testing.assert_close(outputs["depth"], expected)
+
+    @pytest.mark.parametrize("scales", [(0,), (0, 1), (1, 3), (0, 1, 2, 3)])
+    @pytest.mark.parametrize("propagation", [True, False])
+    def test_any_subset_of_scales(self, scales: tuple[int, ...], propagation: bool) -> None:
+        model = self.make("branches", scales=scales, propagation=propagation)
+        outputs = model(self.images())
+        assert len(outputs.initial) == len(scales)
+        assert outputs["semseg"].shape == (2, 5, *self.size)
+
+    def test_without_propagation_scales_know_nothing_of_each_other(self) -> None:
+        model = self.make("branches", propagation=False)
+        maps = [x.detach().requires_grad_() for x in model.backbone(self.images())]
+        model.front_end(maps)[1][0]["depth"].sum().backward()
+        assert maps[0].grad is not None
+        assert all(x.grad is None for x in maps[1:])
+
+    def test_without_propagation_the_order_of_tasks_is_free(self) -> None:
+        model = self.make("branches", propagation=False).eval()
+        turned = self.make("branches", propagation=False, tasks={"depth": 1, "semseg": 5}).eval()
+        turned.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            a, b = model(self.images()), turned(self.images())
+        torch.testing.assert_close(a["depth"], b["depth"])
+
+    @pytest.mark.parametrize("scales", [(), (1, 0), (0, 0), (4,), (-1,)])
+    def test_scales_that_do_not_exist(self, scales: tuple[int, ...]) -> None:
+        with pytest.raises(InputError, match="finest first"):
+            self.make("branches", scales=scales)
+
+    def test_bad_options(self) -> None:
+        with pytest.raises(UnknownNameError, match=r"propagation_softmax 'task'.*'tasks'"):
+            self.make(propagation_softmax="task")
+        with pytest.raises(InputError, match="fpm_reduction=0"):
+            self.make(fpm_reduction=0)
+        with pytest.raises(UnknownNameError, match="head 'deep_lab'"):
+            self.make(head="deep_lab")
