@@ -4,8 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
-from taskprism.data import PROTOCOLS, Protocol, create_protocol, list_protocols
+from taskprism.data import PROTOCOLS, Protocol, create_protocol, folder_config, list_protocols
 from taskprism.data.registry import shipped_yamls
 from taskprism.errors import DataError, InputError, UnknownNameError
 
@@ -71,3 +72,10 @@ def test_joining_a_generator_with_a_folder(dummy, folder):
     joint = create_protocol(["dummy", str(folder.write())], input_size=[4, 4])
     assert joint.name == "dummy+tiny"
     assert len(joint.dataset("train")) == 1 + 3
+
+
+def test_the_yaml_of_the_manual_page_is_right():
+    example = folder_config.__doc__.partition("::\n")[2].partition("\nLabel files")[0]
+    config = folder_config.FolderConfig.model_validate(yaml.safe_load(example))
+    assert set(config.tasks) == {"semseg", "depth", "normals", "people"}
+    assert config.tasks["normals"].encoding.scale == 2 / 255

@@ -3,20 +3,40 @@
 ::
 
     name: my_kitchen
-    root: .                       # relative to this file, or absolute
+    root: .                       # relative to this file, or absolute; the option root overrides
     licence: my own photographs
     image: rgb/{name}.jpg
     input_size: [192, 256]        # height, width
-    splits: {train: train.txt, test: test.txt}
+    fit: stretch                  # as in the papers; or pad, which keeps the aspect ratio
+    cache: true                   # keep images in memory at input_size
+    splits:
+      train: train.txt            # one name a line; or a list of names, {glob: "rgb/a*.jpg"},
+      test: test.txt              # or a fraction of all images, such as 0.25
+    augmentation: {zoom: [1, 1.2, 1.5], degrees: 10, colour: true}
     tasks:
       semseg:
         path: labels/{name}.png
         classes: [floor, wall, thing]
-        ignore: [255]
+        ignore: [255]             # stored values without a label
+        map: {0: 0, 1-4: 1, 9: 2, 10: null}      # or FILE.json#KEY; null is no label
       depth:
-        path: depth/{name}.png    # 16-bit millimetres
+        path: depth/{name}.png    # 16-bit millimetres -> metres
         encoding: {scale: 0.001}
         ignore: [0]
+        valid_range: [0.3, 10]    # metres
+      normals:
+        path: normals/{name}.png  # 8-bit; the three channels point right, down, forward
+        encoding: {scale: 2/255, offset: -1, axes: [right, down, forward]}
+        ignore: [[0, 0, 0]]
+      people:                     # any name, if the kind of task is said
+        kind: saliency
+        path: labels/{name}.png
+        positive: [15]            # or nonzero
+        loss_weight: 5
+        options: {soft: false}    # any other field of the task
+
+Label files are images (8- and 16-bit, palettes as indices), ``.npy``, ``.npz`` or ``.mat``. A label
+file that does not exist means that this image lacks the task.
 """
 
 from __future__ import annotations

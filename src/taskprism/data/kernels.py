@@ -42,8 +42,10 @@ def _like(values: Tensor, target: DenseTarget) -> DenseTarget:
 
 
 def _exact_float(values: Tensor) -> Tensor:
-    # Warps compute in floating point; float64 holds every integer label exactly.
-    return values if values.is_floating_point() else values.double()
+    # Warps compute in floating point, which must hold every integer label exactly.
+    if values.is_floating_point():
+        return values
+    return values.float() if values.dtype.itemsize < 4 else values.double()
 
 
 @functional.register_kernel(functional.horizontal_flip, DenseTarget)
