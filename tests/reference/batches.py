@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from taskprism.tasks import Task, create_task, list_tasks
+
+MASK_SHAPE = (4, 1, 6, 7)
 
 
 def every_task() -> list[Task]:
@@ -28,3 +32,21 @@ def random_batch(
         target = (target > 0.5).float() if binary else target + 0.1
     valid = torch.rand(images, 1, *size, generator=generator) > 0.35
     return output, target, valid
+
+
+def mask_with_empty_image(seed: int) -> Tensor:
+    """Random mask ``MASK_SHAPE`` whose second image has no valid pixel."""
+    valid = torch.rand(MASK_SHAPE, generator=torch.Generator().manual_seed(100 + seed)) > 0.3
+    valid[1] = False
+    return valid
+
+
+def score(metrics: MetricCollection, *batch: Tensor) -> dict[str, float]:
+    """Values after one update with ``batch``."""
+    metrics.update(*batch)
+    return {key: value.item() for key, value in metrics.compute().items()}
+
+
+def to_numpy(*tensors: Tensor) -> list[np.ndarray]:
+    """Arrays for the references."""
+    return [tensor.numpy() for tensor in tensors]
