@@ -19,13 +19,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from taskprism.distillation.affinity_diffusion import AffinityDiffusion
 from taskprism.distillation.base import Distillation
+from taskprism.distillation.concat import Concat
+from taskprism.distillation.ctal import CTAL
+from taskprism.distillation.relational_context import RelationalContext
 from taskprism.distillation.spatial_attention import SpatialAttention
+from taskprism.distillation.tpim import TPIM
+from taskprism.distillation.xtam import XTAM
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.options import check_options, options_of
 
 DISTILLATIONS: list[type[Distillation]] = [
     SpatialAttention,
+    AffinityDiffusion,
+    CTAL,
+    TPIM,
+    XTAM,
+    RelationalContext,
+    Concat,
 ]
 
 
@@ -81,8 +93,14 @@ def create_distillation(
 
 
 __all__ = [
+    "CTAL",
     "DISTILLATIONS",
+    "TPIM",
+    "XTAM",
+    "AffinityDiffusion",
+    "Concat",
     "Distillation",
+    "RelationalContext",
     "SpatialAttention",
     "create_distillation",
     "find_distillation",

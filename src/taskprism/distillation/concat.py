@@ -1,0 +1,45 @@
+"""Concatenation: the simplest way for tasks to read each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from taskprism.distillation.base import Distillation
+
+
+class Concat(Distillation):
+    """All tasks' features side by side ("Concat" in table 4 of Sinodinos and Armanfard, CTAL).
+
+    .. math:: F_t' = W_t [F_1; ...; F_N] + b_t
+
+    The paper passes the concatenation on to each task's decoder and gives no layers. Here the
+    decoder keeps its width, so the linear map W (1x1, one per task) that its first convolution
+    would contain stands here.
+
+    Args:
+        tasks: Names of the tasks whose features are refined.
+        channels: Channels of every task's feature map.
+        sources: Names of the tasks whose features are read, in order of concatenation.
+    """
+
+    name: ClassVar[str] = "concat"
+
+    def __init__(
+        self, tasks: Sequence[str], channels: int, sources: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(tasks, channels, sources)
+        stacked = len(self.sources) * channels
+        self.reduce = nn.ModuleDict(
+            {task: nn.Conv2d(stacked, channels, kernel_size=1) for task in self.tasks}
+        )
+
+    def forward(
+        self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Refine ``(B, C, H, W)`` per source into the same per task."""
+        stacked = torch.cat([features[source] for source in self.sources], dim=1)
+        return {task: reduce(stacked) for task, reduce in self.reduce.items()}

@@ -1,0 +1,170 @@
+r"""CTAL's attention as functions: affinities, grouped convolution and diffusion in one.
+
+With F the normalised features of N source tasks, P the values of T target tasks, all maps of HW
+positions, and w the grouped kernel with offsets d around 0:
+
+.. math::
+    A_t[p, q] &= \langle F_t[:, p], F_t[:, q] \rangle \\
+    G_k[p, q] &= \sum_{t,d} w_k[p, t, d] \, A_t[p, q + d] \\
+    out_k[:, p] &= \sum_q G_k[p, q] \, P_k[:, q]
+
+:func:`direct_diffusion` computes just that, for a block of rows p at a time. Nothing in it is
+non-linear, so the sums can change places (:func:`linear_diffusion`):
+
+.. math::
+    S_{k,t,d} &= P_k \, \mathrm{shift}_d(F_t)^T \qquad (C \times C) \\
+    out_k[:, p] &= \sum_{t,d} S_{k,t,d} \, (w_k[p, t, d] \, F_t[:, p])
+
+and no HW x HW matrix is ever formed: memory grows with HW and not with its square.
+
+Shapes: ``features`` ``(B, N, C, H, W)``, ``values`` ``(B, T, C, H, W)`` and ``weight``
+``(K, HW, N, f, f)``, where K is 1 for a kernel that all target tasks share and else T. The result
+has the shape of ``values``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from taskprism.distillation.shifted_products import shifted_products, shifted_products_backward
+
+# Values in one working block: what a processor's cache holds, or keeps an accelerator busy.
+_BLOCK_ON_CPU = 2**19
+_BLOCK_ELSEWHERE = 2**25
+# Values in one block of rows of the direct form's affinities.
+_ROWS_BLOCK = 2**22
+
+
+def linear_diffusion(features: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """The diffusion without any HW x HW matrix; once differentiable. Shapes as above."""
+    if torch.is_grad_enabled():
+        return _LinearDiffusion.apply(features, values, weight)
+    return _linear(features, values, weight)[0]
+
+
+def direct_diffusion(features: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """The diffusion as written, a block of rows at a time. Shapes as above."""
+    positions = weight.shape[1]
+    rows = max(1, _ROWS_BLOCK // (positions * features.shape[1]))
+    parts = [slice(first, min(first + rows, positions)) for first in range(0, positions, rows)]
+    if len(parts) > 1 and torch.is_grad_enabled():
+        blocks = [
+            checkpoint(_direct_rows, features, values, weight, part, use_reentrant=False)
+            for part in parts
+        ]
+    else:
+        blocks = [_direct_rows(features, values, weight, part) for part in parts]
+    return torch.cat(blocks, dim=3).view_as(values)
+
+
+def direct_is_faster(
+    positions: int, channels: int, sources: int, targets: int, offsets: int, kernels: int
+) -> bool:
+    """Whether :func:`direct_diffusion` is the faster one, from counted and measured work.
+
+    Multiply-adds of matrix products count 1. Those of the grouped convolution, which only moves
+    memory, count as measured on a processor.
+    """
+    matrices = positions**2 * channels * (sources + targets)
+    convolution = positions**2 * sources * kernels * offsets**2 * _GROUPED_COST
+    small_products = 1 if offsets == 1 else 0.3  # by Toom and Cook
+    linear = positions * channels**2 * sources * targets * offsets**2 * (1 + small_products)
+    return matrices + convolution < linear * _LINEAR_COST
+
+
+_GROUPED_COST = 15.0
+_LINEAR_COST = 1.2
+
+
+class _LinearDiffusion(torch.autograd.Function):
+    """Keeps only the small products S; recomputes everything else in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+        out, products = _linear(features, values, weight)
+        ctx.save_for_backward(features, values, weight, products)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyrefly: ignore[bad-override]
+        ctx: Any, *grad_outputs: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        features, values, weight, products = ctx.saved_tensors
+        source, kernel = _flat(features, weight)
+        given = grad_outputs[0].reshape(*products.shape[:1], *products.shape[2:4], -1)
+        grad_source, grad_kernel = torch.zeros_like(source), torch.empty_like(kernel)
+        grad_products = torch.zeros_like(products)
+        for block in _blocks(source, kernel):
+            x, g = source[..., block], given[..., block]
+            for d in range(kernel.shape[1]):
+                w = kernel[:, d, ..., block]
+                grad_products[:, d] += g @ (w * x).flatten(2, 3).mT
+                back = (products[:, d].mT @ g).unflatten(2, x.shape[2:4])
+                grad_kernel[:, d, ..., block] = (back * x).sum((0, 3)).unsqueeze(2)
+                grad_source[..., block] += (back * w).sum(1, keepdim=True)
+        grad_values, grad_features = shifted_products_backward(
+            grad_products.flatten(2, 3), values.flatten(1, 2), features.flatten(1, 2), _side(weight)
+        )
+        grad_features = grad_features.reshape(features.shape) + grad_source.view(features.shape)
+        grad_weight = grad_kernel.squeeze(3).permute(0, 3, 2, 1).reshape(weight.shape)
+        return grad_features, grad_values.reshape(values.shape), grad_weight
+
+
+def _linear(features: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Result, and the products S as ``(B, f f, K, T C / K, N C)``."""
+    products = shifted_products(values.flatten(1, 2), features.flatten(1, 2), _side(weight))
+    products = products.unflatten(2, (weight.shape[0], -1))
+    source, kernel = _flat(features, weight)
+    out = values.new_zeros(*products.shape[:1], *products.shape[2:4], source.shape[-1])
+    for block in _blocks(source, kernel):
+        x = source[..., block]
+        for d in range(kernel.shape[1]):
+            weighted = (kernel[:, d, ..., block] * x).flatten(2, 3)
+            out[..., block] += products[:, d] @ weighted
+    return out.view(values.shape), products
+
+
+def _flat(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Features as ``(B, 1, N, C, HW)`` and kernel as ``(K, f f, N, 1, HW)``."""
+    return features.flatten(3).unsqueeze(1), weight.flatten(3).permute(0, 3, 2, 1).unsqueeze(3)
+
+
+def _side(weight: Tensor) -> int:
+    return weight.shape[-1]
+
+
+def _blocks(source: Tensor, kernel: Tensor) -> Iterator[slice]:
+    """Blocks of positions. They do not depend on the batch, whose size may be unknown."""
+    limit = _BLOCK_ON_CPU if source.device.type == "cpu" else _BLOCK_ELSEWHERE
+    positions = source.shape[-1]
+    size = max(1, limit // (kernel.shape[0] * source.shape[2] * source.shape[3]))
+    for first in range(0, positions, size):
+        yield slice(first, min(first + size, positions))
+
+
+def _direct_rows(features: Tensor, values: Tensor, weight: Tensor, rows: slice) -> Tensor:
+    """``(B, T, C, rows)``."""
+    height, width = features.shape[-2:]
+    flat = features.flatten(3)
+    affinity = flat[..., rows].mT @ flat  # (B, N, rows, HW)
+    kernels = weight[:, rows]
+    count = kernels.shape[1]
+    # The interleaved grouped convolution, as one depthwise convolution per source task: nothing
+    # has to be interleaved, and depthwise kernels are faster.
+    images = [plane.unflatten(2, (height, width)) for plane in affinity.unbind(1)]
+    fused = []
+    for kernel in kernels:
+        each = [
+            F.conv2d(image, kernel[:, task : task + 1], padding="same", groups=count)
+            for task, image in enumerate(images)
+        ]
+        fused.append(sum(each[1:], each[0]).flatten(2).mT)
+    return values.flatten(3) @ torch.stack(fused, dim=1)
