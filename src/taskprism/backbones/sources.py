@@ -70,7 +70,7 @@ def from_file(path: Path) -> Source:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
-            f"Cannot read the weights file {str(path)!r}: {str(error).splitlines()[0]} "
+            f"Cannot read the weights file {str(path)!r}: {(str(error) or 'it is empty').splitlines()[0]} "
             "(only tensors are read; a pickle with other objects is refused)."
         ) from error
     for key in _NESTED:

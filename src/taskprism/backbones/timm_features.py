@@ -17,6 +17,7 @@ _ANY_SIZE: list[dict[str, Any]] = [
     {"strict_img_size": False, "dynamic_mask": True},
     {"dynamic_img_size": True},
 ]
+_NO_SWITCH: dict[str, Any] = {}
 
 
 class TimmFeatures(Backbone):
@@ -38,8 +39,9 @@ class TimmFeatures(Backbone):
     def __init__(self, name: str, output_stride: int | None = None) -> None:
         super().__init__()
         check_name(name)
+        self.name = name
         options = {} if output_stride is None else {"output_stride": output_stride}
-        self.model = _create(name, options)
+        self.model, self.only_size = _create(name, options)
         info = self.model.feature_info
         strides, channels = info.reduction(), info.channels()
         # With dilation several maps have one stride; all are kept, as the last is the deepest.
@@ -54,6 +56,11 @@ class TimmFeatures(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps, finest first."""
         height, width = images.shape[-2:]
+        if self.only_size not in (None, (height, width)):
+            raise InputError(
+                f"Backbone {self.name!r} takes images of {self.only_size} only, got "
+                f"{(height, width)}; resize them, or choose another backbone."
+            )
         right, below = -width % max(self.strides), -height % max(self.strides)
         maps = self.model(F.pad(images, (0, right, 0, below)) if right or below else images)
         kept = []
@@ -69,8 +76,12 @@ class TimmFeatures(Backbone):
 
 def check_name(name: str) -> None:
     """Raise :class:`~taskprism.errors.UnknownNameError` if timm has no model of this name."""
-    if not timm.is_model(name.split(".")[0]):
+    architecture, dot, _ = name.partition(".")
+    if not timm.is_model(architecture):
         raise UnknownNameError("backbone", name, timm.list_models())
+    tags = timm.list_pretrained(f"{architecture}.*")
+    if dot and name not in tags:
+        raise UnknownNameError("backbone with a weights tag", name, tags)
 
 
 def set_image_statistics(backbone: Backbone, name: str) -> None:
@@ -81,13 +92,16 @@ def set_image_statistics(backbone: Backbone, name: str) -> None:
         backbone.image_std = _three(config.std)
 
 
-def _create(name: str, options: dict[str, Any]) -> Any:
+def _create(name: str, options: dict[str, Any]) -> tuple[Any, tuple[int, int] | None]:
+    """Feature extractor, and the only image size it takes if there is one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     fixed = config is not None and config.fixed_input_size
     refusal: Exception | None = None
-    for switches in _ANY_SIZE if fixed else [{}]:
+    for switches in [*_ANY_SIZE, _NO_SWITCH] if fixed else [_NO_SWITCH]:
         try:
-            return timm.create_model(name, features_only=True, **options, **switches)
+            model = timm.create_model(name, features_only=True, **options, **switches)
+            only = config.input_size[1:] if fixed and not switches else None
+            return model, only
         except TypeError as error:
             refusal = error
         except (RuntimeError, NotImplementedError, AssertionError) as error:
