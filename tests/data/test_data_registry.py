@@ -79,3 +79,23 @@ def test_the_yaml_of_the_manual_page_is_right():
     config = folder_config.FolderConfig.model_validate(yaml.safe_load(example))
     assert set(config.tasks) == {"semseg", "depth", "normals", "people"}
     assert config.tasks["normals"].encoding.scale == 2 / 255
+
+
+def test_some_of_the_tasks(folder):
+    protocol = create_protocol(str(folder.write()), tasks=["depth", "edge"])
+    assert [task.name for task in protocol.tasks] == ["depth", "edge"]
+    assert set(protocol.dataset("train")[0]["targets"]) == {"depth", "edge"}
+    with pytest.raises(UnknownNameError, match=r"task in tiny 'depht'.*Did you mean 'depth'"):
+        create_protocol(str(folder.yaml), tasks=["depht"])
+
+
+def test_rooms_and_photographs_share_what_both_have(folder):
+    joint = create_protocol(
+        ["rooms", str(folder.write())], tasks=["depth", "normals"], input_size=[16, 24]
+    )
+    assert [task.name for task in joint.tasks] == ["depth", "normals"]
+    assert joint.splits == ("train", "test")
+    with pytest.raises(InputError, match="'semseg' means"):
+        create_protocol(["rooms", str(folder.yaml)], input_size=[16, 24])
+    with pytest.raises(InputError, match=r"'tiny' has none of the tasks albedo"):
+        create_protocol(["rooms", str(folder.yaml)], tasks=["albedo"], input_size=[16, 24])

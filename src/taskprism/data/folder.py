@@ -123,7 +123,7 @@ class FolderProtocol(Protocol):
         self.check_split(split)
         names = self.files.names(split)
         others = [n for s in self.config.splits if s != split for n in self.files.names(s)]
-        self.files.check_labels(names + others)
+        self.files.check_labels(names + others, [task.name for task in self.tasks])
         decoders = {task.name: self._decoder(task) for task in self.tasks}
         if not self.config.cache:
             return FolderDataset(self.files, names, decoders, transform)

@@ -66,9 +66,10 @@ class FolderFiles:
             )
         return names
 
-    def check_labels(self, names: list[str]) -> None:
-        """Raise :class:`DataError` if a task has no label file for any of ``names``."""
-        for task, config in self.config.tasks.items():
+    def check_labels(self, names: list[str], tasks: list[str]) -> None:
+        """Raise :class:`DataError` if one of ``tasks`` has no label file for any of ``names``."""
+        for task in tasks:
+            config = self.config.tasks[task]
             if not any(self.label(task, name).is_file() for name in names):
                 raise DataError(
                     f"{self.source}: no file matches tasks.{task}.path "

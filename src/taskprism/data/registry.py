@@ -12,14 +12,16 @@ from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import load_config
 from taskprism.data.joint import JointProtocol
 from taskprism.data.protocol import Protocol
+from taskprism.data.rooms.protocol import RoomsProtocol
 from taskprism.errors import InputError, UnknownNameError
 
 #: Protocols with code of their own; the list is the registry.
-PROTOCOLS: list[type[Protocol]] = []
+PROTOCOLS: list[type[Protocol]] = [RoomsProtocol]
 
 Root = str | Path | Mapping[str, str | Path] | None
 
 _YAML = (".yaml", ".yml")
+_FIXED = ("name", "root", "tasks", "licence")  # what a protocol is, or is given in another way
 
 
 def shipped_yamls() -> dict[str, Path]:
@@ -34,7 +36,10 @@ def list_protocols() -> list[str]:
 
 
 def create_protocol(
-    name: str | Path | Sequence[str], root: Root = None, **options: Any
+    name: str | Path | Sequence[str],
+    root: Root = None,
+    tasks: Sequence[str] | None = None,
+    **options: Any,
 ) -> Protocol:
     """Make a protocol.
 
@@ -43,6 +48,7 @@ def create_protocol(
             makes one partly labelled set of all of them.
         root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
             folder per protocol, named like it, or a mapping protocol name -> folder.
+        tasks: Names of the tasks to read, when not all are wanted.
         options: The protocol's own options, such as ``input_size`` (``(H, W)``); for a YAML, any
             of its top-level keys. A list takes ``sampling="balanced"`` (show each set equally often
             in training) or ``"concatenated"``, and hands the others to every part.
@@ -52,15 +58,34 @@ def create_protocol(
         InputError: If an option is unknown or the parts do not fit together.
         DataError: If the data or its YAML is wrong.
     """
-    if isinstance(name, (str, Path)):
-        return _create(str(name), root, options, joint=False)
-    if not name:
+    names = [str(name)] if isinstance(name, (str, Path)) else [str(part) for part in name]
+    if not names:
         raise InputError("An empty list of protocols; name at least one.")
-    if len(name) == 1:
-        return _create(str(name[0]), root, options, joint=False)
+    if len(names) == 1:
+        return _only([_create(names[0], root, options, joint=False)], tasks)[0]
     sampling = options.pop("sampling", "concatenated")
-    parts = [_create(str(part), root, options, joint=True) for part in name]
-    return JointProtocol.of(parts, sampling)
+    parts = [_create(part, root, options, joint=True) for part in names]
+    return JointProtocol.of(_only(parts, tasks), sampling)
+
+
+def _only(parts: list[Protocol], tasks: Sequence[str] | None) -> list[Protocol]:
+    """The protocols with some of their tasks."""
+    if tasks is None:
+        return parts
+    known = list(dict.fromkeys(task.name for part in parts for task in part.tasks))
+    for name in tasks:
+        if name not in known:
+            raise UnknownNameError("task in " + " + ".join(p.name for p in parts), name, known)
+    kept = []
+    for part in parts:
+        left = tuple(task for task in part.tasks if task.name in tasks)
+        if not left:
+            raise InputError(
+                f"Protocol {part.name!r} has none of the tasks {', '.join(tasks)}; leave it out, "
+                f"or take one of {', '.join(task.name for task in part.tasks)}."
+            )
+        kept.append(dataclasses.replace(part, tasks=left))
+    return kept
 
 
 def _create(name: str, root: Root, options: Mapping[str, Any], *, joint: bool) -> Protocol:
@@ -91,7 +116,7 @@ def _folder(root: Root, name: str, joint: bool) -> Path | None:
 def _from_class(
     protocol: type[Protocol], folder: Path | None, options: Mapping[str, Any]
 ) -> Protocol:
-    known = [f.name for f in dataclasses.fields(protocol) if f.init and f.name != "root"]
+    known = [f.name for f in dataclasses.fields(protocol) if f.init and f.name not in _FIXED]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(
