@@ -77,18 +77,18 @@ def test_a_backbone_of_one_size_says_so() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UnknownNameError, match="Unknown backbone 'resnet5'.*'resnet50'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown backbone 'resnet5'.*'resnet50'"):
         create_backbone("resnet5")
     with pytest.raises(UnknownNameError, match=r"weights tag 'resnet18.in1k'.*resnet18\.a1_in1k"):
         create_backbone("resnet18.in1k")
-    with pytest.raises(UnknownNameError, match="Unknown neck 'fpm'.*'fpn'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown neck 'fpm'.*'fpn'"):
         create_backbone("resnet18", neck="fpm")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="'bilinear'"):
         create_backbone("hrnet_w18_small", hrnet_upsampling="bilinar")  # type: ignore[arg-type]
 
 
 def test_what_timm_cannot_do_is_said() -> None:
-    with pytest.raises(InputError, match="output_stride.*Choose another backbone"):
+    with pytest.raises(InputError, match=r"output_stride.*Choose another backbone"):
         create_backbone("convnext_atto", output_stride=7)
     with pytest.raises(InputError, match="cannot take feature maps from 'mixer_s16_224'"):
         create_backbone("mixer_s16_224", output_stride=8)

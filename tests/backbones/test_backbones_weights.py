@@ -89,7 +89,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="0% of the values of 'resnet10t'"):
         create_backbone("resnet10t", pretrained=str(path))
     torch.save(trained("mobilenetv2_100").state_dict(), path)
-    with pytest.raises(CheckpointError, match="(?s)of 'mobilenetv2_050'.*mismatched: ") as caught:
+    with pytest.raises(CheckpointError, match=r"(?s)of 'mobilenetv2_050'.*mismatched: ") as caught:
         create_backbone("mobilenetv2_050", pretrained=str(path))
     assert str(path) in str(caught.value)
 

@@ -69,8 +69,9 @@ def from_file(path: Path) -> Source:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        reason = (str(error) or "it is empty").splitlines()[0]
         raise CheckpointError(
-            f"Cannot read the weights file {str(path)!r}: {(str(error) or 'it is empty').splitlines()[0]} "
+            f"Cannot read the weights file {str(path)!r}: {reason} "
             "(only tensors are read; a pickle with other objects is refused)."
         ) from error
     for key in _NESTED:

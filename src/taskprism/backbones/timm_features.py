@@ -95,13 +95,12 @@ def set_image_statistics(backbone: Backbone, name: str) -> None:
 def _create(name: str, options: dict[str, Any]) -> tuple[Any, tuple[int, int] | None]:
     """Feature extractor, and the only image size it takes if there is one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    fixed = config is not None and config.fixed_input_size
+    fixed = config.input_size[1:] if config is not None and config.fixed_input_size else None
     refusal: Exception | None = None
     for switches in [*_ANY_SIZE, _NO_SWITCH] if fixed else [_NO_SWITCH]:
         try:
             model = timm.create_model(name, features_only=True, **options, **switches)
-            only = config.input_size[1:] if fixed and not switches else None
-            return model, only
+            return model, None if switches else fixed
         except TypeError as error:
             refusal = error
         except (RuntimeError, NotImplementedError, AssertionError) as error:

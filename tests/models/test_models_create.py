@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import taskprism
+from taskprism.errors import CheckpointError, InputError, UnknownNameError
+from taskprism.models import MODELS, SingleTask, create_model
+from taskprism.tasks import create_task
+
+LIGHT = {"backbone": "mobilenetv2_050", "neck_channels": 32}
+
+
+def test_every_model_has_its_test_file() -> None:
+    here = Path(__file__).parent
+    missing = [m.name for m in MODELS if not (here / f"test_models_{m.name}.py").is_file()]
+    assert missing == []
+
+
+def test_names_are_unique() -> None:
+    assert len(set(taskprism.list_models())) == len(MODELS)
+
+
+def test_tasks_by_name_and_as_objects_make_the_same_model() -> None:
+    by_name = create_model("multi_task", {"semseg": 5, "depth": 1}, **LIGHT)
+    objects = [create_task("semseg", 5), create_task("depth")]
+    assert create_model("multi_task", objects, **LIGHT).config == by_name.config
+
+
+def test_two_tasks_of_one_kind_have_their_own_names() -> None:
+    near, far = create_task("depth", name="near"), create_task("depth", name="far")
+    outputs = create_model("multi_task", [near, far], **LIGHT).eval()(torch.randn(1, 3, 32, 32))
+    assert list(outputs) == ["near", "far"]
+
+
+def test_images_are_normalised_as_the_weights_expect() -> None:
+    model = create_model("multi_task", ["depth"], backbone="tf_efficientnet_lite0")
+    images = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(model.normalise(images), images * 2 - 1)
+
+
+def test_clear_errors() -> None:
+    with pytest.raises(UnknownNameError, match=r"model 'mti_nett'.*'mti_net'"):
+        create_model("mti_nett", ["depth"])
+    with pytest.raises(UnknownNameError, match=r"task 'dept'.*'depth'"):
+        create_model("multi_task", ["dept"])
+    with pytest.raises(UnknownNameError, match=r"backbone 'hrnet_w19'.*'hrnet_w18'"):
+        create_model("multi_task", ["depth"], backbone="hrnet_w19")
+    with pytest.raises(InputError, match="number of classes"):
+        create_model("multi_task", ["semseg"])
+    with pytest.raises(InputError, match="at least one main task"):
+        create_model("multi_task", [])
+    with pytest.raises(InputError, match="cannot be named"):
+        create_model("multi_task", [create_task("depth", name="items")], **LIGHT)
+
+
+def test_a_model_that_nobody_could_build_again_is_not_saved(tmp_path: Path) -> None:
+    model = create_model("single_task", ["depth"], **LIGHT)
+    bare = SingleTask(model.tasks, (), model.backbones["depth"])
+    with pytest.raises(InputError, match="create_model"):
+        bare.save_pretrained(tmp_path / "bare")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch) -> None:
+    model = create_model("multi_task", ["depth"], **LIGHT)
+    model.save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(self, save_directory: Path) -> None:
+        (save_directory / "model.safetensors").write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(model), "_save_pretrained", full)
+    with pytest.raises(CheckpointError, match=r"No space left.*Free some space"):
+        model.save_pretrained(tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_the_public_interface_is_there_and_quick_to_import() -> None:
+    for name in taskprism.__all__:
+        assert getattr(taskprism, name)
+    with pytest.raises(AttributeError, match="no attribute 'creat_model'"):
+        taskprism.creat_model  # noqa: B018
+    code = "import sys, taskprism; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
