@@ -1,0 +1,138 @@
+"""Counts of boundary pixels: all that has to be kept of an image, and how to add images up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskprism.errors import InputError
+from taskprism.metrics.boundaries.bits import column_sums, planes_above
+from taskprism.metrics.boundaries.conventions import BoundaryConvention
+from taskprism.metrics.boundaries.ground_truth import true_boundaries
+from taskprism.metrics.boundaries.matching import match
+from taskprism.metrics.boundaries.nms import suppress_non_maxima
+from taskprism.metrics.boundaries.scores import f_measures
+from taskprism.metrics.boundaries.thinning import thin_planes
+
+
+@dataclass(frozen=True)
+class BoundaryCounts:
+    """Sums over images; adding them is exact and in any order gives the same.
+
+    The four rows are matched true pixels, true pixels, matched predicted pixels and predicted
+    pixels; true ones are summed over annotators.
+
+    Attributes:
+        totals: int64 ``(4, K)``, at every threshold.
+        best: int64 ``(4,)``, each image at its own best threshold.
+        images: Number of images.
+    """
+
+    totals: NDArray[np.int64]
+    best: NDArray[np.int64]
+    images: int
+
+    @classmethod
+    def zero(cls, thresholds: int) -> Self:
+        """No image yet."""
+        return cls(np.zeros((4, thresholds), np.int64), np.zeros(4, np.int64), 0)
+
+    @classmethod
+    def of_image(
+        cls,
+        probabilities: NDArray[Any],
+        annotations: Sequence[NDArray[Any]],
+        convention: BoundaryConvention,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> Self:
+        """Count one image.
+
+        Args:
+            probabilities: Edge map ``(H, W)`` in [0, 1].
+            annotations: Ground truth ``(H, W)`` of each annotator: boundary maps, or label maps
+                with ``convention.ground_truth == "seism"``.
+            convention: How to count.
+            valid: Boolean ``(H, W)``. Everything is cut to the smallest rectangle that holds the
+                valid pixels (so padding is no part of the image); other invalid pixels are
+                neither boundary nor predicted. None: all pixels are valid.
+
+        Raises:
+            InputError: If shapes differ, there is no annotation, or a value is outside [0, 1].
+        """
+        probabilities = _checked(probabilities, annotations)
+        if valid is not None:
+            if not valid.any():
+                return cls.zero(len(convention.thresholds))
+            window = _window(valid)
+            valid, probabilities = valid[window], probabilities[window]
+            annotations = [annotation[window] for annotation in annotations]
+        if convention.eight_bit:
+            # The small addition keeps maps that are multiples of 1/255 already as they are.
+            steps = np.floor(probabilities.astype(np.float64) * 255 + 1e-4)
+            probabilities = (steps / 255).astype(np.float32)
+        if convention.nms:
+            probabilities = suppress_non_maxima(probabilities)
+        thresholds = convention.threshold_array()
+        planes = planes_above(probabilities, thresholds, convention.comparison)
+        if valid is not None:
+            planes[:, ~valid] = 0
+        if convention.thin:
+            planes = thin_planes(planes)
+        truths = [
+            true_boundaries(annotation, convention.ground_truth) for annotation in annotations
+        ]
+        if valid is not None:
+            truths = [truth & valid for truth in truths]
+        matched = match(planes, truths, convention.radius(*probabilities.shape), len(thresholds))
+        predicted = [column_sums(plane.ravel(), 64) for plane in planes]
+        totals = np.stack(
+            [
+                matched.truth,
+                np.full(len(thresholds), sum(int(truth.sum()) for truth in truths)),
+                matched.predicted,
+                np.concatenate(predicted)[: len(thresholds)],
+            ]
+        )
+        return cls(totals, totals[:, f_measures(totals).argmax()], 1)
+
+    def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
+        if self.totals.shape != other.totals.shape:
+            raise InputError(
+                f"counts at {self.totals.shape[1]} and at {other.totals.shape[1]} thresholds "
+                "cannot be added."
+            )
+        return BoundaryCounts(
+            self.totals + other.totals, self.best + other.best, self.images + other.images
+        )
+
+
+def _checked(
+    probabilities: NDArray[Any], annotations: Sequence[NDArray[Any]]
+) -> NDArray[np.float32]:
+    if probabilities.ndim != 2:
+        raise InputError(f"an edge map is (H, W), got shape {probabilities.shape}.")
+    if not annotations:
+        raise InputError("an image needs the annotation of at least one person.")
+    for annotation in annotations:
+        if annotation.shape != probabilities.shape:
+            raise InputError(
+                f"the prediction is {_size(probabilities)}, the ground truth {_size(annotation)} "
+                "pixels; resize the prediction to the ground truth."
+            )
+    probabilities = probabilities.astype(np.float32, copy=False)
+    if not (probabilities.size and probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise InputError("an edge map holds probabilities in [0, 1]; apply a sigmoid to logits.")
+    return probabilities
+
+
+def _size(image: NDArray[Any]) -> str:
+    return " x ".join(str(side) for side in image.shape)
+
+
+def _window(valid: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
