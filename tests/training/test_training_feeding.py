@@ -1,0 +1,124 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision import tv_tensors
+
+from taskprism.errors import DataError
+from taskprism.training.feeding import EpochOrder, TrainingFeed, evaluation_loader
+from taskprism.training.randomness import derive_seed, seeded
+
+
+class Noise(torch.utils.data.Dataset):
+    """Each image is random numbers of all three generators, so any difference shows."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        numbers = [random.random(), np.random.random(), torch.rand(()).item()]  # noqa: NPY002
+        image = torch.tensor(numbers).view(3, 1, 1).expand(3, 2, 2).clone()
+        return {"name": str(index), "image": tv_tensors.Image(image), "targets": {}, "valid": {}}
+
+
+def batches(feed, epoch, start=0):
+    return [(batch.names, batch.images) for batch in feed.epoch(epoch, start)]
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        n == m and torch.equal(x, y) for (n, x), (m, y) in zip(a, b, strict=True)
+    )
+
+
+def make(workers=0, seed=3):
+    return TrainingFeed(Noise(), [], EpochOrder(9, 3, seed), workers)
+
+
+def test_an_epoch_is_the_same_whatever_came_before():
+    feed = make()
+    first = [batches(feed, epoch) for epoch in range(3)]
+    torch.rand(5)
+    assert same(batches(make(), 2), first[2])
+    assert not same(first[0], first[1])
+    assert not same(batches(make(seed=4), 0), first[0])
+
+
+def test_an_epoch_can_start_amid():
+    assert same(batches(make(), 1, start=2), batches(make(), 1)[2:])
+    assert batches(make(), 1, start=3) == []
+
+
+@pytest.mark.slow
+def test_workers_change_nothing_and_live_on():
+    feed = make(workers=2)
+    for epoch in range(2):
+        assert same(batches(feed, epoch), batches(make(), epoch))
+
+
+def test_feeding_leaves_the_generators_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with seeded(5):
+        torch.rand(100)
+        random.random()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_seeds_are_stable_and_distinct():
+    assert derive_seed(0, "step", 1, 2) == 7967718167125983440
+    places = {derive_seed(seed, what, i) for seed in (0, 1) for what in "ab" for i in range(50)}
+    assert len(places) == 200
+    assert all(0 <= seed < 2**63 for seed in places)
+
+
+@given(
+    length=st.integers(1, 60),
+    batch=st.integers(1, 9),
+    processes=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_processes_share_each_image_at_most_once(length, batch, processes, epoch):
+    if length < processes:
+        with pytest.raises(DataError, match=f"{length} images for {processes} processes"):
+            EpochOrder(length, batch, 0, 0, processes)
+        return
+    orders = [EpochOrder(length, batch, 0, rank, processes) for rank in range(processes)]
+    epochs = [order.epoch(epoch) for order in orders]
+    assert len({len(each) for each in epochs}) == 1, "all processes take as many steps"
+    assert len(epochs[0]) == len(orders[0]) >= 1
+    drawn = [draw.index for each in epochs for group in each for draw in group]
+    assert len(drawn) == len(set(drawn))
+    assert length - len(drawn) < 2 * processes or length - len(drawn) < batch * processes
+    sizes = [len(group) for each in epochs for group in each]
+    assert max(sizes) <= batch
+    if batch > 1 and len(epochs[0]) > 1:
+        assert min(sizes) >= 2, "batch normalisation needs two"
+
+
+@pytest.mark.parametrize(("length", "steps"), [(8, 2), (9, 2), (10, 3), (11, 3), (1, 1)])
+def test_only_a_last_batch_of_one_is_left_out(length, steps):
+    assert len(EpochOrder(length, 4, 0)) == steps
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    order = EpochOrder(30, 30, 0)
+    assert order.epoch(0) != order.epoch(1)
+    indices = [[draw.index for draw in EpochOrder(30, 30, seed).epoch(0)[0]] for seed in (0, 1)]
+    assert indices[0] != indices[1]
+    assert sorted(indices[0]) == list(range(30))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_evaluation_shows_every_image_once(processes):
+    seen = [
+        name
+        for rank in range(processes)
+        for batch in evaluation_loader(Noise(), [], 2, rank=rank, processes=processes)
+        for name in batch.names
+    ]
+    assert sorted(seen) == [str(i) for i in range(9)]

@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+
+from taskprism.tasks import create_task
+from taskprism.training.meter import LossMeter
+from taskprism.training.selection import Selection
+
+TASKS = [create_task("semseg", 2), create_task("depth")]
+
+
+def results(miou, rmse):
+    return {"semseg": {"miou": miou, "pixel_accuracy": 0.5}, "depth": {"rmse": rmse, "delta1": 0}}
+
+
+def test_signs_come_from_the_metrics():
+    selection = Selection(TASKS)
+    assert selection.improves(results(0.5, 1.0), epoch=1)
+    assert not selection.improves(results(0.5, 1.1), epoch=2)  # larger error
+    assert not selection.improves(results(0.4, 1.0), epoch=3)  # smaller overlap
+    assert selection.improves(results(0.6, 1.05), epoch=4)  # more is gained than lost
+    assert not selection.improves(results(0.6, 1.05), epoch=5)  # the first of equals stays
+    assert selection.state()["epoch"] == 4
+
+
+def test_score_by_hand():
+    selection = Selection(TASKS)
+    selection.improves(results(0.4, 2.0), 1)
+    selection.improves(results(0.6, 1.0), 2)
+    assert selection.state()["best"] == pytest.approx((0.2 / 0.5 + 1.0 / 1.5) / 2)
+
+
+def test_zero_and_nan_do_no_harm():
+    selection = Selection(TASKS)
+    assert selection.improves(results(0.0, 0.0), 1)
+    assert selection.improves(results(0.1, 0.0), 2)
+    assert not selection.improves(results(math.nan, 0.0), 3)
+    fresh = Selection(TASKS)
+    assert fresh.improves(results(math.nan, 1.0), 1)
+    assert fresh.improves(results(0.1, 1.0), 2)
+
+
+def test_goes_on_from_its_state():
+    selection = Selection(TASKS)
+    selection.improves(results(0.5, 1.0), 1)
+    selection.improves(results(0.7, 1.0), 2)
+    again = Selection(TASKS)
+    again.restore(selection.state())
+    assert again.state() == selection.state()
+    assert not again.improves(results(0.6, 1.0), 3)
+
+
+class Alone:
+    """One process: nothing to reduce."""
+
+    def reduce(self, tensor, how):
+        return tensor
+
+
+def test_meter_averages_over_the_batches_that_have_a_label():
+    meter = LossMeter()
+    yes, no = torch.ones(1, 1, 2, 2, dtype=torch.bool), torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    for total, a, b, valid_b in [(4.0, 1.0, 3.0, yes), (2.0, 2.0, 0.0, no)]:
+        losses = {
+            "total": torch.tensor(total),
+            "final": {"a": torch.tensor(a), "b": torch.tensor(b)},
+            "initial": {"b": torch.tensor(10 * b)},
+        }
+        meter.add(losses, {"a": yes, "b": valid_b}, Alone())
+    assert meter.total == 3.0
+    assert meter.means("final") == {"a": 1.5, "b": 3.0}
+    assert meter.means("initial") == {"b": 30.0}
+    again = LossMeter()
+    again.restore(meter.state())
+    assert again.means("final") == meter.means("final")
+
+
+def test_a_task_never_labelled_has_no_mean():
+    meter = LossMeter()
+    losses = {"total": torch.tensor(0.0), "final": {"a": torch.tensor(0.0)}, "initial": {}}
+    meter.add(losses, {"a": torch.zeros(1, 1, 1, 1, dtype=torch.bool)}, Alone())
+    assert math.isnan(meter.means("final")["a"])
