@@ -25,14 +25,17 @@ class ModulatedBackbone(Backbone):
         """Feature maps for ``task``, which may be None only if nothing depends on the task."""
 
 
-def dilated(strides: tuple[int, ...], output_stride: int) -> list[tuple[int, int]]:
+def dilated(
+    stem_stride: int, strides: tuple[int, ...], output_stride: int
+) -> list[tuple[int, int]]:
     """Stride and dilation of each stage, so that all strides multiply to ``output_stride`` at most.
 
     A stage that must not stride any more dilates instead, in all its blocks: the first one too, as
     in the released ASTMT and unlike timm.
 
     Args:
-        strides: Of the stages, without dilation; before them the stem has a stride of 2.
+        stem_stride: Of what comes before the stages.
+        strides: Of the stages, without dilation.
         output_stride: 8 or 16.
 
     Raises:
@@ -40,7 +43,7 @@ def dilated(strides: tuple[int, ...], output_stride: int) -> list[tuple[int, int
     """
     if output_stride not in (8, 16):
         raise InputError(f"output_stride must be 8 or 16, got {output_stride}.")
-    reached, dilation, stages = 2, 1, []
+    reached, dilation, stages = stem_stride, 1, []
     for stride in strides:
         if reached * stride > output_stride:
             dilation *= stride

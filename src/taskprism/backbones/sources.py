@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import load_state_dict_from_hf
 from torch import Tensor
+from torch.hub import load_state_dict_from_url
 
 from taskprism.errors import CheckpointError, InputError
 
@@ -34,22 +35,27 @@ class Source:
 
 
 def from_hub(name: str) -> Source:
-    """Weights that timm names for this model, from the Hugging Face hub."""
+    """Weights that timm names for this model: from the Hugging Face hub, or timm's own release."""
     config = timm.get_pretrained_cfg(_TAGS.get(name, name), allow_unregistered=True)
-    if config is None or not config.hf_hub_id or config.custom_load:
+    if config is None or not (config.hf_hub_id or config.url) or config.custom_load:
         raise CheckpointError(
             f"timm has no weights for {name!r} on the hub that can be read as tensors; give a "
             "local file as pretrained=PATH, or pretrained=False."
         )
+    place = f"hub {config.hf_hub_id}" if config.hf_hub_id else f"release {config.url}"
     try:
-        state = load_state_dict_from_hf(config.hf_hub_id, weights_only=True)
-    except Exception as error:  # the hub client has no common base for "offline", "gone", ...
+        if config.hf_hub_id:
+            state = load_state_dict_from_hf(config.hf_hub_id, weights_only=True)
+        else:
+            state = load_state_dict_from_url(
+                str(config.url), map_location="cpu", progress=False, weights_only=True
+            )
+    except Exception as error:  # the clients have no common base for "offline", "gone", ...
         raise CheckpointError(
-            f"Could not fetch the weights {config.hf_hub_id!r} from the hub "
-            f"({type(error).__name__}). Without a connection give a local file as pretrained=PATH, "
-            "or pretrained=False."
+            f"Could not fetch the weights {place!r} ({type(error).__name__}). Without a connection "
+            "give a local file as pretrained=PATH, or pretrained=False."
         ) from error
-    return Source(state, f"hub {config.hf_hub_id}", config.license or "unknown")
+    return Source(state, place, config.license or "unknown")
 
 
 def from_file(path: Path) -> Source:

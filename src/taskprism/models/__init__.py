@@ -4,7 +4,9 @@
 * ``multi_task``: one backbone, one head per task;
 * ``pad_net``: initial predictions, distillation at one scale (Xu et al., CVPR 2018);
 * ``mti_net``: distillation at several scales, with feature propagation (Vandenhende et al.,
-  ECCV 2020).
+  ECCV 2020);
+* ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
+  ``model(images, tasks=["depth"])`` computes nothing for the others.
 
 >>> import torch
 >>> from taskprism.models import create_model
@@ -19,6 +21,7 @@
 A new system is one file with a subclass of :class:`MultiTaskModel` and one line in :data:`MODELS`.
 """
 
+from taskprism.models.astmt import ASTMT
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.create import MODELS, create_model, find_model, list_models
 from taskprism.models.front_end import MultiScaleFrontEnd
@@ -27,8 +30,10 @@ from taskprism.models.multi_task import MultiTask
 from taskprism.models.pad_net import PADNet
 from taskprism.models.predictions import Predictions
 from taskprism.models.single_task import SingleTask
+from taskprism.models.single_tasking import SingleTaskingModel
 
 __all__ = [
+    "ASTMT",
     "MODELS",
     "MTINet",
     "MultiScaleFrontEnd",
@@ -37,6 +42,7 @@ __all__ = [
     "PADNet",
     "Predictions",
     "SingleTask",
+    "SingleTaskingModel",
     "create_model",
     "find_model",
     "list_models",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskprism.errors import UnknownNameError
+from taskprism.models.astmt import ASTMT
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.mti_net import MTINet
 from taskprism.models.multi_task import MultiTask
@@ -19,6 +20,7 @@ MODELS: list[type[MultiTaskModel]] = [
     MultiTask,
     PADNet,
     MTINet,
+    ASTMT,
 ]
 
 
@@ -51,7 +53,7 @@ def create_model(
         name: One of :func:`list_models`.
         tasks: Main tasks: kind -> channels (``{"semseg": 40, "depth": 1}``), or a list of tasks.
         auxiliary_tasks: Predicted by the front end in addition to the main ones, same forms.
-        backbone: Any timm name.
+        backbone: Any timm name; ``astmt`` has its own.
         pretrained: Backbone weights: False, True (hub), a path, or a weights package
             (see :func:`taskprism.backbones.create_backbone`).
         **options: The model's own (see its class) and the backbone's (``neck``, ``neck_channels``,
