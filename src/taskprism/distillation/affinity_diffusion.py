@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import ClassVar, Literal, get_args
 
@@ -83,7 +84,7 @@ class AffinityDiffusion(Distillation):
         stacked = torch.stack([features[source].flatten(2).mT for source in self.sources], dim=2)
         # Sums over all positions lose too much in half precision.
         stacked = stacked.to(torch.promote_types(stacked.dtype, torch.float32))
-        with torch.autocast(stacked.device.type, enabled=False):
+        with _no_autocast(stacked.device.type):
             left, right = self._factors(stacked)
             mixing = self.mixing.softmax(dim=1).to(stacked)
             mixtures = _matrices if self._use_direct(stacked.shape[1]) else _factored
@@ -125,3 +126,10 @@ def _factored(left: Tensor, right: Tensor, mixing: Tensor) -> Iterator[Callable[
     for weights in mixing:
         weighted = (right * weights[:, None]).flatten(2).mT
         yield lambda state, own=weighted: left.flatten(2) @ (own @ state)
+
+
+def _no_autocast(device: str) -> AbstractContextManager[object]:
+    """Autocast switched off; the meta device, on which operations are counted, has none."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskprism.distillation.attention import attend, to_tokens
 from taskprism.distillation.projection import projection
 
 
@@ -92,9 +93,6 @@ class LabelContext(nn.Module):
         """``(B, C, H, W)`` twice, class logits ``(B, L, H, W)`` -> ``(B, M, H, W)``."""
         weights = labels.flatten(2).softmax(dim=2)
         regions = (source.flatten(2) @ weights.mT).unsqueeze(3)  # (B, C, L, 1)
-        query, key, value = (
-            maps.flatten(2).mT.unsqueeze(1)
-            for maps in (self.query(target), self.key(regions), self.value(regions))
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value).squeeze(1).mT
+        key, value = to_tokens(self.key(regions)), to_tokens(self.value(regions))
+        mixed = attend(to_tokens(self.query(target)), key, value).mT
         return mixed.unflatten(2, target.shape[-2:])

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from taskprism.distillation.toom_cook import TILES, transforms
+from taskprism.distillation.toom_cook import TRANSFORMS
 
 # Transformed tiles are made for a strip of rows at a time; values per strip, map and image.
 _STRIP = 2**20
@@ -77,10 +77,13 @@ def shifted_products_backward(
 
 
 def _use_tiles(left: Tensor, offsets: int) -> bool:
-    exact = left.dtype is torch.float64 or (
-        left.dtype is torch.float32 and torch.get_float32_matmul_precision() == "highest"
-    )
-    return exact and offsets in TILES
+    exact = left.dtype == torch.float64 or (left.dtype == torch.float32 and _float32_is_exact())
+    return exact and offsets in TRANSFORMS
+
+
+@torch.compiler.assume_constant_result
+def _float32_is_exact() -> bool:
+    return torch.get_float32_matmul_precision() == "highest"
 
 
 def _windows(maps: Tensor, offsets: int) -> Iterator[Tensor]:
@@ -98,7 +101,7 @@ class _Tiles:
     """Transformed tiles of both maps, strip by strip, and the way back for their gradients."""
 
     def __init__(self, left: Tensor, right: Tensor, offsets: int) -> None:
-        made = transforms(offsets, TILES[offsets])
+        made = TRANSFORMS[offsets]
         self.tile, self.points = made.tile, made.points
         self.to_left, self.to_right, self.back = (
             torch.from_numpy(matrix).to(left) for matrix in (made.left, made.right, made.back)

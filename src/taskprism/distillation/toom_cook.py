@@ -17,16 +17,12 @@ holds entry by entry when the values are rows of matrices and products are matri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 # Simple fractions first, each with its opposite: their powers stay near 1 (Barabasz et al., "Error
 # analysis and improving the accuracy of Winograd convolution", 2020). Infinity is always added.
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0, 2.0, -0.5)
-
-# Tile side by number of offsets per axis. More points than 8 lose single precision.
-TILES = {3: 4, 5: 2, 7: 2}
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,6 @@ class Transforms:
     back: np.ndarray
 
 
-@lru_cache
 def transforms(offsets: int, tile: int) -> Transforms:
     """Matrices for ``offsets`` x ``offsets`` correlations of tiles of side ``tile``.
 
@@ -75,3 +70,8 @@ def _vandermonde(points: int, coefficients: int) -> np.ndarray:
     infinity = np.zeros((1, coefficients))
     infinity[0, -1] = 1.0  # the leading coefficient
     return np.concatenate([finite, infinity])
+
+
+# By number of offsets per axis. Larger tiles save more but need more points, and those cost digits:
+# at 8 points single precision still agrees to 1e-5.
+TRANSFORMS = {3: transforms(3, tile=4), 5: transforms(5, tile=2), 7: transforms(7, tile=2)}

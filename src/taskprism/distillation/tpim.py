@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskprism.distillation.attention import to_tokens
 from taskprism.distillation.base import Distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
 from taskprism.distillation.tpim_fusion import Fusion, IterativeFusion, attention
 from taskprism.errors import InputError
-from taskprism.layers import resize
 
 
 class TPIM(Distillation):
@@ -109,8 +110,10 @@ class TPIM(Distillation):
         return refined
 
     def _shrunk(self, maps: Tensor) -> Tensor:
-        height, width = maps.shape[-2:]
-        return resize(maps, (max(1, height // self.downscale), max(1, width // self.downscale)))
+        if self.downscale == 1:
+            return maps
+        height, width = (max(1, side // self.downscale) for side in maps.shape[-2:])
+        return F.interpolate(maps, size=(height, width), mode="bilinear")
 
 
 class CrossTaskInteraction(nn.Module):
@@ -140,14 +143,10 @@ class CrossTaskInteraction(nn.Module):
 
     def forward(self, source: Tensor, small_target: Tensor, small_source: Tensor) -> Tensor:
         """Source's map ``(B, C, H, W)``, both maps ``(B, C, h, w)`` -> ``(B, C, H, W)``."""
-        query, key, value = (
-            project(maps).flatten(2).mT
-            for project, maps in (
-                (self.query, small_target),
-                (self.key, small_source),
-                (self.value, small_source),
-            )
-        )
+        query = to_tokens(self.query(small_target))
+        key, value = to_tokens(self.key(small_source)), to_tokens(self.value(small_source))
         fused = self.fusion(value, attention(query, key, self.store_affinity))
         attended = fused.mT.unflatten(2, small_source.shape[-2:])
-        return self.own(source) + resize(attended, source.shape[-2:])
+        if small_source is not source:
+            attended = F.interpolate(attended, size=source.shape[-2:], mode="bilinear")
+        return self.own(source) + attended

@@ -17,12 +17,13 @@ most 1). The paper's remark that values fade under A is not so: they become cons
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskprism.distillation.attention import attend
 from taskprism.errors import InputError, UnknownNameError
 
 Fusion = Literal["none", "A", "B", "C"]
@@ -82,18 +83,7 @@ def attention(query: Tensor, key: Tensor, store: bool = False) -> Callable[[Tens
         store: Compute the ``(B, n, n)`` matrix once and keep it: faster for many iterations on few
             positions. Otherwise every call is a fused attention that never holds it.
     """
-    scale = query.shape[-1] ** -0.5
-    if store:
-        matrix = (query @ key.mT * scale).softmax(dim=-1)
-        return lambda values: matrix @ values
-
-    def attend(values: Tensor) -> Tensor:
-        # Fused kernels want queries as wide as values, which zeros change nothing about.
-        missing = values.shape[-1] - query.shape[-1]
-        wide = [F.pad(x, [0, missing]) if missing > 0 else x for x in (query, key)]
-        values = F.pad(values, [0, -missing]) if missing < 0 else values
-        q, k, v = (x.unsqueeze(1) for x in (*wide, values))
-        out = F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
-        return out[..., :missing] if missing < 0 else out
-
-    return attend
+    if not store:
+        return partial(attend, query, key)
+    matrix = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1)
+    return partial(torch.matmul, matrix)

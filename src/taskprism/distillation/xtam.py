@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskprism.distillation.attention import attend, to_tokens
 from taskprism.distillation.base import Distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
@@ -121,10 +122,6 @@ class CorrelatedMessage(nn.Module):
         source = F.max_pool2d(source, factor)
         small = source.shape[-2:]
         target = F.interpolate(target, size=small, mode="nearest")
-        query, key, value = (
-            # Fused attention wants a dimension for heads; its default scale is 1 / sqrt(C).
-            maps.flatten(2).mT.unsqueeze(1)
-            for maps in (self.query(target), self.key(source), self.value(source))
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value).squeeze(1).mT
+        key, value = to_tokens(self.key(source)), to_tokens(self.value(source))
+        mixed = attend(to_tokens(self.query(target)), key, value).mT
         return F.interpolate(mixed.unflatten(2, small), size=size, mode="nearest")
