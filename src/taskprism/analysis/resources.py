@@ -45,16 +45,13 @@ def profile(model: nn.Module, size: tuple[int, int], batch: int = 1, repeats: in
         repeats: Timed forward passes after one for warming up; 0 leaves time out.
     """
     shape = (batch, 3, *size)
-    counted = copy.deepcopy(model).to("meta").eval()
-    images = torch.empty(shape, device="meta")
-    with torch.no_grad(), PeakMemory() as memory, FlopCounterMode(display=False) as counter:
-        counted(images)
+    macs, activations = _count(copy.deepcopy(model).to("meta").eval(), shape)
     weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
     return Resources(
         parameters=count_parameters(model),
-        macs=counter.get_total_flops() // 2,
+        macs=macs,
         latency_s=_latency(model, shape, repeats) if repeats else None,
-        peak_memory_bytes=weights + images.nbytes + memory.peak,
+        peak_memory_bytes=weights + activations,
     )
 
 
@@ -66,6 +63,14 @@ def count_parameters(model: nn.Module) -> int:
 def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
     """Multiply-adds of one image of ``size`` ``(H, W)``, in evaluation mode; computes nothing."""
     return profile(model, size, repeats=0).macs
+
+
+def _count(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds, and most bytes alive at once, of a model without data."""
+    images = torch.empty(shape, device="meta")
+    with torch.no_grad(), PeakMemory() as memory, FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() // 2, images.nbytes + memory.peak
 
 
 def _latency(model: nn.Module, shape: tuple[int, ...], repeats: int) -> float:

@@ -87,7 +87,10 @@ class MTINet(MultiTaskModel):
         """Predict initially at every scale, distil at every scale, aggregate, predict finally."""
         maps = self.backbone(images)
         features, initial = self.front_end([maps[scale] for scale in self.scales])
-        refined = [distil(each) for distil, each in zip(self.distillations, features, strict=True)]
+        refined = [
+            distil(own, predicted)
+            for distil, own, predicted in zip(self.distillations, features, initial, strict=True)
+        ]
         size = images.shape[-2:]
         final = {
             task: resize(head([scale[task] for scale in refined]), size)

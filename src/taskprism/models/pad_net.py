@@ -77,7 +77,7 @@ class PADNet(MultiTaskModel):
         initial: dict[str, Tensor] = {}
         for task, head in self.initial_heads.items():
             features[task], initial[task] = head(fused)
-        refined = self.distillation(features)
+        refined = self.distillation(features, initial)
         size = images.shape[-2:]
         final = {task: resize(head(refined[task]), size) for task, head in self.heads.items()}
         return Predictions(final, [initial])
