@@ -26,8 +26,9 @@ hashes (:mod:`.noise`), draws from the raw bits of PCG64 (:mod:`.dice`). A chang
 changes pixels raises ``GENERATOR_VERSION``.
 
 **Conventions.** Depth is in metres along the optical axis. Normals are unit vectors with x right, y
-up and z toward the camera; a surface that is seen always faces its ray, and almost always has z > 0
-(only far from the middle of the picture can it lean away from the optical axis). Albedo is sRGB.
+up and z toward the camera. A surface that is seen faces its own ray, which is not quite z > 0: far
+from the middle of the picture it may lean away from the optical axis, as a ceiling does when the
+camera looks down. Albedo is sRGB.
 Disparity is in pixels of a stereo rig with ``STEREO_BASELINE``. Edges and saliency are defined in
 :mod:`.labels`, classes in :mod:`.classes`.
 

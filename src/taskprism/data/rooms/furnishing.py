@@ -74,7 +74,7 @@ class Furnisher:
             self._plan.footprints.append(footprint)
             if occupied:
                 self._people -= 1
-                sit(builder, place.moved(0.0, 0.02, chair.seat_height), self._stature(), dice)
+                sit(builder, place.moved(0.0, -0.02, chair.seat_height), self._stature(), dice)
         self._plan.footprints.append(Footprint.of(frame, table.width, table.depth))
 
     def _lounge(self) -> None:
@@ -163,10 +163,10 @@ class Furnisher:
             self._plan.footprints.append(Footprint.of(frame, across, across))
 
     def _standing_person(self) -> None:
-        frame = self._free_place(0.55, 0.65, 0.05, turned=PI)
+        frame = self._free_place(0.65, 0.85, 0.05, turned=PI)
         if frame is not None:
             stand(self._builder, frame, self._stature(), self._dice)
-            self._plan.footprints.append(Footprint.of(frame, 0.55, 0.65))
+            self._plan.footprints.append(Footprint.of(frame, 0.65, 0.85))
 
     def _on_floor(self) -> None:
         """A ball, a box or books on the floor."""
@@ -201,7 +201,7 @@ class Furnisher:
         return None
 
     def _stature(self) -> float:
-        return self._dice.uniform(1.5, 1.9)
+        return self._dice.uniform(1.6, 1.9)
 
     def _glow(self, low: float, high: float) -> float:
         return self._dice.uniform(low, high) if self._dice.chance(0.6) else 0.0

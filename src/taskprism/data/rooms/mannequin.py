@@ -80,15 +80,22 @@ def stand(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
 def sit(builder: Builder, seat: Frame, height: float, dice: Dice) -> None:
     """A mannequin that sits on the frame's origin, its feet on the floor if they reach it."""
     pelvis = seat.moved(0.0, 0.0, 0.055 * height)
-    drop = min(max((pelvis.origin[2] - ANKLE * height) / (SHIN * height), 0.5), 1.0)
+    # short legs let the thighs slope down, long ones put the feet forward
+    short = pelvis.origin[2] - (SHIN + ANKLE) * height
+    slope = min(max(short / (THIGH * height), 0.0), 0.3)
+    level = math.sqrt(1.0 - slope * slope)
+    knee_height = pelvis.origin[2] - slope * THIGH * height
+    drop = min(max((knee_height - ANKLE * height) / (SHIN * height), 0.5), 1.0)
     reach = math.sqrt(max(1.0 - drop * drop, 0.0))
     legs = []
     for side in SIDES:
         spread = dice.uniform(0.02, 0.22)
         hip = pelvis.moved(side * HIP * height, 0.0, 0.0).turned("z", side * spread)
-        knee = hip.moved(0.0, -THIGH * height, 0.0).rotated("x", drop, -reach)
-        ankle = knee.moved(0.0, 0.0, -SHIN * height).rotated("x", drop, reach)
-        legs.append(_Leg(hip.rotated("x", 0.0, -1.0), knee, ankle))
+        thigh = hip.rotated("x", slope, -level)
+        knee = thigh.moved(0.0, 0.0, -THIGH * height).rotated("x", slope, level)
+        shin = knee.rotated("x", drop, -reach)
+        ankle = shin.moved(0.0, 0.0, -SHIN * height).rotated("x", drop, reach)
+        legs.append(_Leg(thigh, shin, ankle))
     _body(builder, pelvis, legs, height, dice, seated=True)
 
 
