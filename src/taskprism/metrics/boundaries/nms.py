@@ -9,6 +9,9 @@ of radius 4 to S:
 and a pixel is set to 0 if 1.01 times its value is below E one pixel further along
 :math:`\pm(\cos\theta, \sin\theta)`, read by bilinear interpolation. Within 5 pixels of the
 border, where the derivatives mean little, values fall linearly to 0.
+
+The formula takes the direction to be horizontal where :math:`S_{xy}` is exactly 0, so a drawn,
+perfectly horizontal bar stays as thick as it is. Maps of real detectors hold no such place.
 """
 
 from __future__ import annotations
