@@ -9,7 +9,7 @@ import torch
 
 import taskprism
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
-from taskprism.models import MODELS, SingleTask, create_model
+from taskprism.models import MODELS, MultiTask, SingleTask, create_model
 from taskprism.tasks import create_task
 
 LIGHT = {"backbone": "mobilenetv2_050", "neck_channels": 32}
@@ -63,6 +63,14 @@ def test_a_model_that_nobody_could_build_again_is_not_saved(tmp_path: Path) -> N
     bare = SingleTask(model.tasks, (), model.backbones["depth"])
     with pytest.raises(InputError, match="create_model"):
         bare.save_pretrained(tmp_path / "bare")
+
+
+def test_a_class_loads_its_own_models(tmp_path: Path) -> None:
+    create_model("multi_task", ["depth"], **LIGHT).save_pretrained(tmp_path)
+    assert MultiTask.from_pretrained(tmp_path).tasks == (create_task("depth"),)
+    assert "library_name: taskprism" in (tmp_path / "README.md").read_text()
+    with pytest.raises(InputError, match=r"holds a 'multi_task', no 'single_task'"):
+        SingleTask.from_pretrained(tmp_path)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch) -> None:

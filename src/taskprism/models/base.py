@@ -20,7 +20,13 @@ from taskprism.options import check_options, options_of
 from taskprism.tasks.base import Task
 
 
-class MultiTaskModel(nn.Module, PyTorchModelHubMixin, ABC):
+class MultiTaskModel(
+    nn.Module,
+    PyTorchModelHubMixin,
+    ABC,
+    library_name="taskprism",
+    tags=["multi-task-learning", "dense-prediction"],
+):
     """Base of every published system.
 
     A subclass composes a backbone, initial heads, propagation, distillation, aggregation and final
@@ -132,6 +138,19 @@ class MultiTaskModel(nn.Module, PyTorchModelHubMixin, ABC):
                 "another folder; files that were there before are whole."
             ) from error
         return url
+
+    @classmethod
+    def from_pretrained(cls, path_or_hub_id: str | Path) -> Self:  # type: ignore[override]
+        """Same as :func:`taskprism.load`, for a model of this class."""
+        from taskprism.interop import load  # it builds models, so it stands above this module
+
+        model = load(path_or_hub_id)
+        if not isinstance(model, cls):
+            raise InputError(
+                f"{str(path_or_hub_id)!r} holds a {model.name!r}, no {cls.name!r}; use "
+                "taskprism.load, which takes any model."
+            )
+        return model
 
     def _check_tasks(self) -> None:
         names = [task.name for task in self.all_tasks]
