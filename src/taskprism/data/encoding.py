@@ -72,7 +72,7 @@ class TargetDecoder:
             valid &= ~_everywhere(raw == np.asarray(value))
         values = self._meaning(raw, valid, path)
         if encoding.axes is not None:
-            values = _unit_vectors(values, encoding.axes, valid)
+            values = unit_vectors(values, encoding.axes, valid)
         if self.config.valid_range is not None:
             low, high = self.config.valid_range
             valid &= _everywhere((values >= low) & (values <= high))
@@ -179,7 +179,7 @@ def _everywhere(flags: np.ndarray) -> np.ndarray:
     return result
 
 
-def _unit_vectors(values: np.ndarray, axes: tuple[Axis, ...], valid: np.ndarray) -> np.ndarray:
+def unit_vectors(values: np.ndarray, axes: tuple[Axis, ...], valid: np.ndarray) -> np.ndarray:
     """Bring directions into right, up, toward and to length 1; too short ones are not valid."""
     turned = np.empty((3, *values.shape[:2]), dtype=np.float32)
     for channel, word in enumerate(axes):

@@ -118,18 +118,23 @@ class RandomRescale(v2.Transform):
 
     Args:
         factor_range: Factor is uniform in this pair.
+        factors: One is chosen instead (MTAN: 1, 1.2, 1.5).
     """
 
-    def __init__(self, factor_range: tuple[float, float] = (0.5, 2.0)) -> None:
+    def __init__(
+        self, factor_range: tuple[float, float] = (0.5, 2.0), factors: Factors | None = None
+    ) -> None:
         super().__init__()
-        if min(factor_range) <= 0:
-            raise InputError(f"Zoom factors must be positive, got {list(factor_range)}.")
+        all_factors = factor_range if factors is None else tuple(factors)
+        if not all_factors or min(all_factors) <= 0:
+            raise InputError(f"Zoom factors must be positive, got {list(all_factors)}.")
         self.factor_range = factor_range
+        self.factors = None if factors is None else tuple(factors)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw the factor and the size that it gives."""
         height, width = v2.query_size(flat_inputs)
-        factor = _uniform(*self.factor_range)
+        factor = _uniform(*self.factor_range) if self.factors is None else _choose(self.factors)
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
         return {"factor": factor, "size": size}
 

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from taskprism.data.benchmarks.nyud import Nyud13Protocol, Nyud40Protocol, Nyud41Protocol
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import load_config
 from taskprism.data.joint import JointProtocol
@@ -16,7 +17,12 @@ from taskprism.data.rooms.protocol import RoomsProtocol
 from taskprism.errors import InputError, UnknownNameError
 
 #: Protocols with code of their own; the list is the registry.
-PROTOCOLS: list[type[Protocol]] = [RoomsProtocol]
+PROTOCOLS: list[type[Protocol]] = [
+    RoomsProtocol,
+    Nyud40Protocol,
+    Nyud41Protocol,
+    Nyud13Protocol,
+]
 
 Root = str | Path | Mapping[str, str | Path] | None
 

@@ -16,6 +16,8 @@ convention of the papers' code, where they are labelled 0 ("background", "no edg
 ``ScaleRotate``             both at once (ASTMT, MTI-Net)
 ``RandomRescale``           zoom that enlarges the canvas, to be followed by a crop (ATRC, InvPT)
 ``RandomCrop``              a random window; small images are padded first
+``BalancedCrop``            a random window in which no class fills nearly everything (ATRC, InvPT)
+``PadTo``                   pad to a size, half on each side, without resizing
 ``Resize``                  stretch to a size
 ``ResizeAndPad``            keep the aspect ratio, pad the rest
 ``PadToMultiple``           pad until height and width divide
@@ -38,10 +40,13 @@ from taskprism.data.geometry import (
     ZeroBorder,
 )
 from taskprism.data.photometric import PhotometricDistortion
+from taskprism.data.windows import BalancedCrop, PadTo
 
 __all__ = [
+    "BalancedCrop",
     "ColourJitter",
     "Compose",
+    "PadTo",
     "PadToMultiple",
     "PhotometricDistortion",
     "RandomCrop",

@@ -1,0 +1,206 @@
+"""What published benchmarks share: variants on disk, named augmentations, where scores are made."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+from torchvision import tv_tensors
+
+from taskprism.data.benchmarks.augmentation import NONE, Border, PaperAugmentation
+from taskprism.data.benchmarks.dataset import BenchmarkDataset
+from taskprism.data.benchmarks.variant import Variant
+from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.sample import Sample
+from taskprism.errors import DataError, UnknownNameError
+from taskprism.tasks.base import Task
+
+Resolution = Literal["network", "original"]
+_SHOWN = 5  # files in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkProtocol(Protocol):
+    """A published benchmark, read as people have it on disk.
+
+    A subclass is one name: it says which tasks with which weights, and lists the variants it can
+    read. It is made without a ``root`` too, to be described; data need one.
+
+    Attributes:
+        variant: Name of the layout; by default found out from the files, which must fit one only.
+        augmentation: One of the names in ``augmentations``.
+        border: Label of pixels that a warp brings in from outside: none (``"ignore"``), or 0 as in
+            the papers' code (``"zero"``).
+        evaluation: Where scores are made: at the network's resolution, or with predictions
+            resized to the labels' own (``"original"``).
+        augmentations: Name -> what training images go through.
+        counts: Split -> number of images of the published set.
+        source: Where to get the data.
+        used_by: Papers that report this protocol.
+        conventions: What is to be known about its scores.
+        ranges: Task name -> least and largest value that the real data hold, for checks.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    variant: str | None = None
+    augmentation: str = "none"
+    border: Border = "ignore"
+    evaluation: Resolution = "network"
+
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {"none": NONE}
+    counts: ClassVar[Mapping[Split, int]] = {}
+    source: ClassVar[str] = ""
+    used_by: ClassVar[tuple[str, ...]] = ()
+    conventions: ClassVar[tuple[str, ...]] = ()
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            object.__setattr__(self, "tasks", self.default_tasks())
+        self._check("augmentation", self.augmentation, self.augmentations)
+        self._check("border", self.border, get_args(Border))
+        self._check("evaluation", self.evaluation, get_args(Resolution))
+        if self.variant is not None:
+            self._check("variant", self.variant, [v.name for v in self.variants()])
+
+    def _check(self, option: str, value: str, known: Mapping | list | tuple) -> None:
+        if value not in known:
+            raise UnknownNameError(f"{option} of {self.name}", value, known)
+
+    @abstractmethod
+    def default_tasks(self) -> tuple[Task, ...]:
+        """All tasks, with the papers' loss weights and metric options."""
+
+    @abstractmethod
+    def variants(self) -> tuple[Variant, ...]:
+        """Layouts that can be read."""
+
+    def found_variant(self) -> Variant:
+        """The one layout that the files under ``root`` have.
+
+        Raises:
+            DataError: If there is no root, or it fits no layout, several, or not the one wanted.
+        """
+        root = self.folder()
+        wanted = [v for v in self.variants() if self.variant in (None, v.name)]
+        fitting = [v for v in wanted if v.matches(root)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = ", ".join(repr(v.name) for v in fitting)
+            raise DataError(
+                f"{root} fits the variants {names} of {self.name}; say which with the option "
+                "variant."
+            )
+        lines = [f"{root} is not {self.name} as any variant has it:"]
+        for variant in wanted:
+            lines.append(f"  {variant.name} ({variant.summary}):")
+            lines += [f"    - {reason}" for reason in variant.mismatches(root)[:_SHOWN]]
+        lines += self._hints(root, wanted)
+        lines.append(f"`taskprism data describe {self.name}` shows the trees.")
+        raise DataError("\n".join(lines))
+
+    def _hints(self, root: Path, wanted: list[Variant]) -> list[str]:
+        """Other folders, or the layout set aside by the option, that would do."""
+        children = [path for path in sorted(root.iterdir()) if path.is_dir()]
+        near = [p for p in (*children, root.resolve().parent) if any(v.matches(p) for v in wanted)]
+        hints = [f"{path} does fit: give it as the root." for path in near[:1]]
+        other = [v.name for v in self.variants() if v not in wanted and v.matches(root)]
+        return hints + [f"It does fit the variant {name!r}." for name in other]
+
+    def folder(self) -> Path:
+        """The root.
+
+        Raises:
+            DataError: If none was given, or it is no folder.
+        """
+        if self.root is None:
+            raise DataError(
+                f"{self.name} needs the folder of its data: give root=... to create_protocol, or "
+                f"data.root in the recipe. `taskprism data describe {self.name}` says where to get "
+                "it."
+            )
+        root = Path(self.root)
+        if not root.is_dir():
+            raise DataError(f"The data folder {root} of {self.name} does not exist.")
+        return root
+
+    def dataset(self, split: Split, transform: Transform | None = None) -> BenchmarkDataset:
+        """Samples of a split at their own size.
+
+        Raises:
+            InputError: If there is no such split.
+            DataError: If the layout is unknown, or files of the split are missing.
+        """
+        data = self.listed_dataset(split, transform)
+        missing = data.missing()
+        if missing:
+            shown = ", ".join(str(path) for path in missing[:_SHOWN])
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            raise DataError(
+                f"{self.name} ({data.variant.name}), split {split!r}: {len(missing)} files are "
+                f"missing: {shown}{more}. Get them, or choose other tasks; "
+                f"`taskprism data check {self.name} {self.root}` lists them all."
+            )
+        return data
+
+    def listed_dataset(self, split: Split, transform: Transform | None = None) -> BenchmarkDataset:
+        """Samples of a split, whether or not all of their files are there."""
+        self.check_split(split)
+        variant = self.found_variant()
+        for task in self.tasks:
+            if task.name not in variant.labels:
+                raise DataError(
+                    f"The variant {variant.name!r} of {self.name} has no labels for {task.name!r}; "
+                    f"it has {', '.join(variant.labels)}. Choose your tasks among these."
+                )
+        names = variant.splits[split](self.folder())
+        return BenchmarkDataset(self.folder(), variant, names, self.tasks, transform)
+
+    def train_transform(self) -> Transform:
+        """The chosen augmentation."""
+        return self.augmentations[self.augmentation].train(self.input_size, self.border)
+
+    def evaluation_transform(self) -> Transform:
+        """Never random, whatever the augmentation; labels keep their size in ``"original"``."""
+        chosen = self.augmentations[self.augmentation]
+        transform = chosen.evaluation(self.input_size)
+        if self.evaluation == "original" and not chosen.pads:
+            return ImageOnly(transform)
+        return transform
+
+    def fingerprint(self) -> str:
+        """Hash of protocol and variant, and of every file's relative path and size."""
+        root, digest = self.folder(), hashlib.sha256()
+        variant = self.found_variant()
+        digest.update(f"{self.name} {variant.name} {self.options()}".encode())
+        for split in self.splits:
+            data = self.dataset(split)
+            digest.update(f"\n{split} {len(data)}".encode())
+            for path in data.files():
+                digest.update(
+                    f"\n{path.relative_to(root).as_posix()} {path.stat().st_size}".encode()
+                )
+        return digest.hexdigest()
+
+    def options(self) -> dict[str, object]:
+        """What of a subclass's own options changes the labels."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ImageOnly:
+    """Transform the image and leave its labels at their size."""
+
+    transform: Transform
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Sample with another image."""
+        image: tv_tensors.Image = self.transform(sample["image"])  # type: ignore[arg-type]
+        return Sample(
+            name=sample["name"], image=image, targets=sample["targets"], valid=sample["valid"]
+        )

@@ -1,0 +1,210 @@
+"""NYUD-v2 (Silberman et al., ECCV 2012) as multi-task papers use it: 795 + 654 indoor scenes."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+from taskprism.data.benchmarks import decoding, names
+from taskprism.data.benchmarks.augmentation import (
+    ASTMT,
+    ATRC,
+    CTAL,
+    MTAN,
+    MTI_NET,
+    NONE,
+    PaperAugmentation,
+)
+from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
+from taskprism.data.benchmarks.decoding import Axes
+from taskprism.data.benchmarks.nyud_classes import FORTY, THIRTEEN
+from taskprism.data.benchmarks.nyud_variants import nyud_variants
+from taskprism.data.benchmarks.variant import Label, Variant
+from taskprism.data.protocol import Split
+from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
+
+LICENCE = (
+    "NYU Depth Dataset V2 (Silberman, Hoiem, Kohli and Fergus, ECCV 2012): no licence is stated; "
+    "its authors ask to be cited."
+)
+AXES: Axes = ("right", "up", "toward")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Nyud(BenchmarkProtocol, ABC):
+    """What the three protocols share.
+
+    Attributes:
+        normals_axes: Where the three stored channels of normals point. ``taskprism data check``
+            measures which way floors face.
+    """
+
+    licence: str = field(default=LICENCE, compare=False)
+    normals_axes: Axes = AXES
+
+    splits: ClassVar[tuple[Split, ...]] = ("train", "test")
+    counts: ClassVar[Mapping[Split, int]] = {"train": 795, "test": 654}
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"depth": (0.3, 11.0)}
+
+    def options(self) -> dict[str, object]:
+        """The axes."""
+        return {"normals_axes": self.normals_axes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nyud40Protocol(_Nyud):
+    """40 classes at 480x640, no label where the class is 0."""
+
+    name: str = "nyud40"
+    input_size: tuple[int, int] = (480, 640)
+    augmentation: str = "mti_net"
+    evaluation: Resolution = "original"
+
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {
+        "mti_net": MTI_NET,
+        "atrc": ATRC,
+        "none": NONE,
+    }
+    source: ClassVar[str] = (
+        "The archives that the repositories of MTI-Net (the multi-task survey), ATRC and InvPT "
+        "link to; or make it from the official nyu_depth_v2_labeled.mat "
+        "(https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html) with `taskprism data build nyud`."
+    )
+    used_by: ClassVar[tuple[str, ...]] = (
+        "MTI-Net",
+        "PAD-Net (in MTI-Net)",
+        "ATRC",
+        "TPIM",
+        "InvPT",
+    )
+    conventions: ClassVar[tuple[str, ...]] = (
+        "mean IoU over 40 classes from one confusion matrix; an absent class counts as 0",
+        "depth RMSE pooled over pixels, in metres",
+        "normals: mean angle over all pixels",
+        "labels of 425x560, images stretched to 480x640, predictions scored at 425x560 (MTI-Net); "
+        "ATRC and InvPT pad instead: augmentation=atrc, input_size=[448, 576]",
+        "edges: odsF with tolerance 0.011 of the diagonal, see `taskprism edges --preset nyud`",
+    )
+
+    def default_tasks(self) -> tuple[Task, ...]:
+        """Semseg 1, depth 1, normals 10, edge 50, as MTI-Net."""
+        return (
+            SemanticSegmentation(channels=40, class_names=FORTY, absent_classes="zero"),
+            Depth(),
+            Normals(loss_weight=10.0),
+            Edge(loss_weight=50.0, positive_weight=0.95),
+        )
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The three archives; class 0 carries no label."""
+        table = {0: None} | {stored: stored - 1 for stored in range(1, 41)}
+        return nyud_variants(table, self.normals_axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nyud41Protocol(_Nyud):
+    """41 classes: what the 40-class protocol leaves out is a class of its own, "background"."""
+
+    name: str = "nyud41"
+    input_size: tuple[int, int] = (512, 512)
+    augmentation: str = "astmt"
+    evaluation: Resolution = "original"
+
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {
+        "astmt": ASTMT,
+        "mti_net": MTI_NET,
+        "none": NONE,
+    }
+    source: ClassVar[str] = "NYUD_MT.tgz, to which the repository of ASTMT links."
+    used_by: ClassVar[tuple[str, ...]] = ("ASTMT",)
+    conventions: ClassVar[tuple[str, ...]] = (
+        "mean IoU over 41 classes, background included; not comparable with nyud40",
+        "depth: mean over images of each image's RMSE (rmse_image_mean), lower than the pooled one",
+        "border=zero is ASTMT's: what a warp brings in is trained on as background",
+        "ASTMT's code leaves depth as it is when it zooms; here it is divided by the factor",
+        "edges: odsF with tolerance 0.011 of the diagonal, see `taskprism edges --preset nyud`",
+    )
+
+    def default_tasks(self) -> tuple[Task, ...]:
+        """Semseg 1, depth 1 with gradients, normals 10, edge 50 with positives at 0.8."""
+        names_41 = ("background", *FORTY)
+        return (
+            SemanticSegmentation(channels=41, class_names=names_41, absent_classes="zero"),
+            Depth(loss_name="l1_gradient", primary_metric="rmse_image_mean"),
+            Normals(loss_weight=10.0),
+            Edge(loss_weight=50.0, positive_weight=0.8),
+        )
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The three archives; class 0 is a class."""
+        return nyud_variants({stored: stored for stored in range(41)}, self.normals_axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nyud13Protocol(_Nyud):
+    """MTAN's files: 13 classes at 288x384, as CTAL uses them."""
+
+    name: str = "nyud13"
+    input_size: tuple[int, int] = (288, 384)
+    augmentation: str = "ctal"
+
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {
+        "ctal": CTAL,
+        "mtan": MTAN,
+        "none": NONE,
+    }
+    source: ClassVar[str] = "nyuv2.zip, to which the repository of MTAN links."
+    used_by: ClassVar[tuple[str, ...]] = ("MTAN", "CTAL", "LibMTL", "Auto-Lambda")
+    conventions: ClassVar[tuple[str, ...]] = (
+        "mean IoU over the classes that occur; one confusion matrix",
+        "depth: absolute and relative error, pooled over pixels",
+        "normals: mean angle and shares within 11.25, 22.5 and 30 degrees",
+        "tests are never flipped (CTAL's code flips them at random if its training images are)",
+    )
+
+    def default_tasks(self) -> tuple[Task, ...]:
+        """All weights 1, cosine loss for normals, as CTAL and MTAN."""
+        return (
+            SemanticSegmentation(channels=13, class_names=THIRTEEN),
+            Depth(primary_metric="rel_error"),
+            Normals(loss_weight=1.0, loss_name="cosine"),
+        )
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The one that there is."""
+        table = {-1: None} | {stored: stored for stored in range(13)}
+        return (
+            Variant(
+                name="npy",
+                summary="MTAN's preprocessed NYUv2",
+                tree=_MTAN_TREE,
+                image="{folder}/image/{stem}.npy",
+                labels={
+                    "semseg": Label(
+                        ("{folder}/label/{stem}.npy",), partial(decoding.classes, table=table)
+                    ),
+                    "depth": Label(("{folder}/depth/{stem}.npy",), decoding.lengths),
+                    "normals": Label(
+                        ("{folder}/normal/{stem}.npy",),
+                        partial(decoding.directions, axes=self.normals_axes),
+                    ),
+                },
+                splits={
+                    "train": partial(names.numbered, folder="train", parts="image"),
+                    "test": partial(names.numbered, folder="val", parts="image"),
+                },
+                name_glob="*/*",
+                image_reader=decoding.array_image,
+            ),
+        )
+
+
+_MTAN_TREE = """\
+ROOT/
+  {train,val}/image/{0,1,...}.npy   (288, 384, 3) RGB in [0, 1]
+  {train,val}/label/{0,1,...}.npy   (288, 384) -1..12, -1 for no label
+  {train,val}/depth/{0,1,...}.npy   (288, 384, 1) metres, 0 for none
+  {train,val}/normal/{0,1,...}.npy  (288, 384, 3) unit vectors, (0, 0, 0) for none"""
