@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize, spatial
 
 from reference import boundaries as reference
 from taskprism.metrics.boundaries import match
@@ -142,6 +143,20 @@ def test_near_pixels_are_preferred_with_several_annotators():
     # The second person drew nothing else, so only the line itself can be right.
     found = match(planes_of([predicted]), [truth, truth], 2, 1)
     assert (found.truth[0], found.predicted[0]) == (48, 24)
+
+
+def test_with_several_annotators_the_pixels_are_those_of_the_nearest_matching():
+    """The Berkeley benchmark minimises distance plus a price of 100 tolerances per lone pixel."""
+    people = random_masks(7, 4, 40, 50, 0.06)
+    masks = random_masks(8, 3, 40, 50, [[[0.03]], [[0.1]], [[0.2]]])
+    found = match(planes_of(masks), list(people), 3.2, 3)
+    for number, mask in enumerate(masks):
+        predicted, right = np.argwhere(mask), np.zeros(mask.sum(), dtype=bool)
+        for truth in people:
+            distance = spatial.distance.cdist(predicted, np.argwhere(truth))
+            rows, columns = optimize.linear_sum_assignment(np.where(distance > 3.2, 320, distance))
+            right[rows[distance[rows, columns] <= 3.2]] = True
+        assert found.predicted[number] == pytest.approx(right.sum(), rel=0.02)
 
 
 @pytest.mark.parametrize(("predicted", "true"), [(0, 0), (0, 0.3), (0.3, 0)])

@@ -48,24 +48,6 @@ class Matched:
     predicted: Counts
 
 
-@dataclass(frozen=True)
-class _Block:
-    """The problem of one annotator at up to 64 thresholds.
-
-    With more predicted than true pixels the true ones are to be covered and are the roots,
-    otherwise the predicted ones.
-    """
-
-    annotator: int
-    thresholds: Indices
-    truths_are_roots: bool
-    root: Indices
-    supply: Indices
-    offset: NDArray[np.uint16]
-    root_bits: Words
-    supply_bits: Words
-
-
 def match(
     planes: Words, annotations: Sequence[NDArray[np.bool_]], radius: float, thresholds: int
 ) -> Matched:
@@ -79,41 +61,46 @@ def match(
     """
     words = planes.reshape(len(planes), -1)
     predicted = words.any(axis=0).reshape(planes.shape[1:])
-    graphs = [ToleranceGraph.between(predicted, truth, radius) for truth in annotations]
-    blocks = [
-        block
-        for annotator, graph in enumerate(graphs)
-        for block in _blocks(annotator, graph, unpack(words[:, graph.pixels].T, thresholds))
-    ]
-    truth = np.zeros(thresholds, dtype=np.int64)
-    if not blocks:
-        return Matched(truth, truth.copy())
-    matching = _join(blocks)
-    matching.maximise(reverse=len(annotations) == 1)
-
     several = len(annotations) > 1
-    hit = np.zeros((predicted.size if several else 0, thresholds), dtype=bool)
-    root_bits, supply_bits = matching.root_bits, matching.supply_bits
-    covered, used = root_bits & ~matching.free_root, supply_bits & ~matching.free_supply
-    for block in blocks:
-        size = len(block.thresholds)
-        roots, covered = np.split(covered, [len(block.root_bits)])
-        supplies, used = np.split(used, [len(block.supply_bits)])
-        truth[block.thresholds] += column_sums(roots, size)
-        if several:
-            pixels = graphs[block.annotator].pixels
-            matched = unpack((supplies if block.truths_are_roots else roots)[:, None], size)
-            hit[pixels[:, None], block.thresholds[None]] |= matched.astype(bool)
-    return Matched(truth, hit.sum(axis=0, dtype=np.int64) if several else truth)
+    truth = np.zeros(thresholds, dtype=np.int64)
+    right = np.zeros((predicted.size if several else 0, thresholds), dtype=bool)
+    for annotation in annotations:
+        graph = ToleranceGraph.between(predicted, annotation, radius)
+        blocks = _blocks(graph, unpack(words[:, graph.pixels].T, thresholds))
+        # With one annotator any maximum matching will do.
+        matched = _maximum(blocks, reverse=not several)
+        for block, (roots, supplies) in zip(blocks, matched, strict=True):
+            size = len(block.thresholds)
+            truth[block.thresholds] += column_sums(roots, size)
+            if several:
+                pixels = unpack((supplies if block.truths_are_roots else roots)[:, None], size)
+                right[graph.pixels[:, None], block.thresholds] |= pixels.astype(bool)
+    return Matched(truth, right.sum(axis=0, dtype=np.int64) if several else truth)
 
 
-def _blocks(annotator: int, graph: ToleranceGraph, present: NDArray[np.uint8]) -> list[_Block]:
-    """Split an annotator's thresholds by the side that has fewer pixels, 64 to a block.
+@dataclass(frozen=True)
+class _Block:
+    """The problem of one annotator at up to 64 thresholds.
+
+    With more predicted than true pixels the true ones are to be covered and are the roots,
+    otherwise the predicted ones.
+    """
+
+    thresholds: Indices
+    truths_are_roots: bool
+    root: Indices
+    supply: Indices
+    offset: NDArray[np.uint16]
+    root_bits: Words
+    supply_bits: Words
+
+
+def _blocks(graph: ToleranceGraph, present: NDArray[np.uint8]) -> list[_Block]:
+    """Split the thresholds by the side that has fewer pixels, 64 to a block.
 
     Args:
-        annotator: Number of the annotator.
-        graph: Its pairs.
-        present: Which predicted pixels there are at each threshold ``(pixels, K)``.
+        graph: Pairs of predicted and true pixels.
+        present: Which of its predicted pixels there are at each threshold ``(pixels, K)``.
     """
     crowded = present.sum(axis=0) > graph.truths
     blocks = []
@@ -123,40 +110,35 @@ def _blocks(annotator: int, graph: ToleranceGraph, present: NDArray[np.uint8]) -
             thresholds = chosen[start : start + WORD]
             predicted_bits = pack(present[:, thresholds])
             pairs = nonzero(predicted_bits[graph.predicted])
+            predicted, truth = graph.predicted[pairs], graph.truth[pairs]
             truth_bits = np.zeros(graph.truths, dtype=np.uint64)
-            truth_bits[graph.truth[pairs]] = all_ones(len(thresholds))
-            ends = [
-                (graph.truth[pairs], truth_bits),
-                (graph.predicted[pairs], predicted_bits),
-            ]
-            (root, root_bits), (supply, supply_bits) = ends if truths_are_roots else ends[::-1]
-            blocks.append(
-                _Block(
-                    annotator,
-                    thresholds,
-                    truths_are_roots,
-                    root,
-                    supply,
-                    graph.offset[pairs],
-                    root_bits,
-                    supply_bits,
-                )
-            )
+            truth_bits[truth] = all_ones(len(thresholds))
+            ends = (truth, predicted, graph.offset[pairs], truth_bits, predicted_bits)
+            if not truths_are_roots:
+                ends = (predicted, truth, graph.offset[pairs], predicted_bits, truth_bits)
+            blocks.append(_Block(thresholds, truths_are_roots, *ends))
     return blocks
 
 
-def _join(blocks: Sequence[_Block]) -> BitMatching:
-    """One problem of all blocks, side by side: as much work, in fewer and longer operations."""
+def _maximum(blocks: Sequence[_Block], *, reverse: bool) -> list[tuple[Words, Words]]:
+    """Bits of the matched roots and supplies of each block.
+
+    The blocks are solved side by side as one problem: as much work, in fewer and longer operations.
+    """
     roots = np.cumsum([0, *(len(block.root_bits) for block in blocks)])
     supplies = np.cumsum([0, *(len(block.supply_bits) for block in blocks)])
     offset = np.concatenate([block.offset for block in blocks])
     order = np.argsort(offset, kind="stable")
-    root = np.concatenate([b.root + first for b, first in zip(blocks, roots, strict=False)])
-    supply = np.concatenate([b.supply + first for b, first in zip(blocks, supplies, strict=False)])
-    return BitMatching.empty(
-        root[order],
-        supply[order],
+    root = [block.root + first for block, first in zip(blocks, roots, strict=False)]
+    supply = [block.supply + first for block, first in zip(blocks, supplies, strict=False)]
+    matching = BitMatching.empty(
+        np.concatenate(root)[order],
+        np.concatenate(supply)[order],
         np.concatenate([[0], np.cumsum(np.bincount(offset))]),
         np.concatenate([block.root_bits for block in blocks]),
         np.concatenate([block.supply_bits for block in blocks]),
     )
+    matching.maximise(reverse=reverse)
+    covered = np.split(matching.root_bits & ~matching.free_root, roots[1:-1])
+    used = np.split(matching.supply_bits & ~matching.free_supply, supplies[1:-1])
+    return list(zip(covered, used, strict=True))
