@@ -1,5 +1,8 @@
 """Folders of files in the published formats."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.io
@@ -14,7 +17,6 @@ from taskprism.metrics.boundaries import (
     count_pairs,
     evenly_spaced,
     find_pairs,
-    folders,
     plot_curves,
     read_names,
     score_folders,
@@ -68,9 +70,7 @@ def test_a_folder_is_the_sum_of_its_images(tree):
     assert found.images == 3
 
 
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
-def test_two_workers_give_the_same_as_one(tree, monkeypatch, method):
-    monkeypatch.setattr(folders, "_start_method", lambda: method)
+def test_two_workers_give_the_same_as_one(tree):
     pairs = find_pairs(tree / "predictions", tree / "groundTruth")
     one, two = count_pairs(pairs, FEW), count_pairs(pairs, FEW, workers=2)
     np.testing.assert_array_equal(one.totals, two.totals)
@@ -211,6 +211,13 @@ def test_progress_is_plain_lines_without_a_terminal(capsys):
     captured = capsys.readouterr()
     assert captured.err == "images 3/3\n"
     assert captured.out == ""
+
+
+def test_starts_without_pytorch():
+    """Neither the command nor its workers wait for libraries that they do not use."""
+    code = "import sys, taskprism.cli.edges; print({'torch', 'matplotlib'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
 
 
 def test_plots_are_written(tree, tmp_path):

@@ -16,7 +16,6 @@ from taskprism.metrics.boundaries import (
     BoundaryScores,
     convention,
     evenly_spaced,
-    plot_curves,
     read_names,
     score_folders,
 )
@@ -82,6 +81,8 @@ def edges(
         json.write_text(json_format.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"Written to {json}.")
     if plot is not None:
+        from taskprism.metrics.boundaries import plot_curves  # here: matplotlib starts slowly
+
         plot_curves({predictions.stem: scores}, plot)
         print(f"Written to {plot}.")
 

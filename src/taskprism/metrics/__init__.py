@@ -14,34 +14,43 @@ two metrics for one if their first batch has no valid pixel.
 >>> results, baseline = {"semseg": 0.44, "depth": 0.57}, {"semseg": 0.40, "depth": 0.60}
 >>> round(gain(results, baseline, {"semseg": True, "depth": False}), 2)
 7.5
+
+What needs PyTorch is imported on first use, so that :mod:`.boundaries` starts without it.
 """
 
-from taskprism.metrics.albedo import AlbedoAbsoluteError, AlbedoRmse, albedo_metrics
-from taskprism.metrics.depth import (
-    DepthAbsoluteError,
-    DepthDelta,
-    DepthImageRmse,
-    DepthLogRmse,
-    DepthRelativeError,
-    DepthRmse,
-    depth_metrics,
-)
-from taskprism.metrics.edge import EdgeLoss, edge_metrics
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from taskprism.metrics.gain import gain, task_gains
-from taskprism.metrics.normals import (
-    MeanAngle,
-    MedianAngle,
-    RmseAngle,
-    WithinAngle,
-    normals_metrics,
-)
-from taskprism.metrics.saliency import ImageMaxF, MaxF, MaxIoU, max_f, saliency_metrics
-from taskprism.metrics.segmentation import (
-    MeanAccuracy,
-    MeanIoU,
-    PixelAccuracy,
-    segmentation_metrics,
-)
+
+if TYPE_CHECKING:
+    from taskprism.metrics.albedo import AlbedoAbsoluteError, AlbedoRmse, albedo_metrics
+    from taskprism.metrics.depth import (
+        DepthAbsoluteError,
+        DepthDelta,
+        DepthImageRmse,
+        DepthLogRmse,
+        DepthRelativeError,
+        DepthRmse,
+        depth_metrics,
+    )
+    from taskprism.metrics.edge import EdgeLoss, edge_metrics
+    from taskprism.metrics.normals import (
+        MeanAngle,
+        MedianAngle,
+        RmseAngle,
+        WithinAngle,
+        normals_metrics,
+    )
+    from taskprism.metrics.saliency import ImageMaxF, MaxF, MaxIoU, max_f, saliency_metrics
+    from taskprism.metrics.segmentation import (
+        MeanAccuracy,
+        MeanIoU,
+        PixelAccuracy,
+        segmentation_metrics,
+    )
 
 __all__ = [
     "AlbedoAbsoluteError",
@@ -73,3 +82,42 @@ __all__ = [
     "segmentation_metrics",
     "task_gains",
 ]
+
+_HOMES = {
+    "AlbedoAbsoluteError": "albedo",
+    "AlbedoRmse": "albedo",
+    "DepthAbsoluteError": "depth",
+    "DepthDelta": "depth",
+    "DepthImageRmse": "depth",
+    "DepthLogRmse": "depth",
+    "DepthRelativeError": "depth",
+    "DepthRmse": "depth",
+    "EdgeLoss": "edge",
+    "ImageMaxF": "saliency",
+    "MaxF": "saliency",
+    "MaxIoU": "saliency",
+    "MeanAccuracy": "segmentation",
+    "MeanAngle": "normals",
+    "MeanIoU": "segmentation",
+    "MedianAngle": "normals",
+    "PixelAccuracy": "segmentation",
+    "RmseAngle": "normals",
+    "WithinAngle": "normals",
+    "albedo_metrics": "albedo",
+    "depth_metrics": "depth",
+    "edge_metrics": "edge",
+    "max_f": "saliency",
+    "normals_metrics": "normals",
+    "saliency_metrics": "saliency",
+    "segmentation_metrics": "segmentation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"taskprism.metrics.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'taskprism.metrics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

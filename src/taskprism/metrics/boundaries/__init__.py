@@ -26,7 +26,14 @@ of the pairs, so its scores are lower by some 0.0003.
 Counts of images are added with ``+``. :func:`score_folders` does it for files, in several
 processes; :class:`BoundaryMetric` and :class:`OdsF` for batches, as torchmetrics. What authors do
 differently is a field of :class:`BoundaryConvention`; :data:`CONVENTIONS` names the usual choices.
+
+What needs PyTorch or matplotlib is imported on first use.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from taskprism.metrics.boundaries.conventions import (
     CONVENTIONS,
@@ -40,9 +47,7 @@ from taskprism.metrics.boundaries.files import find_pairs, read_names
 from taskprism.metrics.boundaries.folders import count_pairs, score_folders
 from taskprism.metrics.boundaries.ground_truth import label_boundaries, true_boundaries
 from taskprism.metrics.boundaries.matching import Matched, match
-from taskprism.metrics.boundaries.metric import BoundaryMetric, OdsF
 from taskprism.metrics.boundaries.nms import suppress_non_maxima
-from taskprism.metrics.boundaries.plot import plot_curves
 from taskprism.metrics.boundaries.scores import (
     BoundaryScores,
     average_precision,
@@ -50,6 +55,10 @@ from taskprism.metrics.boundaries.scores import (
     precision_recall,
 )
 from taskprism.metrics.boundaries.thinning import thin, thin_planes
+
+if TYPE_CHECKING:
+    from taskprism.metrics.boundaries.metric import BoundaryMetric, OdsF
+    from taskprism.metrics.boundaries.plot import plot_curves
 
 __all__ = [
     "CONVENTIONS",
@@ -77,3 +86,15 @@ __all__ = [
     "thin_planes",
     "true_boundaries",
 ]
+
+_HOMES = {"BoundaryMetric": "metric", "OdsF": "metric", "plot_curves": "plot"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

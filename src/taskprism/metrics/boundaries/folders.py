@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from taskprism.errors import DataError, InputError
@@ -48,8 +46,8 @@ def count_pairs(
     Args:
         pairs: The images.
         convention: How to count.
-        workers: Processes. Except on Linux they import the script that asks for them, which
-            therefore needs the usual ``if __name__ == "__main__":``.
+        workers: Processes. They import the script that asks for them, so with more than one it
+            needs the usual ``if __name__ == "__main__":``.
         progress: Report progress on standard error.
 
     Returns:
@@ -75,25 +73,15 @@ def count_pairs(
 def _in_processes(
     pairs: Sequence[Pair], convention: BoundaryConvention, workers: int
 ) -> Iterator[BoundaryCounts]:
-    """Start the processes at once, before a progress bar starts its thread."""
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(_start_method()))
-    futures = [pool.submit(count_pair, pair, convention) for pair in pairs]
-    return _results(pool, futures)
-
-
-def _results(
-    pool: ProcessPoolExecutor, futures: Sequence[Future[BoundaryCounts]]
-) -> Iterator[BoundaryCounts]:
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_method() -> str:
-    """Forking spares the import of PyTorch in every worker, but is only safe without threads."""
-    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
+    # A forked child of a process with threads (PyTorch, progress bars) can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(count_pair, pair, convention) for pair in pairs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def score_folders(
