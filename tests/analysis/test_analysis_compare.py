@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from taskprism.analysis import compare, find_runs, read_run
-from taskprism.analysis.tables import markdown, rich_table, to_csv, to_json, write
+from taskprism.analysis.tables import markdown, print_table, to_csv, to_json, write
 from taskprism.cli import main
 from taskprism.errors import CheckpointError, DataError, InputError
 
@@ -242,11 +242,16 @@ def test_csv_and_json_keep_full_precision(runs):
     assert mti["task_gains_percent"]["depth"]["mean"] == pytest.approx(7.5)
 
 
-def test_terminal_table_names_protocol_and_methods(runs):
-    console = Console(record=True, width=200, file=io.StringIO())
-    console.print(rich_table(compare(find_runs([runs]))))
-    text = console.export_text()
-    assert "protocol toy" in text and "single_task" in text and "0 (reference)" in text
+@pytest.mark.parametrize(("width", "terminal"), [(200, True), (60, True), (20, False)])
+def test_the_printed_table_is_whole_at_any_width(runs, width, terminal):
+    console = Console(width=width, file=io.StringIO(), force_terminal=terminal, no_color=True)
+    print_table(compare(find_runs([runs])), console)
+    text = console.file.getvalue()
+    for part in ("protocol toy", "single_task", "0 (reference)", "0.5500 ± 0.0707", "depth rmse ↓"):
+        assert part in text
+    assert "…" not in text
+    turned = [line for line in text.splitlines() if "depth rmse ↓" in line and "1.0000" in line]
+    assert bool(turned) == (width == 60)
 
 
 def test_command_prints_and_writes(runs, tmp_path, capsys):

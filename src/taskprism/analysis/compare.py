@@ -49,8 +49,10 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
     for key, group in sorted(groups.items(), key=lambda item: item[0] not in baselines):
         baseline, reason = _baseline_for(group[0], baselines)
         rows.append(_row(key, group, columns, baseline, reason, notes))
-    if any(len(row.seeds) == 1 for row in rows):
-        single = [row.name for row in rows if len(row.seeds) == 1]
+    single = [row.name for row in rows if len(row.seeds) == 1]
+    if len(single) == len(rows):
+        notes.append("One seed each, so there is no spread.")
+    elif single:
         notes.append(f"One seed only, so no spread: {', '.join(single)}.")
     return Comparison(runs[0].protocol, runs[0].split, columns, tuple(rows), tuple(notes))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,7 +22,7 @@ NOTHING = "–"
 def headings(comparison: Comparison, all_metrics: bool = False) -> list[str]:
     """Titles of the columns; an arrow shows which way a metric is better."""
     shown = shown_columns(comparison, all_metrics)
-    return ["method", "seeds", "params (M)", "MACs (G)", *map(_title, shown), "Δm (%) ↑"]
+    return ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
 
 
 def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Column]:
@@ -56,9 +57,10 @@ def best_rows(comparison: Comparison, column: Column) -> set[int]:
 
 def caption(comparison: Comparison) -> list[str]:
     """What a reader must know, one sentence each."""
+    spread = any(len(row.seeds) > 1 for row in comparison.rows)
     lines = [
-        "Mean ± sample standard deviation over seeds; ↑ higher is better, ↓ lower is better; "
-        "best mean in bold."
+        "Mean ± sample standard deviation over seeds. " * spread
+        + "↑ higher is better, ↓ lower is better; the best of each metric is bold."
     ]
     if any(row.gain is not None for row in comparison.rows):
         lines.append(
@@ -75,16 +77,39 @@ def title(comparison: Comparison) -> str:
     return f"protocol {comparison.protocol}, split {comparison.split}"
 
 
-def rich_table(comparison: Comparison, all_metrics: bool = False) -> Table:
-    """Table for the terminal."""
-    table = Table(
-        title=title(comparison), caption="\n".join(caption(comparison)), caption_justify="left"
-    )
-    for index, heading in enumerate(headings(comparison, all_metrics)):
-        table.add_column(heading, justify="left" if index == 0 else "right")
-    for line in _marked(comparison, all_metrics, "[bold]{}[/bold]".format):
-        table.add_row(escape(line[0]), *line[1:])
+def rich_table(
+    comparison: Comparison, all_metrics: bool = False, transposed: bool = False
+) -> Table:
+    """Table for the terminal: a row per method, or transposed, a column per method."""
+    names = headings(comparison, all_metrics)
+    lines = [
+        [escape(line[0]), *line[1:]]
+        for line in _marked(comparison, all_metrics, "[bold]{}[/bold]".format)
+    ]
+    if transposed:
+        names, *lines = [list(each) for each in zip(names, *lines, strict=True)]
+    table = Table(title=title(comparison))
+    for index, heading in enumerate(names):
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
     return table
+
+
+def print_table(comparison: Comparison, console: Console, all_metrics: bool = False) -> None:
+    """Print the table whole, turned where it is too wide for the terminal, and its notes."""
+    table, width = rich_table(comparison, all_metrics), console.width
+    if console.is_terminal and _width(table, console) > width:
+        table = rich_table(comparison, all_metrics, transposed=True)
+    console.width = max(_width(table, console), width)  # or rich would cut the cells
+    console.print(table, crop=False)
+    console.width = width
+    for line in caption(comparison):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _width(table: Table, console: Console) -> int:
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def markdown(comparison: Comparison, all_metrics: bool = False) -> str:
@@ -193,7 +218,8 @@ def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) 
     return f"{form(statistic.mean)} ± {form(statistic.std).lstrip('+')}"
 
 
-def _title(column: Column) -> str:
+def arrow_title(column: Column) -> str:
+    """Task and metric with an arrow that shows which way is better."""
     return f"{column.task} {column.metric} {'↑' if column.higher_is_better else '↓'}"
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from taskprism.analysis.compare import compare as compare_runs
 from taskprism.analysis.runs import find_runs
-from taskprism.analysis.tables import check_format, rich_table, write
+from taskprism.analysis.tables import check_format, print_table, write
 
 
 def compare(
@@ -33,10 +33,7 @@ def compare(
         check_format(out)
     comparison = compare_runs(find_runs(runs))
     console = Console()
-    # A table is never cut: a narrow terminal wraps its lines, a pipe gets them whole.
-    table = rich_table(comparison, all_metrics)
-    width = max(console.width, console.measure(table).maximum) if not console.is_terminal else None
-    console.print(table, width=width)
+    print_table(comparison, console, all_metrics)
     if out is not None:
         write(comparison, out, all_metrics)
         console.print(f"Written to {out}.")

@@ -1,7 +1,8 @@
 """Pictures for people: panels of predictions, training curves, reports.
 
 * :func:`panel` sets an image beside everything predicted from it and, where there are labels, the
-  labels; :func:`sheet` stacks panels. Colours and legends come from the tasks themselves.
+  labels; :func:`comparison_panel` does so for several networks; :func:`sheet` stacks panels.
+  Colours and legends come from the tasks themselves.
 * :func:`read_curves` and :func:`plot_curves` draw the logs of runs.
 * :func:`write_report` makes one HTML file with tables and pictures inside.
 
@@ -14,7 +15,7 @@
 """
 
 from taskprism.visualization.curves import Curves, as_svg, plot_curves, read_curves
-from taskprism.visualization.panels import panel, sheet
+from taskprism.visualization.panels import comparison_panel, panel, sheet
 from taskprism.visualization.report import (
     Figure,
     Section,
@@ -29,6 +30,7 @@ __all__ = [
     "Section",
     "TableBlock",
     "as_svg",
+    "comparison_panel",
     "panel",
     "plot_curves",
     "read_curves",

@@ -32,10 +32,12 @@ class Curves:
     Attributes:
         losses: Task -> (epoch, mean training loss of that epoch).
         metrics: Task -> metric -> (epoch, score).
+        split: Images that were scored during training.
     """
 
     losses: Mapping[str, Points]
     metrics: Mapping[str, Mapping[str, Points]]
+    split: str = "test"
 
 
 def read_curves(run: str | Path) -> Curves:
@@ -48,6 +50,7 @@ def read_curves(run: str | Path) -> Curves:
     """
     losses: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     metrics: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+    split = "test"
     for event in read_log(Path(run) / LOG_FILE):
         epoch = float(event.get("epoch", 0))
         if event.get("event") == "train":
@@ -55,6 +58,7 @@ def read_curves(run: str | Path) -> Curves:
                 if _is_number(value):
                     losses[task][epoch].append(float(value))
         elif event.get("event") == "evaluate":
+            split = str(event.get("split", split))
             for task, values in event.get("metrics", {}).items():
                 for metric, value in values.items():
                     if _is_number(value):
@@ -68,6 +72,7 @@ def read_curves(run: str | Path) -> Curves:
             task: {metric: sorted(series.items()) for metric, series in named.items()}
             for task, named in metrics.items()
         },
+        split,
     )
 
 
@@ -104,6 +109,7 @@ def plot_curves(
     """
     if not primary:
         raise InputError("There are no tasks to draw curves of.")
+    splits = "/".join(sorted({curve.split for curves in runs.values() for curve in curves}))
     with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
         figure = Figure(figsize=(max(2.7 * len(primary), 4), 4.6), layout="constrained")
         axes = figure.subplots(2, len(primary), squeeze=False, sharex=True)
@@ -111,7 +117,7 @@ def plot_curves(
             upper, lower = axes[0, column], axes[1, column]
             upper.set_title(task, fontweight="bold", loc="left")
             arrow = "↑" if higher_is_better[task] else "↓"
-            lower.set_ylabel(f"test {metric} {arrow}")
+            lower.set_ylabel(f"{splits} {metric} {arrow}")
             lower.set_xlabel("epoch")
             if column == 0:
                 upper.set_ylabel("training loss")

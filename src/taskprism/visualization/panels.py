@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -29,7 +30,8 @@ from taskprism.visualization.canvas import (
 from taskprism.visualization.legends import draw_legend
 
 HEADER = TEXT + 10
-SIDE = SMALL + 12  # column of the words "label" and "prediction"
+SIDE = SMALL + 12  # column of the words that name rows
+LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,47 @@ def panel(
     Args:
         image: ``(3, H, W)`` RGB in [0, 1], not normalised.
         predictions: Task name -> decoded ``(target_channels, H, W)`` (see :meth:`Task.decode`).
+        targets: As in :func:`comparison_panel`.
+        valid: As in :func:`comparison_panel`.
+        tasks: As in :func:`comparison_panel`.
+        title: Line of text above.
+        tile_width: Pixels; by default the image's own width, between 240 and 360.
+
+    Returns:
+        ``(panel height, panel width, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: The image is not ``(3, H, W)``, or there is nothing to show.
+    """
+    return comparison_panel(
+        image,
+        {"prediction": predictions},
+        targets,
+        valid,
+        tasks=tasks,
+        title=title,
+        tile_width=tile_width,
+    )
+
+
+def comparison_panel(
+    image: Tensor,
+    methods: Mapping[str, Mapping[str, Tensor]],
+    targets: Mapping[str, Tensor] | None = None,
+    valid: Mapping[str, Tensor] | None = None,
+    *,
+    tasks: Sequence[Task],
+    title: str = "",
+    tile_width: int | None = None,
+) -> np.ndarray:
+    """What several networks say of one image: a column per task, a row per network.
+
+    All rows of a column share the label's colour scale, or where there is none that of all
+    predictions together.
+
+    Args:
+        image: ``(3, H, W)`` RGB in [0, 1], not normalised.
+        methods: Word for a row -> task name -> decoded prediction ``(target_channels, H, W)``.
         targets: Task name -> label of the same shape; tasks may be missing.
         valid: Task name -> boolean ``(1, H, W)``; a missing mask means that every pixel has a
             label.
@@ -74,17 +117,15 @@ def panel(
     if image.ndim != 3 or image.shape[0] != 3:
         raise InputError(f"panel() needs an image (3, H, W), got {tuple(image.shape)}.")
     width, height = tile_size(image.shape[1], image.shape[2], tile_width)
-    columns = [
-        _column(task, predictions, targets or {}, valid or {}, width)
-        for task in tasks
-        if task.name in predictions or task.name in (targets or {})
-    ]
+    drawn = [_column(task, methods, targets or {}, valid or {}, width) for task in tasks]
+    columns = [column for column in drawn if column.rows]
     if not columns:
         raise InputError(
             f"There is nothing to show for the tasks {[task.name for task in tasks]}; "
-            f"predictions exist for {sorted(predictions)}."
+            f"predictions exist for {sorted({name for one in methods.values() for name in one})}."
         )
-    return np.array(_arrange(_picture(image), columns, width, height, title))
+    rows = [name for name in (LABEL, *methods) if any(name in c.rows for c in columns)]
+    return np.array(_arrange(_picture(image), columns, rows, (width, height), title))
 
 
 def sheet(panels: Sequence[np.ndarray]) -> np.ndarray:
@@ -116,7 +157,7 @@ def _picture(image: Tensor) -> np.ndarray:
 
 def _column(
     task: Task,
-    predictions: Mapping[str, Tensor],
+    methods: Mapping[str, Mapping[str, Tensor]],
     targets: Mapping[str, Tensor],
     valid: Mapping[str, Tensor],
     width: int,
@@ -124,16 +165,25 @@ def _column(
     target, mask = _plain(targets.get(task.name)), _plain(valid.get(task.name))
     if target is not None and mask is not None and not mask.any():
         target = mask = None  # a label without a single valid pixel is no label
-    prediction = _plain(predictions.get(task.name))
+    predictions = {
+        name: prediction
+        for name, known in methods.items()
+        if (prediction := _plain(known.get(task.name))) is not None
+    }
+    if target is None and not predictions:
+        return _Column(task.name, {}, None)
+    scale = (
+        torch.cat([_as_row(prediction, None) for prediction in predictions.values()], dim=2)
+        if target is None
+        else _as_row(target, mask)
+    )
     rows: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     if target is not None:
         unknown = None if mask is None else ~mask[0].numpy()
-        rows["label"] = task.colour(target, mask), unknown
-    scale, scale_mask = (target, mask) if target is not None else (prediction, None)
-    if prediction is not None:
-        reference = None if target is None else _valid_part(target, mask)
-        rows["prediction"] = task.colour(prediction, None, reference), None
-    legend = None if scale is None else task.legend(scale, scale_mask)
+        rows[LABEL] = task.colour(target, mask), unknown
+    for name, prediction in predictions.items():
+        rows[name] = task.colour(prediction, None, scale), None
+    legend = task.legend(scale)
     pictures = [picture for picture, _ in rows.values()]
     return _Column(task.name, rows, draw_legend(legend, width, pictures))
 
@@ -142,16 +192,21 @@ def _plain(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.detach().cpu().as_subclass(Tensor)
 
 
-def _valid_part(target: Tensor, mask: Tensor | None) -> Tensor:
-    """Valid pixels as an image of one row, so that invalid ones set no colour scale."""
-    return target if mask is None else target[:, mask[0]].unsqueeze(1)
+def _as_row(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Valid pixels as an image of one row ``(C, 1, N)``; others set no colour scale."""
+    pixels = values.flatten(1) if mask is None else values[:, mask[0]]
+    return pixels.unsqueeze(1)
 
 
 def _arrange(
-    image: np.ndarray, columns: Sequence[_Column], width: int, height: int, title: str
+    image: np.ndarray,
+    columns: Sequence[_Column],
+    names: Sequence[str],
+    tile: tuple[int, int],
+    title: str,
 ) -> Image.Image:
     """Image, side words and task columns on one sheet."""
-    names = [name for name in ("label", "prediction") if any(name in c.rows for c in columns)]
+    width, height = tile
     top = MARGIN + (HEADER + 4 if title else 0)
     below = max((c.legend.height for c in columns if c.legend is not None), default=0)
     rows_height = len(names) * height + (len(names) - 1) * GAP
@@ -167,7 +222,8 @@ def _arrange(
     page.paste(fit(image, width, height, smooth=True), (MARGIN, middle + HEADER))
     for row, name in enumerate(names):
         y = top + HEADER + row * (height + GAP)
-        page.paste(vertical_text(name, height, size=SMALL), (MARGIN + width + GAP, y))
+        word = shorten(name, height, SMALL)
+        page.paste(vertical_text(word, height, size=SMALL), (MARGIN + width + GAP, y))
         for index, column in enumerate(columns):
             x = MARGIN + width + SIDE + GAP + index * (width + GAP)
             page.paste(_tile(column, name, width, height), (x, y))

@@ -1,0 +1,66 @@
+"""A trivial baseline as a run directory, so that it stands in tables beside trained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskprism.analysis.baselines import ConstantModel, fit_constants
+from taskprism.data.protocol import Split
+from taskprism.errors import CheckpointError
+from taskprism.training.evaluation import describe, score, split_loader
+from taskprism.training.experiment import build_protocol
+from taskprism.training.progress import Reporter
+from taskprism.training.recipe import DataSettings, ModelSettings, Recipe
+from taskprism.training.run_directory import RunDirectory
+from taskprism.training.scores import Scored, write_pictures, write_scores
+from taskprism.training.selection import Results
+
+
+def score_baseline(
+    data: DataSettings,
+    out: Path,
+    tasks: Sequence[str] = (),
+    split: Split = "test",
+    reporter: Reporter | None = None,
+) -> Results:
+    """Score the best answers that ignore the image, and write them as a run.
+
+    Args:
+        data: Protocol and how it is fed.
+        out: Run directory to write; scores and pictures that are there already are replaced.
+        tasks: Names of tasks; by default all of the protocol.
+        split: Which images to score on.
+        reporter: Progress for people; by default on standard error.
+
+    Returns:
+        Task name -> metric name -> value.
+
+    Raises:
+        TaskprismError: A name or file is wrong, or no training image has a label of some task.
+    """
+    reporter = reporter or Reporter()
+    protocol = build_protocol(data)
+    protocol.check_split(split)
+    chosen = [protocol.task(name) for name in tasks] if tasks else list(protocol.tasks)
+    train = protocol.dataset("train", protocol.evaluation_transform())
+    length = len(train)  # pyrefly: ignore[bad-argument-type]
+    samples = reporter.track((train[i] for i in range(length)), "reading labels", length)
+    model = fit_constants(samples, chosen)
+    loader = split_loader(protocol, split, model, data.batch_size, data.workers)
+    results = score(model, reporter.track(loader, f"scoring {split}"))
+    recipe = Recipe(
+        name=ConstantModel.name,
+        model=ModelSettings(name=ConstantModel.name, backbone=""),
+        data=data,
+        tasks=[task.name for task in chosen],
+    )
+    run = RunDirectory(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be made: {error}; give another --out.") from error
+    write_scores(run, recipe, protocol, model, results, Scored(split, "last", epoch=0))
+    write_pictures(run.pictures, protocol, split, model)
+    reporter.line(f"{model.name} on {protocol.name} {split}: {describe(results, model)}")
+    return results
