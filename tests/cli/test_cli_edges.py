@@ -1,4 +1,7 @@
+import doctest
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +54,18 @@ def test_options_change_single_points(tree, tmp_path, options, fields):
     for name, value in fields.items():
         expected = list(value) if isinstance(value, tuple) else value
         assert found["convention"][name] == expected
+
+
+def test_examples_of_the_manual_run(tree, monkeypatch):
+    manual = Path(__file__).parents[2] / "docs" / "edges.md"
+    assert doctest.testfile(str(manual), module_relative=False).failed == 0
+    monkeypatch.chdir(tree)
+    Path("test.txt").write_text("coffee\n")
+    commands = re.findall(r"^\$ taskprism (edges .*)$", manual.read_text(), re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        assert main(command.replace("--workers 2", "").split()) == 0
+    assert Path("scores.json").exists() and Path("curve.png").exists()
 
 
 def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
