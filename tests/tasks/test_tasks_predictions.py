@@ -185,3 +185,24 @@ def test_constant_guess_of_classes_is_the_majority():
         torch.zeros(1, 2, 2, dtype=torch.int64), torch.ones(1, 2, 2, dtype=torch.bool)
     )
     assert empty.sum() == 0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=_ids)
+def test_outputs_of_the_labels_size_are_scored_as_they_are(task):
+    output, _, _ = random_batch(task)
+    assert task.resize_output(output, (7, 9)) is output
+    assert task.resize_output(output, (11, 18)).shape == (3, task.channels, 11, 18)
+
+
+def test_resized_outputs_keep_their_meaning():
+    classes = create_task("semseg", 4)
+    output = torch.randn(1, 4, 3, 5)
+    larger = classes.decode(classes.resize_output(output, (6, 10)))
+    nearest = classes.decode(output).repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert torch.equal(larger, nearest)
+    ramp = torch.arange(5.0).expand(1, 1, 3, 5)
+    metres = create_task("depth").resize_output(ramp, (6, 10))
+    assert metres[0, 0, 2, 1:9].tolist() == [0.25 + 0.5 * i for i in range(8)]
+    pixels = create_task("disparity").resize_output(ramp, (6, 10))
+    assert torch.equal(pixels, metres * 2)
+    assert torch.equal(create_task("inverse_depth").resize_output(ramp, (6, 10)), metres)

@@ -26,6 +26,7 @@ def test_public_names():
         "human_parts",
         "albedo",
         "disparity",
+        "inverse_depth",
     ]
     channels = {task.name: task.channels for task in every_task()}
     assert channels == {
@@ -37,6 +38,7 @@ def test_public_names():
         "human_parts": 7,
         "albedo": 3,
         "disparity": 1,
+        "inverse_depth": 1,
     }
     assert len({task.target_type for task in TASKS}) == len(TASKS) - 1  # parts are classes too
 

@@ -89,4 +89,5 @@ def test_only_measured_quantities_have_a_zero_that_is_no_label():
         "normals",
         "albedo",
         "disparity",
+        "inverse_depth",
     ]

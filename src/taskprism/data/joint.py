@@ -112,6 +112,11 @@ class JointProtocol(Protocol):
             sampling=sampling,
         )
 
+    @property
+    def scores_at_label_size(self) -> bool:
+        """Whether any part does."""
+        return any(part.scores_at_label_size for part in self.parts)
+
     def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
         """Samples of all parts; balanced only in training."""
         self.check_split(split)

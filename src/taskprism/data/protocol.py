@@ -37,6 +37,11 @@ class Protocol(ABC):
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
 
+    @property
+    def scores_at_label_size(self) -> bool:
+        """Whether test labels keep their own sizes, to which predictions are then resized."""
+        return False
+
     @abstractmethod
     def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
         """Samples of a split at their own size, after ``transform``."""

@@ -8,6 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from taskprism.data.benchmarks.cityscapes import (
+    Cityscapes2Protocol,
+    Cityscapes7Protocol,
+    Cityscapes19Protocol,
+)
 from taskprism.data.benchmarks.nyud import Nyud13Protocol, Nyud40Protocol, Nyud41Protocol
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import load_config
@@ -22,6 +27,9 @@ PROTOCOLS: list[type[Protocol]] = [
     Nyud40Protocol,
     Nyud41Protocol,
     Nyud13Protocol,
+    Cityscapes19Protocol,
+    Cityscapes7Protocol,
+    Cityscapes2Protocol,
 ]
 
 Root = str | Path | Mapping[str, str | Path] | None

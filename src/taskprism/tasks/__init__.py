@@ -4,19 +4,20 @@ A task knows its number of channels, the type of its label map, its loss, its me
 output becomes a prediction, how that is coloured, and what is a wrong label. Nothing outside this
 package asks which task it has.
 
-==============  ========  ==================================  ===========================
-name            channels  target                              prediction
-==============  ========  ==================================  ===========================
-``semseg``      classes   class index, int64                  class index
-``depth``       1         metres                              metres, >= 0
-``normals``     3         unit vectors, x right, y up,        unit vectors
+================= ========  ==================================  ===========================
+name              channels  target                              prediction
+================= ========  ==================================  ===========================
+``semseg``        classes   class index, int64                  class index
+``depth``         1         metres                              metres, >= 0
+``normals``       3         unit vectors, x right, y up,        unit vectors
                           z toward the camera
-``edge``        1         0 or 1                              probability
-``saliency``    1         0 or 1                              probability
-``human_parts`` 7         class index, int64; 0 background    class index
-``albedo``      3         sRGB in [0, 1]                      sRGB in [0, 1]
-``disparity``   1         pixels                              pixels, >= 0
-==============  ========  ==================================  ===========================
+``edge``          1         0 or 1                              probability
+``saliency``      1         0 or 1                              probability
+``human_parts``   7         class index, int64; 0 background    class index
+``albedo``        3         sRGB in [0, 1]                      sRGB in [0, 1]
+``disparity``     1         pixels                              pixels, >= 0
+``inverse_depth`` 1         proportional to 1 / depth           the same, >= 0
+================= ========  ==================================  ===========================
 
 >>> from taskprism.tasks import create_task, resolve_tasks
 >>> create_task("edge", positive_weight=0.8).channels
@@ -35,6 +36,7 @@ from taskprism.tasks.depth import Depth, DepthMap
 from taskprism.tasks.disparity import Disparity, DisparityMap
 from taskprism.tasks.edge import Edge, EdgeMap
 from taskprism.tasks.human_parts import HumanParts
+from taskprism.tasks.inverse_depth import InverseDepth, InverseDepthMap
 from taskprism.tasks.normals import NormalMap, Normals
 from taskprism.tasks.registry import (
     TASKS,
@@ -61,6 +63,8 @@ __all__ = [
     "Edge",
     "EdgeMap",
     "HumanParts",
+    "InverseDepth",
+    "InverseDepthMap",
     "NormalMap",
     "Normals",
     "Saliency",

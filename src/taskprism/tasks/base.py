@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from taskprism.errors import InputError, UnknownNameError
@@ -82,6 +83,33 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Tensor) -> Tensor:
         """Raw output -> prediction in the target's units."""
+
+    @property
+    def categories(self) -> int:
+        """Number of classes into which pixels are sorted where only classes will do (ATRC).
+
+        By default one per output channel, so that the raw output is taken for class logits.
+        """
+        return self.channels
+
+    def from_categories(self, logits: Tensor) -> Tensor:
+        """Class logits ``(B, categories, H, W)`` -> the raw output that they amount to."""
+        return logits
+
+    def resize_output(self, output: Tensor, size: tuple[int, int]) -> Tensor:
+        """Raw output ``(B, channels, H, W)`` at another ``(H, W)``, to be scored there.
+
+        Class scores are taken from the nearest pixel, everything else is interpolated bilinearly,
+        as in the evaluation of ASTMT and MTI-Net; lengths in pixels change with the width.
+        """
+        height, width = output.shape[-2:]
+        if (height, width) == tuple(size):
+            return output
+        if self.target_dtype.is_floating_point:
+            resized = functional.interpolate(output, size, mode="bilinear", align_corners=False)
+        else:
+            resized = functional.interpolate(output, size, mode="nearest")
+        return self.target_type.after_resize(resized, size[0] / height, size[1] / width)
 
     @abstractmethod
     def metrics(self) -> MetricCollection:

@@ -13,6 +13,7 @@ from taskprism.tasks.depth import Depth
 from taskprism.tasks.disparity import Disparity
 from taskprism.tasks.edge import Edge
 from taskprism.tasks.human_parts import HumanParts
+from taskprism.tasks.inverse_depth import InverseDepth
 from taskprism.tasks.normals import Normals
 from taskprism.tasks.saliency import Saliency
 from taskprism.tasks.semseg import SemanticSegmentation
@@ -27,6 +28,7 @@ TASKS: list[type[Task]] = [
     HumanParts,
     Albedo,
     Disparity,
+    InverseDepth,
 ]
 
 

@@ -26,11 +26,15 @@ def split_loader(
 ) -> DataLoader:
     """All images of a split at the protocol's evaluation size, with labels of the main tasks.
 
+    Images come one by one if labels keep their own sizes, which may differ.
+
     Raises:
         InputError: The protocol has no such split.
     """
     protocol.check_split(split)
     dataset = protocol.dataset(split, protocol.evaluation_transform())
+    if protocol.scores_at_label_size:
+        batch_size = 1
     return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
 
 
@@ -43,6 +47,8 @@ def score(
     on_batch: Callable[[], None] | None = None,
 ) -> Results:
     """Metrics of every main task over ``batches``.
+
+    Predictions are resized to the labels where these have another size.
 
     With several processes each passes its own share, and the metrics join their sums before the
     division, so that the result is that of one process. The model keeps its mode.
@@ -66,10 +72,12 @@ def score(
             with precision():
                 predictions = model(model.normalise(batch.images))
             for task in model.tasks:
+                target = batch.targets[task.name]
+                output = predictions[task.name].float()
                 task.update_metrics(
                     metrics[task.name],
-                    predictions[task.name].float(),
-                    batch.targets[task.name],
+                    task.resize_output(output, (target.shape[-2], target.shape[-1])),
+                    target,
                     batch.valid[task.name],
                 )
             if on_batch is not None:

@@ -42,7 +42,6 @@ class BenchmarkProtocol(Protocol):
         source: Where to get the data.
         used_by: Papers that report this protocol.
         conventions: What is to be known about its scores.
-        ranges: Task name -> least and largest value that the real data hold, for checks.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -56,7 +55,6 @@ class BenchmarkProtocol(Protocol):
     source: ClassVar[str] = ""
     used_by: ClassVar[tuple[str, ...]] = ()
     conventions: ClassVar[tuple[str, ...]] = ()
-    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -167,11 +165,13 @@ class BenchmarkProtocol(Protocol):
 
     def evaluation_transform(self) -> Transform:
         """Never random, whatever the augmentation; labels keep their size in ``"original"``."""
-        chosen = self.augmentations[self.augmentation]
-        transform = chosen.evaluation(self.input_size)
-        if self.evaluation == "original" and not chosen.pads:
-            return ImageOnly(transform)
-        return transform
+        transform = self.augmentations[self.augmentation].evaluation(self.input_size)
+        return ImageOnly(transform) if self.scores_at_label_size else transform
+
+    @property
+    def scores_at_label_size(self) -> bool:
+        """In ``"original"``; where images are padded and not resized, the sizes are one anyway."""
+        return self.evaluation == "original" and not self.augmentations[self.augmentation].pads
 
     def fingerprint(self) -> str:
         """Hash of protocol and variant, and of every file's relative path and size."""
@@ -189,6 +189,10 @@ class BenchmarkProtocol(Protocol):
 
     def options(self) -> dict[str, object]:
         """What of a subclass's own options changes the labels."""
+        return {}
+
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """Task name -> least and largest value that the published data hold, for checks."""
         return {}
 
 

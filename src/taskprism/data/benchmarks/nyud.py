@@ -47,11 +47,14 @@ class _Nyud(BenchmarkProtocol, ABC):
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
     counts: ClassVar[Mapping[Split, int]] = {"train": 795, "test": 654}
-    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"depth": (0.3, 11.0)}
 
     def options(self) -> dict[str, object]:
         """The axes."""
         return {"normals_axes": self.normals_axes}
+
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """The Kinect sees from 0.7 to 10 m."""
+        return {"depth": (0.5, 10.5)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,226 @@
+"""Cityscapes (Cordts et al., CVPR 2016): 2975 + 500 street scenes from German cities."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+from taskprism.data.benchmarks import decoding, names
+from taskprism.data.benchmarks.augmentation import CTAL, MTAN, NONE, PaperAugmentation
+from taskprism.data.benchmarks.base import BenchmarkProtocol
+from taskprism.data.benchmarks.cityscapes_classes import NINETEEN, SEVEN, TWO, class_table
+from taskprism.data.benchmarks.cityscapes_depth import Sky, Target, stereo
+from taskprism.data.benchmarks.variant import Label, Variant
+from taskprism.data.protocol import Split
+from taskprism.errors import InputError
+from taskprism.tasks import Depth, Disparity, InverseDepth, SemanticSegmentation, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cityscapes(BenchmarkProtocol, ABC):
+    """What the protocols share; they differ in their classes.
+
+    Attributes:
+        target: What is learned from stereo: ``"inverse_depth"`` as in MTAN's files, ``"depth"`` in
+            metres, or ``"disparity"`` in pixels, which scales with the width.
+        sky: Stereo in the sky: as ``"measured"``, without label (``"drop"``), or infinitely far
+            (``"zero"``, TaskPrompter). MTAN's files are always as measured.
+        zero_disparity: Whether a measured disparity of 0 is a label (``"keep"``, Auto-Lambda) or
+            not (``"drop"``, TaskPrompter). Depth has none there in any case.
+        limit: Only smaller values are labels; by default 80 metres or pixels (TaskPrompter).
+    """
+
+    licence: str = field(
+        default="Cityscapes: non-commercial research and teaching, on registration; its licence "
+        "forbids passing the data on. www.cityscapes-dataset.com/license",
+        compare=False,
+    )
+    input_size: tuple[int, int] = (128, 256)
+    augmentation: str = "ctal"
+    target: Target = "inverse_depth"
+    sky: Sky = "measured"
+    zero_disparity: Literal["drop", "keep"] = "drop"
+    limit: float | None = None
+
+    splits: ClassVar[tuple[Split, ...]] = ("train", "test")
+    counts: ClassVar[Mapping[Split, int]] = {"train": 2975, "test": 500}
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {
+        "ctal": CTAL,
+        "mtan": MTAN,
+        "none": NONE,
+    }
+    source: ClassVar[str] = (
+        "Official: leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip, "
+        "disparity_trainvaltest.zip and camera_trainvaltest.zip from www.cityscapes-dataset.com, "
+        "unpacked into one folder. Preprocessed at 128x256: the repository of MTAN links to it."
+    )
+    conventions: ClassVar[tuple[str, ...]] = (
+        "tested on the official val images; those of test have no public labels",
+        "mean IoU over the classes that occur; one confusion matrix",
+        "target=inverse_depth: stored disparity / 65535, below 0.5, so that relative errors are "
+        "in the tens (CTAL, MTAN); target=depth: metres by each image's camera file; "
+        "target=disparity: pixels at the width of the map",
+        "CTAL's code flips its test images at random; here they never are",
+    )
+    class_names: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        self._check("target", self.target, get_args(Target))
+        self._check("sky", self.sky, get_args(Sky))
+        self._check("zero_disparity", self.zero_disparity, ("drop", "keep"))
+        if self.sky == "zero" and self.target == "depth":
+            raise InputError(
+                f"{self.name}: an infinitely far sky has no depth in metres; "
+                "take sky=drop, or target=disparity or inverse_depth."
+            )
+        if self.limit is None and self.target != "inverse_depth":
+            object.__setattr__(self, "limit", 80.0)
+        super().__post_init__()
+
+    def options(self) -> dict[str, object]:
+        """What decides on the stereo labels."""
+        fields = ("target", "sky", "zero_disparity", "limit")
+        return {name: getattr(self, name) for name in fields}
+
+    def default_tasks(self) -> tuple[Task, ...]:
+        """Semseg 1 and inverse depth 10 as CTAL; metric depth and disparity 1."""
+        return (
+            SemanticSegmentation(channels=len(self.class_names), class_names=self.class_names),
+            self.stereo_task(),
+        )
+
+    def stereo_task(self) -> Task:
+        """Task of the target; inverse depth goes by the name of depth, as in the papers."""
+        tasks: dict[Target, Task] = {
+            "inverse_depth": InverseDepth(
+                name="depth", loss_weight=10.0, primary_metric="rel_error"
+            ),
+            "depth": Depth(),
+            "disparity": Disparity(),
+        }
+        return tasks[self.target]
+
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """Half of the 16 bits is what disparities of 128 pixels need."""
+        if self.target == "inverse_depth":
+            return {"depth": (0.0, 0.5)}
+        return {self.target: (0.0, self.limit or 80.0)}
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The official layout and MTAN's."""
+        return (self._official(), *self._preprocessed())
+
+    def _official(self) -> Variant:
+        name = self.stereo_task().name
+        files = ["disparity/{name}_disparity.png"]
+        if self.target == "depth":
+            files.append("camera/{name}_camera.json")
+        if self.sky != "measured":
+            files.append("gtFine/{name}_gtFine_labelIds.png")
+        decode = partial(
+            stereo,
+            target=self.target,
+            sky=self.sky,
+            zero_disparity=self.zero_disparity,
+            limit=self.limit,
+        )
+        list_of = partial(names.found, base="leftImg8bit", ending="_leftImg8bit.png")
+        return Variant(
+            name="official",
+            summary="as the data set's site has it",
+            tree=_OFFICIAL_TREE,
+            image="leftImg8bit/{name}_leftImg8bit.png",
+            labels={
+                "semseg": Label(
+                    ("gtFine/{name}_gtFine_labelIds.png",),
+                    partial(decoding.classes, table=class_table(self.class_names)),
+                ),
+                name: Label(tuple(files), decode),
+            },
+            splits={
+                "train": partial(list_of, folder="train"),
+                "test": partial(list_of, folder="val"),
+            },
+            needs=("leftImg8bit/train", "leftImg8bit/val"),
+            name_glob="*/*/*",
+        )
+
+    def _preprocessed(self) -> tuple[Variant, ...]:
+        count = len(self.class_names)
+        own = _npy_variant("mtan", f"label_{count}", count, self.target)
+        plain = _npy_variant("mtan_plain", "label", count, self.target)
+        return own, plain
+
+
+def _npy_variant(name: str, folder: str, classes: int, target: Target) -> Variant:
+    """MTAN's files; copies of them name the folder of labels otherwise."""
+    table = {-1: None} | {stored: stored for stored in range(classes)}
+    labels = {
+        "semseg": Label(
+            (f"{{folder}}/{folder}/{{stem}}.npy",), partial(decoding.classes, table=table)
+        )
+    }
+    if target == "inverse_depth":
+        labels["depth"] = Label(("{folder}/depth/{stem}.npy",), decoding.lengths)
+    return Variant(
+        name=name,
+        summary=f"MTAN's preprocessed files with labels in {folder}, target inverse_depth only",
+        tree=_MTAN_TREE.format(labels=folder, last=classes - 1),
+        image="{folder}/image/{stem}.npy",
+        labels=labels,
+        splits={
+            "train": partial(names.numbered, folder="train", parts="image"),
+            "test": partial(names.numbered, folder="val", parts="image"),
+        },
+        needs=(f"train/{folder}",),
+        name_glob="*/*",
+        image_reader=decoding.array_image,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cityscapes19Protocol(_Cityscapes):
+    """The 19 classes of the benchmark, and what stereo says of distances."""
+
+    name: str = "cityscapes19"
+    used_by: ClassVar[tuple[str, ...]] = ("CTAL", "MTAN")
+    class_names: ClassVar[tuple[str, ...]] = NINETEEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cityscapes7Protocol(_Cityscapes):
+    """Seven categories: flat, construction, object, nature, sky, human, vehicle."""
+
+    name: str = "cityscapes7"
+    used_by: ClassVar[tuple[str, ...]] = ("MTAN", "LibMTL", "most papers on loss balancing")
+    class_names: ClassVar[tuple[str, ...]] = SEVEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cityscapes2Protocol(_Cityscapes):
+    """Background and foreground, of which only MTAN's files have labels."""
+
+    name: str = "cityscapes2"
+    used_by: ClassVar[tuple[str, ...]] = ("MTAN",)
+    class_names: ClassVar[tuple[str, ...]] = TWO
+
+    def variants(self) -> tuple[Variant, ...]:
+        """MTAN's."""
+        return self._preprocessed()
+
+
+_OFFICIAL_TREE = """\
+ROOT/
+  leftImg8bit/{train,val}/CITY/CITY_SEQ_FRAME_leftImg8bit.png   1024x2048 RGB
+  gtFine/{train,val}/CITY/..._gtFine_labelIds.png               8-bit ids 0..33
+  disparity/{train,val}/CITY/..._disparity.png                  16-bit, 0 for none
+  camera/{train,val}/CITY/..._camera.json                       for target=depth"""
+
+_MTAN_TREE = """\
+ROOT/
+  {{train,val}}/image/{{0,1,...}}.npy    (128, 256, 3) RGB in [0, 1]
+  {{train,val}}/{labels}/{{0,1,...}}.npy (128, 256) -1..{last}, -1 for no label
+  {{train,val}}/depth/{{0,1,...}}.npy    (128, 256, 1) inverse depth in [0, 1], 0 for none"""

@@ -1,0 +1,42 @@
+"""Inverse depth on a scale of its own, as preprocessed Cityscapes stores it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from taskprism.tasks.disparity import Disparity
+from taskprism.tasks.target import DenseTarget
+
+
+class InverseDepthMap(DenseTarget):
+    """Proportional to 1 / depth, float32 ``(..., 1, H, W)``, >= 0; large is near.
+
+    Zooming brings things nearer and multiplies it. Unlike a disparity in pixels it does not change
+    when the same view is sampled on another grid.
+    """
+
+    zero_is_label: ClassVar[bool] = False
+
+    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
+        """Wrap ``data`` as float32."""
+        return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
+        """Multiply by ``factor``."""
+        return values * factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseDepth(Disparity):
+    """Inverse depth without a unit (MTAN's Cityscapes: 16-bit disparity / 65535)."""
+
+    name: str = "inverse_depth"
+
+    kind: ClassVar[str] = "inverse_depth"
+    target_type: ClassVar[type[DenseTarget]] = InverseDepthMap
+    unit: ClassVar[str] = ""
