@@ -123,6 +123,16 @@ def test_gain_needs_the_same_backbone(tmp_path):
     assert any("no single_task run has the backbone other" in note for note in table.notes)
 
 
+def test_one_method_on_two_backbones_makes_two_rows_each_with_its_own_baseline(tmp_path):
+    for backbone, single, multi in [("small", 0.4, 0.5), ("large", 0.5, 0.6)]:
+        folder = tmp_path / backbone
+        make_run(folder, "single_task-semseg", "single_task", 0, semseg(single), backbone=backbone)
+        make_run(folder, "mti_net", "mti_net", 0, semseg(multi), backbone=backbone)
+    table = compare(find_runs([tmp_path]))
+    assert row(table, "mti_net (small)").gain.mean == pytest.approx(25)
+    assert row(table, "mti_net (large)").gain.mean == pytest.approx(20)
+
+
 def test_several_baselines_of_one_backbone_are_not_chosen_between(tmp_path):
     make_run(tmp_path, "slow-semseg", "single_task", 0, semseg(0.4))
     make_run(tmp_path, "fast-semseg", "single_task", 0, semseg(0.5))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +48,8 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
     rows = []
     for key, group in sorted(groups.items(), key=lambda item: item[0] not in baselines):
         baseline, reason = _baseline_for(group[0], baselines)
-        rows.append(_row(key, group, columns, baseline, reason, notes))
+        name = _row_name(key, groups)
+        rows.append(_row(name, group, columns, baseline, reason, notes))
     single = [row.name for row in rows if len(row.seeds) == 1]
     if len(single) == len(rows):
         notes.append("One seed each, so there is no spread.")
@@ -158,8 +159,15 @@ def _baseline_for(run: RunResult, baselines: Baselines) -> tuple[Sequence[RunRes
     return fitting[0], ""
 
 
+def _row_name(key: GroupKey, groups: Iterable[GroupKey]) -> str:
+    """Name of a method, with its backbone where the same method stands on several."""
+    name, backbone = key
+    alone = sum(name == other for other, _ in groups) == 1
+    return name if alone else f"{name} ({backbone or 'no backbone'})"
+
+
 def _row(
-    key: GroupKey,
+    name: str,
     group: Sequence[RunResult],
     columns: Sequence[Column],
     baseline: Sequence[RunResult],
@@ -174,9 +182,9 @@ def _row(
             values[column.task, column.metric] = statistic
     is_baseline = group[0].model == BASELINE_MODEL
     row = Row(
-        name=key[0],
+        name=name,
         model=group[0].model,
-        backbone=key[1],
+        backbone=group[0].backbone,
         seeds=seeds,
         values=values,
         parameters=_total(group, "parameters"),

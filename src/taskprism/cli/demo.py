@@ -7,7 +7,7 @@ from pathlib import Path
 from taskprism.demo import run_demo
 
 
-def demo(*, out: Path = Path("demo"), minutes: float = 6.0, seed: int = 0) -> None:
+def demo(*, out: Path = Path("demo"), minutes: float = 7.0, seed: int = 0) -> None:
     """Train single-task networks, a shared encoder and MTI-Net on drawn rooms, and compare them.
 
     Needs no data and no download. Prints the table with Δm and writes DIR/report.html with curves,

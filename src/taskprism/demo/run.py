@@ -35,7 +35,7 @@ SMALL = (
 
 def run_demo(
     out: Path,
-    minutes: float = 6.0,
+    minutes: float = 7.0,
     seed: int = 0,
     overrides: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
