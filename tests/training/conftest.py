@@ -60,6 +60,13 @@ def tiny_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def quick(monkeypatch) -> None:
+    """Leave out what takes longest in a tiny run: counting operations and drawing pictures."""
+    monkeypatch.setattr("taskprism.training.scores.count_macs", lambda model, size: 1)
+    monkeypatch.setattr("taskprism.training.run.write_pictures", lambda *arguments: [])
+
+
+@pytest.fixture
 def tiny_values(tiny_data) -> dict[str, Any]:
     """Values of a recipe: 4 steps of 2 images per epoch (the last image is left out of one)."""
     return {
@@ -84,7 +91,9 @@ def tiny_recipe(tiny_values) -> Callable[..., Recipe]:
     def make(**changes: Any) -> Recipe:
         values = dict(tiny_values)
         for key, value in changes.items():
-            values[key] = {**values[key], **value} if isinstance(value, dict) and key in values else value
+            values[key] = (
+                {**values[key], **value} if isinstance(value, dict) and key in values else value
+            )
         return validate(values, source="test")
 
     return make

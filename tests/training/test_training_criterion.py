@@ -27,9 +27,7 @@ def outputs(scale=1, requires_grad=False):
     torch.manual_seed(scale)
     channels = {"semseg": 3, "depth": 1, "edge": 1}
     shape = (8 // scale, 12 // scale)
-    return {
-        k: torch.randn(2, c, *shape, requires_grad=requires_grad) for k, c in channels.items()
-    }
+    return {k: torch.randn(2, c, *shape, requires_grad=requires_grad) for k, c in channels.items()}
 
 
 def predictions():

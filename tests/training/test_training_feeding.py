@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
@@ -76,6 +76,7 @@ def test_seeds_are_stable_and_distinct():
     assert all(0 <= seed < 2**63 for seed in places)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     length=st.integers(1, 60),
     batch=st.integers(1, 9),

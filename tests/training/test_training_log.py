@@ -43,5 +43,5 @@ def test_a_line_cut_short_by_a_crash_is_left_out_and_cleared(tmp_path):
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="gone/log.jsonl"):
+    with pytest.raises(CheckpointError, match=r"gone/log\.jsonl"):
         RunLog(tmp_path / "gone" / "log.jsonl").append({"a": 1})

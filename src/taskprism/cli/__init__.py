@@ -39,7 +39,7 @@ COMMANDS: dict[str, Command] = {
     "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
     "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
     "profile": Command("taskprism.cli.profile:profile", "parameters, operations, latency, memory"),
-    "list": Command("taskprism.cli.list:list_names", "names of models, tasks, protocols, ..."),
+    "list": Command("taskprism.cli.listing:list_names", "names of models, tasks, protocols, ..."),
     "demo": Command("taskprism.cli.demo:demo", "a small comparison with a report, in minutes"),
     "edges": Command("taskprism.cli.edges:edges", "score edge maps against human boundaries"),
 }

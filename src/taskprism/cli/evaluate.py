@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 
 from taskprism.data.protocol import Split
+from taskprism.training.launch import disconnect
 from taskprism.training.run import evaluate as evaluate_run
 from taskprism.training.run_directory import RunDirectory
 
@@ -37,14 +40,20 @@ def evaluate(
         pictures: Draw panels of some images into RUN/pictures.
     """
     results = evaluate_run(run, split, checkpoint, data_root, batch_size, workers, pictures)
-    recipe = RunDirectory(run).recipe()
-    named = recipe.data.protocol
-    protocol = named if isinstance(named, str) else "+".join(Path(name).stem for name in named)
-    table = Table(title=f"{recipe.name} on {Path(protocol).stem} {split}, checkpoint {checkpoint}")
+    is_first = PartialState().is_main_process
+    disconnect()
+    if not is_first:
+        return
+    file = RunDirectory(run).scores_file(split)
+    scored = json.loads(file.read_text(encoding="utf-8"))
+    weights = f"checkpoint {checkpoint} (epoch {scored['epoch']})"
+    table = Table(title=f"{scored['run']} on {scored['protocol']} {split}, {weights}")
     table.add_column("task")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for task, values in results.items():
         for number, (metric, value) in enumerate(values.items()):
             table.add_row("" if number else task, metric, f"{value:.4f}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(f"Written to {file}.", soft_wrap=True)

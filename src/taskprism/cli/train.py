@@ -10,6 +10,7 @@ import tyro
 from pydantic import BaseModel, Field, create_model
 
 from taskprism.errors import InputError
+from taskprism.training.launch import disconnect
 from taskprism.training.recipe import Recipe
 from taskprism.training.recipe_files import list_recipes, load_recipe, parse_value, validate
 from taskprism.training.run import train as train_recipe
@@ -46,6 +47,7 @@ def train(arguments: Sequence[str]) -> None:
         section, _, inner = key.partition(".")
         values[section][inner] = getattr(getattr(recipe, section), inner)
     train_recipe(validate(values, source="command line"), given.out, resume=given.resume)
+    disconnect()
 
 
 def _describe(recipe: Recipe, name: str | None) -> str:

@@ -112,7 +112,7 @@ class TrainingFeed:
             batch_sampler=_Pending(self),  # a fresh list per epoch, so that workers live on
             collate_fn=partial(collate, tasks=tuple(tasks)),
             num_workers=workers,
-            worker_init_fn=_leave_interrupts_to_parent,
+            worker_init_fn=_leave_signals_to_parent,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -141,9 +141,14 @@ class _Pending:
         return len(self.feed.pending)
 
 
-def _leave_interrupts_to_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; loaders must live until the state is saved."""
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C, and a batch system's SIGTERM, reach loaders too; they must outlive the last save.
+
+    Only the first SIGTERM is ignored, so that the parent can still end a loader that hangs.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    default = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, default))
 
 
 def evaluation_loader(
@@ -166,6 +171,6 @@ def evaluation_loader(
         batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
         collate_fn=partial(collate, tasks=tuple(tasks)),
         num_workers=workers,
-        worker_init_fn=_leave_interrupts_to_parent,
+        worker_init_fn=_leave_signals_to_parent,
         pin_memory=torch.cuda.is_available(),
     )

@@ -56,3 +56,15 @@ def start_trackers(accelerator: Accelerator, recipe: Recipe) -> None:
     accelerator.init_trackers(
         "taskprism", config=settings, init_kwargs={"wandb": {"name": recipe.name}}
     )
+
+
+def stop_trackers(accelerator: Accelerator) -> None:
+    """Close the trackers; the processes stay connected for whatever comes next."""
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
+def disconnect() -> None:
+    """Take leave of the other processes, if there are any, at the end of a command."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

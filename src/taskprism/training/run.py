@@ -19,7 +19,7 @@ from taskprism.training.experiment import (
     weights_source,
 )
 from taskprism.training.interrupt import stop_on_interrupt
-from taskprism.training.launch import create_accelerator, start_trackers
+from taskprism.training.launch import create_accelerator, start_trackers, stop_trackers
 from taskprism.training.loop import Stopped, Trainer
 from taskprism.training.progress import Reporter
 from taskprism.training.recipe import DataSettings, Recipe
@@ -77,7 +77,7 @@ def train(
         except Stopped:
             raise KeyboardInterrupt(_how_to_resume(run)) from None
         finally:
-            accelerator.end_training()
+            stop_trackers(accelerator)
     return run.path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.training.atomic import recover_folder, write_text
 from taskprism.training.log import RunLog
@@ -40,6 +41,11 @@ class RunDirectory:
         self.metrics_file = self.path / "metrics.json"
         self.pictures = self.path / "pictures"
         self.log = RunLog(self.path / "log.jsonl")
+
+    def scores_file(self, split: Split) -> Path:
+        """Where the scores of a split are: ``metrics.json`` for test, else ``metrics_SPLIT``."""
+        file = self.metrics_file
+        return file if split == "test" else file.with_name(f"{file.stem}_{split}{file.suffix}")
 
     def checkpoint(self, name: CheckpointName) -> Path:
         """Folder of a checkpoint, whether it exists or not."""

@@ -67,9 +67,7 @@ def write_scores(
         "parameters": count_parameters(model),
         "macs": count_macs(model, protocol.input_size),
     }
-    file = run.metrics_file
-    if scored.split != "test":
-        file = file.with_name(f"{file.stem}_{scored.split}{file.suffix}")
+    file = run.scores_file(scored.split)
     write_json(file, content)
     return file
 

@@ -1,0 +1,192 @@
+"""``taskprism train`` and ``evaluate`` as a user types them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from reference.run_files import log, weights
+from taskprism.cli import main
+from taskprism.training import load_recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """File of a recipe on a folder of six tiny images with depth."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "rgb").mkdir()
+    (root / "depth").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        image = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(image).save(root / "rgb" / f"{number}.png")
+        depth = (image[..., 0].astype(np.uint16) + 1) * 10
+        Image.fromarray(depth).save(root / "depth" / f"{number}.png")
+    data = {
+        "name": "six",
+        "root": ".",
+        "image": "rgb/{name}.png",
+        "input_size": [32, 32],
+        "splits": {"train": 0.67, "test": 0.33},
+        "tasks": {"depth": {"path": "depth/{name}.png", "encoding": {"scale": 0.001}}},
+    }
+    (root / "six.yaml").write_text(yaml.safe_dump(data))
+    recipe = {
+        "model": {"backbone": "test_resnet", "options": {"neck_channels": 8}},
+        "data": {"protocol": "six.yaml", "batch_size": 2},
+        "epochs": 2,
+    }
+    (root / "small.yaml").write_text(yaml.safe_dump(recipe))
+    return root / "small.yaml"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Catch what would be trained."""
+    calls = []
+    monkeypatch.setattr(
+        "taskprism.cli.train.train_recipe", lambda *a, **k: calls.append((*a, k["resume"]))
+    )
+    return calls
+
+
+def test_every_kind_of_key_can_be_overridden(recipe, trained, tmp_path):
+    words = f"""{recipe} --out {tmp_path / "run"} --epochs 3 --optimiser.lr 1e-3 --tasks depth
+        --schedule.name cosine --clip-norm 2 --seed 4 --model.options.neck-channels 16
+        --model.options.head=auto --data.options.input_size [64,64] --loss.weights.depth 2.5
+        --data.workers 1 --optimiser.nesterov --name other --resume"""
+    assert main(["train", *words.split()]) == 0
+    ((made, out, resume),) = trained
+    assert (out, resume) == (tmp_path / "run", True)
+    assert (made.name, made.epochs, made.optimiser.lr, made.tasks) == ("other", 3, 1e-3, ["depth"])
+    assert (made.schedule.name, made.clip_norm, made.seed) == ("cosine", 2.0, 4)
+    assert made.model.options == {"neck_channels": 16, "head": "auto"}
+    assert made.data.options == {"input_size": [64, 64]}
+    assert made.loss.weights == {"depth": 2.5}
+    assert (made.data.workers, made.optimiser.nesterov) == (1, True)
+    untouched = load_recipe(recipe)
+    assert made.model.backbone == untouched.model.backbone
+    assert made.data.protocol == untouched.data.protocol
+
+
+def test_without_overrides_the_recipe_is_as_written(recipe, trained, tmp_path):
+    assert main(["train", str(recipe), "--out", str(tmp_path)]) == 0
+    assert trained[0][0] == load_recipe(recipe)
+
+
+def test_help_shows_every_key_with_the_recipes_values(recipe, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", str(recipe), "--help"])
+    text = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
+    assert "--epochs INT passes over the training images (default: 2)" in text
+    assert "--data.batch-size INT images per step and process (default: 2)" in text
+    assert "--optimiser.lr FLOAT learning rate (default: 0.0001)" in text
+    assert "--model.options.KEY VALUE (now {'neck_channels': 8})" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epochs", "0"], "key 'epochs': input should be greater than or equal to 1, got 0"),
+        (["--model.options.neck", "fnp"], "Unknown neck 'fnp'. Did you mean 'fpn'"),
+        (["--model.name", "mti"], "Unknown model 'mti'"),
+        (["--model.backbone", "resnet1"], "resnet1"),
+        (["--tasks", "semseg"], "Unknown task in protocol 'six' 'semseg'. Known: depth"),
+        (["--data.protocol", "nyud"], "Unknown protocol"),
+    ],
+)
+def test_errors_end_with_2_and_leave_nothing(recipe, tmp_path, capsys, words, message):
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_option_is_answered_with_a_close_one(recipe, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(recipe), "--out", str(tmp_path), "--optimizer.lr", "1"])
+    assert stop.value.code == 2
+    assert "--optimiser.lr" in capsys.readouterr().err
+
+
+def test_a_recipe_must_be_named(capsys):
+    assert main(["train", "--out", "x"]) == 2
+    assert "Name a recipe first" in capsys.readouterr().err
+
+
+def test_train_then_evaluate(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(recipe), "--out", str(run), "--epochs", "1"]) == 0
+    told = capsys.readouterr().err
+    assert "epoch 1/1  loss" in told
+    assert "six test, epoch 1: depth rmse" in told
+    assert main(["train", str(recipe), "--out", str(run)]) == 2
+    assert "Add --resume" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--checkpoint", "best"]) == 0
+    printed = capsys.readouterr().out
+    assert "small on six test, checkpoint best (epoch 1)" in " ".join(printed.split())
+    assert "rmse" in printed
+    assert main(["evaluate", str(run), "--split", "val"]) == 2
+    assert "no split 'val'" in capsys.readouterr().err
+
+
+def command(*words):
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from taskprism.cli import main; sys.exit(main())",
+        *words,
+    ]
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+LONG = ["--epochs", "30", "--data.workers", "1", "--evaluate-every", "30"]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    """A run that was never stopped."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["train", str(recipe), *LONG, "--out", str(run)]) == 0
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_process_goes_on_to_the_same_numbers(recipe, whole, tmp_path, number):
+    """The loader process gets the signal too, as from a terminal or a batch system."""
+    run = tmp_path / "run"
+    words = ["train", str(recipe), *LONG, "--out", str(run)]
+    process = subprocess.Popen(
+        command(*words), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: len(log(run)) >= 3, process)
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=120)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, told
+        assert "Stopped and saved. Go on with: taskprism train" in told
+        assert "Traceback" not in told
+    assert 3 <= len(log(run)) < 30
+    assert main([*words, "--resume"]) == 0
+    assert log(run) == log(whole)
+    first, second = weights(run), weights(whole)
+    assert all(first[key].equal(second[key]) for key in first)
+    scores = [json.loads((r / "metrics.json").read_text()) for r in (run, whole)]
+    assert scores[0] == scores[1]

@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from taskprism.errors import RecipeError, UnknownNameError
+from taskprism.training import list_recipes, load_recipe
+from taskprism.training.recipe import Recipe
+from taskprism.training.recipe_files import parse_value, to_yaml
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults_are_those_of_the_papers(write):
+    recipe = load_recipe(write("mine.yaml", ""))
+    assert recipe.name == "mine"
+    optimiser, schedule = recipe.optimiser, recipe.schedule
+    assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-4, 1e-4)
+    assert (schedule.name, schedule.power) == ("poly", 0.9)
+    assert (recipe.epochs, recipe.data.batch_size) == (100, 8)
+
+
+def test_extends_merges_level_by_level(write):
+    write("base.yaml", "epochs: 3\ntasks: [a, b]\noptimiser: {lr: 1e-3, momentum: 0.5}")
+    write("deep/middle.yaml", "extends: ../base.yaml\nepochs: 4")
+    path = write("deep/top.yaml", "extends: middle\noptimiser: {momentum: 0.1}\ntasks: [c]")
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.epochs, recipe.tasks) == ("top", 4, ["c"])
+    assert (recipe.optimiser.lr, recipe.optimiser.momentum) == (1e-3, 0.1)
+
+
+def test_extends_a_shipped_recipe(write):
+    shipped = list_recipes()[0]
+    recipe = load_recipe(write("mine.yaml", f"extends: {shipped}\nseed: 7"))
+    base = load_recipe(shipped).model_dump()
+    assert recipe.model_dump() == {**base, "seed": 7, "name": "mine"}
+
+
+def test_circles_are_refused(write):
+    write("a.yaml", "extends: b")
+    with pytest.raises(RecipeError, match=r"circle: .*b\.yaml -> .*a\.yaml -> .*b\.yaml"):
+        load_recipe(write("b.yaml", "extends: a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: nowhere", "'nowhere', which is neither a file beside it nor a shipped"),
+        ("extends: [a]", "'extends' must name one recipe"),
+        ("- 1", "must hold keys and values, not a list"),
+        ("a: [", "is not valid YAML"),
+        ("optimizer: {lr: 1}", "unknown key 'optimizer' at the top. Did you mean 'optimiser'?"),
+        (
+            "optimiser: {rl: 1}",
+            "unknown key 'rl' in 'optimiser'. Did you mean 'lr'? Keys there: na",
+        ),
+        ("epochs: 0", "key 'epochs': input should be greater than or equal to 1, got 0"),
+        ("optimiser: {lr: fast}", "key 'optimiser.lr': input should be a valid number"),
+        (
+            "optimiser: {momentum: 1}",
+            "key 'optimiser.momentum': input should be less than 1, got 1",
+        ),
+        ("schedule: {name: step}", "'constant', 'poly', 'cosine' or 'cosine_restarts', got 'step'"),
+        ("data: {protocol: 3}", "key 'data.protocol': input should be a valid string, got 3, or"),
+        ("loss: {weights: {depth: x}}", "key 'loss.weights.depth': input should be a valid number"),
+        ("trackers: [mlflow]", "key 'trackers.0': input should be 'tensorboard' or 'wandb'"),
+        ("optimiser: 3", "key 'optimiser': input should be a valid dictionary"),
+    ],
+)
+def test_errors_name_the_file_the_key_and_the_way_out(write, text, message):
+    path = write("mine.yaml", text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(write):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write("mine.yaml", "epochs: 0\nsed: 1"))
+    assert "epochs" in str(caught.value)
+    assert "'sed'" in str(caught.value)
+
+
+def test_overrides_reach_every_level(write):
+    path = write("mine.yaml", "model: {options: {a: 1}}")
+    overrides = {"optimiser.lr": 0.5, "model.options.b.c": [1], "epochs": 2}
+    recipe = load_recipe(path, overrides)
+    assert (recipe.optimiser.lr, recipe.epochs) == (0.5, 2)
+    assert recipe.model.options == {"a": 1, "b": {"c": [1]}}
+    with pytest.raises(RecipeError, match="unknown key 'optimizer'"):
+        load_recipe(path, {"optimizer.lr": 1})
+
+
+def test_unknown_names():
+    with pytest.raises(UnknownNameError, match="Unknown recipe 'osd/mtinet'"):
+        load_recipe("osd/mtinet")
+    with pytest.raises(RecipeError, match=r"No recipe file nowhere\.yaml"):
+        load_recipe("nowhere.yaml")
+
+
+def test_data_files_are_found_beside_the_recipe(write, monkeypatch, tmp_path):
+    data = write("data/set.yaml", "")
+    path = write("recipes/mine.yaml", "data: {protocol: ../data/set.yaml}")
+    assert load_recipe(path).data.protocol == str(data)
+    both = write("recipes/both.yaml", "data: {protocol: [../data/set.yaml, osd_rgbd]}")
+    assert load_recipe(both).data.protocol == [str(data), "osd_rgbd"]
+    # A recipe that extends one elsewhere keeps the data of that one.
+    child = write("elsewhere/child.yaml", "extends: ../recipes/mine.yaml")
+    assert load_recipe(child).data.protocol == str(data)
+
+
+def test_the_resolved_recipe_reads_back_the_same(write):
+    text = "data: {root: {a: /x, b: y}}\nmodel: {pretrained: true, options: {size: [1, 2]}}"
+    recipe = load_recipe(write("mine.yaml", text))
+    assert recipe.data.root == {"a": Path("/x"), "b": Path("y")}
+    again = load_recipe(write("again.yaml", to_yaml(recipe)))
+    assert again == recipe
+    assert set(yaml.safe_load(to_yaml(recipe))) == set(Recipe.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("-2E+4", -2e4),
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("[192, 256]", [192, 256]),
+        ("word", "word"),
+        ("null", None),
+        ("[", "["),
+        ("1e5x", "1e5x"),
+    ],
+)
+def test_values_as_in_yaml(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_shipped_recipes_are_valid(name):
+    recipe = load_recipe(name)
+    assert recipe.name == name.rpartition("/")[2]
