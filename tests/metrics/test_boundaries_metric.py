@@ -62,6 +62,21 @@ def test_parts_merge_to_the_whole():
     assert first.compute() == whole.compute()
 
 
+def test_ranks_add_up():
+    probabilities, target, valid = batch()
+    whole, other = BoundaryMetric(FEW), BoundaryMetric(FEW)
+    whole.update(probabilities, target, valid)
+    other.update(probabilities[1:], target[1:], valid[1:])
+    states = {state.shape: state for state in (other.totals, other.best, other.images)}
+    first = BoundaryMetric(
+        FEW,
+        distributed_available_fn=lambda: True,
+        dist_sync_fn=lambda state, group=None: [state, states[state.shape]],
+    )
+    first.update(probabilities[:1], target[:1], valid[:1])
+    assert first.compute() == whole.compute()
+
+
 def test_works_in_a_collection_and_resets():
     probabilities, target, valid = batch(1)
     metrics = MetricCollection({"odsF": OdsF(FEW), "all": BoundaryMetric(FEW)})

@@ -7,7 +7,7 @@ give the side with fewer vertices as roots. :meth:`BitMatching.maximise` goes in
 1. Greedy: edges come in classes within which no vertex repeats, so that a class is matched by five
    array operations.
 2. Augmenting paths, many at a time (:mod:`~taskprism.metrics.boundaries.bit_layers`), up to a
-   length that doubles from round to round.
+   length that grows by half from round to round.
 3. Paths of any length, by turns with the restriction to the part of the graphs that still matters:
    vertices that can be reached from a free supply and from a free root. Where no such vertex is
    left, the matching is a maximum one (Berge, 1957).
