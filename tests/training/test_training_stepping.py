@@ -87,6 +87,7 @@ def test_a_task_without_labels_takes_no_step(astmt, tmp_path, monkeypatch, tiny_
     assert all(loss > 0 for loss in log(run)[0]["losses"].values())
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_bit_equal(astmt, tmp_path, monkeypatch):
     recipe = astmt(0.1, ema_decay=0.9, clip_norm=1.0)
     whole = train(recipe, tmp_path / "whole")

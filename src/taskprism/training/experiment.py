@@ -14,6 +14,7 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.tasks.base import Task
 from taskprism.training.criterion import Criterion
 from taskprism.training.recipe import DataSettings, Recipe
+from taskprism.training.stepping import check_stepping
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def build_experiment(recipe: Recipe) -> Experiment:
         pretrained=recipe.model.pretrained,
         **recipe.model.options,
     )
+    check_stepping(recipe, model)
     return Experiment(recipe, protocol, model)
 
 

@@ -21,6 +21,7 @@ from taskprism.training.optimisers import create_optimiser
 from taskprism.training.run_directory import CheckpointName, RunDirectory
 from taskprism.training.selection import Selection
 from taskprism.training.state import Position, TrainingState
+from taskprism.training.stepping import create_adversary, rate_factors
 
 
 class Learner:
@@ -32,7 +33,8 @@ class Learner:
 
     Attributes:
         model: The bare model, in training.
-        network: Model and criterion, wrapped for devices and processes.
+        network: Model, criterion and adversary, wrapped for devices and processes.
+        adversary: Discriminator of gradients, or None; no part of what is saved as a model.
         optimiser: Over all of it.
         average: Moving average of the model, or None.
         position: How far the run is.
@@ -48,8 +50,10 @@ class Learner:
         layout = torch.channels_last if on_cpu else torch.contiguous_format
         placed = experiment.model.to(accelerator.device)
         self.model: MultiTaskModel = placed.to(memory_format=layout)
-        network = LossNetwork(self.model, experiment.criterion())
-        optimiser = create_optimiser(network, recipe.optimiser)
+        self.adversary = create_adversary(recipe, self.model)
+        network = LossNetwork(self.model, experiment.criterion(), self.adversary)
+        factors = rate_factors(recipe, self.model, self.adversary)
+        optimiser = create_optimiser(network, recipe.optimiser, factors)
         self.network, self.optimiser = accelerator.prepare(network, optimiser)
         decay = recipe.ema_decay
         self.average = create_average(self.model, decay) if decay is not None else None
@@ -116,6 +120,7 @@ class Learner:
             weights=self.model.state_dict() if self.average is not None else None,
             average=self.average.state_dict() if self.average is not None else None,
             scaler=scaler.state_dict() if scaler is not None else None,
+            adversary=self.adversary.state_dict() if self.adversary is not None else None,
         )
 
     def _load(self, state: TrainingState, folder: Path) -> None:
@@ -126,6 +131,8 @@ class Learner:
             load_model(self.model, folder / "model.safetensors")
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
+        if self.adversary is not None and state.adversary is not None:
+            self.adversary.load_state_dict(state.adversary)
         self.optimiser.load_state_dict(state.optimiser)
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)

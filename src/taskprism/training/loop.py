@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from taskprism.data.protocol import Split
 from taskprism.data.sample import Batch
 from taskprism.errors import DivergenceError
+from taskprism.training.adversarial import reversal_strength
 from taskprism.training.evaluation import describe, flat, score, split_loader
 from taskprism.training.experiment import Experiment
 from taskprism.training.feeding import EpochOrder, TrainingFeed
@@ -25,6 +26,7 @@ from taskprism.training.run_directory import RunDirectory
 from taskprism.training.schedules import learning_rate_factor
 from taskprism.training.selection import Results
 from taskprism.training.state import Position
+from taskprism.training.stepping import joined, turns
 
 
 class Stopped(Exception):
@@ -105,30 +107,44 @@ class Trainer:
             self._descend(batch, number, group_size, is_last)
             if is_last:  # between two groups nothing is pending, so the run can stop here
                 position.batch = number + 1
-                position.step += 1
                 self._stop_if_asked()
 
     def _descend(self, batch: Batch, number: int, group_size: int, is_last: bool) -> None:
-        """One batch: forward, the backward pass, and the optimiser's step at the end of a group."""
+        """One batch: forward, the backward pass, and the optimiser's step at the end of a group.
+
+        Once for all tasks together, or for one after the other.
+        """
         recipe, learner, accelerator = self.recipe, self.learner, self.accelerator
         epoch, rank = learner.position.epoch, accelerator.process_index
         torch.manual_seed(derive_seed(recipe.seed, "step", epoch, number, rank))  # for dropout
         batch = batch.to(accelerator.device)
-        # Gradients of several processes are averaged once per group.
-        with nullcontext() if is_last else accelerator.no_sync(learner.network):
-            losses: Losses = learner.network(batch.images, batch.targets, batch.valid)
-            _check_losses(losses, batch)
-            accelerator.backward(losses["total"] / group_size)
-        learner.meter.add(losses, batch.valid, accelerator)
-        if not is_last:
-            return
+        reversal = reversal_strength(epoch, recipe.epochs)
+        done: list[Losses] = []
+        for tasks in turns(recipe, learner.model, batch, accelerator):
+            # Gradients of several processes are averaged once per group.
+            with nullcontext() if is_last else accelerator.no_sync(learner.network):
+                losses: Losses = learner.network(
+                    batch.images, batch.targets, batch.valid, tasks, reversal
+                )
+                _check_losses(losses, batch)
+                accelerator.backward(losses["total"] / group_size)
+            done.append(losses)
+            if is_last:
+                self._step(number)
+        if done:
+            learner.meter.add(joined(done, learner.model), batch.valid, accelerator)
+        if is_last and learner.average is not None:
+            learner.average.update_parameters(learner.model)
+
+    def _step(self, number: int) -> None:
+        """Let the optimiser follow the gradients; parameters that have none stay as they are."""
+        recipe, learner = self.recipe, self.learner
         if recipe.clip_norm is not None:
-            accelerator.clip_grad_norm_(learner.network.parameters(), recipe.clip_norm)
+            self.accelerator.clip_grad_norm_(learner.network.parameters(), recipe.clip_norm)
         set_learning_rate(learner.optimiser, self._rate_factor(number // recipe.accumulate))
         learner.optimiser.step()
-        learner.optimiser.zero_grad()
-        if learner.average is not None:
-            learner.average.update_parameters(learner.model)
+        learner.optimiser.zero_grad()  # sets gradients to None: not even momentum moves the others
+        learner.position.step += 1
 
     def _rate_factor(self, step: int) -> float:
         steps = -(-len(self.order) // self.recipe.accumulate)
@@ -176,9 +192,11 @@ class Trainer:
         words = [f"epoch {position.epoch}/{self.recipe.epochs}", f"loss {meter.total:.4g}"]
         words += [f"{name} {loss:.4g}" for name, loss in final.items()]
         self.reporter.line("  ".join([*words, f"({seconds:.1f} s)"]))
+        extra = meter.means("adversarial")
         entries = [
             {"event": "train", "lr": rate, "total": meter.total, "losses": losses}
             | {"initial_losses": initial, "seconds": round(seconds, 3)}
+            | ({"adversarial_losses": extra} if extra else {})
         ]
         if self.latest is not None:
             split, results = self.latest

@@ -26,6 +26,8 @@ class LossMeter:
         values = {_TOTAL: losses["total"]}
         values |= {f"final/{name}": loss for name, loss in losses["final"].items()}
         values |= {f"initial/{name}": loss for name, loss in losses["initial"].items()}
+        judged = losses.get("adversarial", {})
+        values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
         labelled = {name: mask.any().float() for name, mask in valid.items()}
         weights = [
             labelled.get(key.partition("/")[2], losses["total"].new_ones(())) for key in values
@@ -43,7 +45,11 @@ class LossMeter:
         return self._mean(_TOTAL)
 
     def means(self, part: str) -> dict[str, float]:
-        """Mean ``"final"`` or ``"initial"`` loss per task, unweighted; NaN where never labelled."""
+        """Mean loss per task, unweighted; NaN where never labelled.
+
+        Args:
+            part: ``"final"``, ``"initial"`` or ``"adversarial"``.
+        """
         keys = [key for key in self._sums if key.startswith(f"{part}/")]
         return {key.partition("/")[2]: self._mean(key) for key in keys}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,11 +14,22 @@ from taskprism.training.recipe import OptimiserSettings
 _BASE_LR = "base_lr"
 
 
-def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: those of backbones, and the rest.
+#: Parameters and a factor on their learning rate.
+RateFactor = tuple[Iterable[nn.Parameter], float]
+
+
+def parameter_groups(
+    model: nn.Module, settings: OptimiserSettings, factors: Iterable[RateFactor] = ()
+) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate: those of backbones first, the rest last.
 
     Weight decay applies to all of them, normalisation and biases included, as in the training code
-    of PAD-Net and MTI-Net.
+    of PAD-Net, MTI-Net and ASTMT.
+
+    Args:
+        model: Whose parameters.
+        settings: Of the optimiser.
+        factors: Parameters with another learning rate than the others of backbone or rest.
     """
     in_backbone = {
         id(parameter)
@@ -25,18 +37,24 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
         if isinstance(module, Backbone)
         for parameter in module.parameters()
     }
-    backbone: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    factor_of = {id(p): factor for parameters, factor in factors for p in parameters}
+    kinds: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            (backbone if id(parameter) in in_backbone else rest).append(parameter)
-    rates = [(backbone, settings.lr * settings.backbone_lr_factor), (rest, settings.lr)]
-    return [{"params": p, "lr": lr, _BASE_LR: lr} for p, lr in rates if p]
+            kind = id(parameter) in in_backbone, factor_of.get(id(parameter), 1.0)
+            kinds.setdefault(kind, []).append(parameter)
+    groups = []
+    for is_backbone, factor in sorted(kinds, key=lambda kind: (not kind[0], kind[1] == 1.0)):
+        lr = settings.lr * factor * (settings.backbone_lr_factor if is_backbone else 1.0)
+        groups.append({"params": kinds[is_backbone, factor], "lr": lr, _BASE_LR: lr})
+    return groups
 
 
-def create_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """Optimiser over all trainable parameters of ``model``."""
-    groups = parameter_groups(model, settings)
+def create_optimiser(
+    model: nn.Module, settings: OptimiserSettings, factors: Iterable[RateFactor] = ()
+) -> torch.optim.Optimizer:
+    """Optimiser over all trainable parameters of ``model``; see :func:`parameter_groups`."""
+    groups = parameter_groups(model, settings, factors)
     decay = settings.weight_decay
     match settings.name:
         case "adam":

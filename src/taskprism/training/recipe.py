@@ -86,6 +86,32 @@ class LossSettings(Strict):
     initial_weight: float = Field(1.0, ge=0, description="factor of all initial predictions")
 
 
+class AdversarialSettings(Strict):
+    """A discriminator that makes the gradients of tasks alike (ASTMT)."""
+
+    weight: float = Field(
+        0.0, ge=0, lt=1, description="share of its loss; 0: none (ASTMT: 0.01, its paper: 0.1)"
+    )
+    kernel_size: Literal[1, 3] = Field(
+        1, description="of its two convolutions (ASTMT: 1 on PASCAL-Context, 3 on NYUD)"
+    )
+    lr_factor: float = Field(10.0, gt=0, description="its lr / lr of shared layers")
+
+
+class SteppingSettings(Strict):
+    """What the optimiser does with a batch."""
+
+    mode: Literal["joint", "per_task"] = Field(
+        "joint", description="one step on the sum of all losses, or one per task in turn (astmt)"
+    )
+    task_lr_factor: float | None = Field(
+        None,
+        gt=0,
+        description="per_task: lr of layers of one task / lr of shared ones; null: number of tasks",
+    )
+    adversarial: AdversarialSettings = Field(default_factory=AdversarialSettings)
+
+
 class Recipe(Strict):
     """Everything about a run. Every key can be given on the command line too."""
 
@@ -101,6 +127,7 @@ class Recipe(Strict):
     optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     loss: LossSettings = Field(default_factory=LossSettings)
+    stepping: SteppingSettings = Field(default_factory=SteppingSettings)
     epochs: int = Field(100, ge=1, description="passes over the training images")
     accumulate: int = Field(1, ge=1, description="batches per optimiser step")
     clip_norm: float | None = Field(None, gt=0, description="maximal gradient norm")

@@ -45,6 +45,7 @@ class TrainingState:
         weights: Of the model in training, where the checkpoint's model is their moving average.
         average: ``state_dict`` of the moving average, where there is one.
         scaler: ``state_dict`` of the gradient scaler of fp16, where there is one.
+        adversary: ``state_dict`` of the discriminator of gradients, where there is one.
     """
 
     position: Position
@@ -55,6 +56,7 @@ class TrainingState:
     weights: dict[str, Any] | None = None
     average: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
+    adversary: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""
