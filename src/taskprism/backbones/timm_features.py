@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -21,7 +22,7 @@ _NO_SWITCH: dict[str, Any] = {}
 
 
 class TimmFeatures(Backbone):
-    """Feature maps of a timm model (Wightman, "PyTorch Image Models") at strides of 4 and more.
+    """Feature maps of a timm model (Wightman, "PyTorch Image Models"), by default from stride 4 on.
 
     Images whose size is no multiple of the coarsest stride are padded with zeros at the right and
     the bottom, and the maps are cropped to ``ceil(size / stride)``.
@@ -30,13 +31,14 @@ class TimmFeatures(Backbone):
         name: A name of ``timm.list_models()``, with or without a weights tag.
         output_stride: Coarsest stride, reached by dilation (8 or 16 for DeepLab); by default the
             model's own. Not every model can.
+        finest_stride: Finer maps are left out.
 
     Raises:
         UnknownNameError: If timm has no such model.
         InputError: If timm cannot take feature maps from it, or not at this output stride.
     """
 
-    def __init__(self, name: str, output_stride: int | None = None) -> None:
+    def __init__(self, name: str, output_stride: int | None = None, finest_stride: int = 4) -> None:
         super().__init__()
         check_name(name)
         self.name = name
@@ -45,9 +47,11 @@ class TimmFeatures(Backbone):
         info = self.model.feature_info
         strides, channels = info.reduction(), info.channels()
         # With dilation several maps have one stride; all are kept, as the last is the deepest.
-        self.kept = [i for i, stride in enumerate(strides) if stride >= 4]
+        self.kept = [i for i, stride in enumerate(strides) if stride >= finest_stride]
         if not self.kept:
-            raise InputError(f"Backbone {name!r} has no feature map at a stride of 4 or more.")
+            raise InputError(
+                f"Backbone {name!r} has no feature map at a stride of {finest_stride} or more."
+            )
         self.strides = tuple(strides[i] for i in self.kept)
         self.channels = tuple(channels[i] for i in self.kept)
         self.channels_last = getattr(self.model, "output_fmt", Format.NCHW) == Format.NHWC
@@ -55,6 +59,18 @@ class TimmFeatures(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps, finest first."""
+        maps = self.model(self.pad(images))
+        kept = [maps[index] for index in self.kept]
+        if self.channels_last:
+            kept = [each.permute(0, 3, 1, 2) for each in kept]
+        return self.crop(kept, images.shape[-2:])
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Fill up with zeros to a size that the coarsest stride divides.
+
+        Raises:
+            InputError: If the model takes images of another size only.
+        """
         height, width = images.shape[-2:]
         if self.only_size not in (None, (height, width)):
             raise InputError(
@@ -62,16 +78,15 @@ class TimmFeatures(Backbone):
                 f"{(height, width)}; resize them, or choose another backbone."
             )
         right, below = -width % max(self.strides), -height % max(self.strides)
-        maps = self.model(F.pad(images, (0, right, 0, below)) if right or below else images)
-        kept = []
-        for index, (rows, columns) in zip(
-            self.kept, self.feature_sizes((height, width)), strict=True
-        ):
-            each = maps[index]
-            if self.channels_last:
-                each = each.permute(0, 3, 1, 2)
-            kept.append(each[:, :, :rows, :columns].contiguous())
-        return kept
+        return F.pad(images, (0, right, 0, below)) if right or below else images
+
+    def crop(self, maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
+        """Cut maps of padded images to those of images of ``size``."""
+        height, width = size
+        return [
+            each[:, :, :rows, :columns].contiguous()
+            for each, (rows, columns) in zip(maps, self.feature_sizes((height, width)), strict=True)
+        ]
 
 
 def check_name(name: str) -> None:

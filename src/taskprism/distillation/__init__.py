@@ -85,7 +85,8 @@ def create_distillation(
     if module.needs_size:
         if size is None:
             raise InputError(
-                f"Distillation {name!r} is built for one feature size: give size=(H, W)."
+                f"Distillation {name!r} is built for one size: give size=(H, W), that of the "
+                "feature maps here and that of the images in create_model."
             )
         options["size"] = tuple(size)
     suited = module.options_at(stride) if stride is not None else {}

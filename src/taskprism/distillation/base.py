@@ -57,6 +57,11 @@ class Distillation(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def any_size(self) -> bool:
+        """Whether maps of any size can be refined."""
+        return not self.needs_size
+
     @abstractmethod
     def forward(
         self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None

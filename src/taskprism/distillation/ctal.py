@@ -96,6 +96,11 @@ class CTAL(Distillation):
             {task: nn.Conv2d(channels, channels, kernel_size=3, padding=1) for task in self.tasks}
         )
 
+    @property
+    def any_size(self) -> bool:
+        """Whether maps of any size can be refined."""
+        return self.other_size == "resample"
+
     def forward(
         self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:

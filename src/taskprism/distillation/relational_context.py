@@ -101,6 +101,17 @@ class RelationalContext(Distillation):
         )
         self.dropout = nn.Dropout2d(dropout)
 
+    @property
+    def labels_read(self) -> list[str]:
+        """Tasks whose class logits ``forward`` needs, in the order of ``sources``."""
+        owners = {
+            task if context == "target_label" else source
+            for task, contexts in self.genotype.items()
+            for source, context in contexts.items()
+            if context in ("target_label", "source_label")
+        }
+        return [source for source in self.sources if source in owners]
+
     def forward(
         self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:

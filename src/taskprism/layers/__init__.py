@@ -7,6 +7,7 @@
   to a task's output.
 * :class:`InitialHead`: a map to task features and initial prediction.
 * :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
+* :func:`upsampling_tail`: a map doubled by learnt layers.
 * :func:`resize`: bilinear to an exact size.
 """
 
@@ -21,6 +22,7 @@ from taskprism.layers.initial import InitialHead
 from taskprism.layers.propagation import FeaturePropagation
 from taskprism.layers.residual import basic_block, bottleneck
 from taskprism.layers.resize import resize
+from taskprism.layers.upsampling import upsampling_tail
 
 __all__ = [
     "Aggregation",
@@ -36,4 +38,5 @@ __all__ = [
     "create_aggregation",
     "create_head",
     "resize",
+    "upsampling_tail",
 ]

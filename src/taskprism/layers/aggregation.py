@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from taskprism.errors import UnknownNameError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers.resize import resize
 
-AggregationName = Literal["auto", "high_resolution", "panoptic"]
+AggregationName = Literal["auto", "high_resolution", "panoptic", "none"]
 
 
 class Aggregation(nn.Module, ABC):
@@ -90,6 +90,30 @@ class PanopticFusion(Aggregation):
         return total
 
 
+class OnlyMap(Aggregation):
+    """The one map there is, as it comes (for a backbone whose neck gives a single map).
+
+    Args:
+        channels: Of that map.
+
+    Raises:
+        InputError: If there are several.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        if len(channels) != 1:
+            raise InputError(
+                f'Fusion "none" needs a backbone with one map, but this one has {len(channels)}; '
+                'take one with neck="deepest", "fuse" or "aspp", or another fusion.'
+            )
+        self.out_channels = channels[0]
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Unpack."""
+        return maps[0]
+
+
 def create_aggregation(channels: Sequence[int], kind: AggregationName = "auto") -> Aggregation:
     """Aggregation for maps of these channels.
 
@@ -98,7 +122,8 @@ def create_aggregation(channels: Sequence[int], kind: AggregationName = "auto") 
         kind: ``"high_resolution"``: :class:`HighResolutionFusion`; ``"panoptic"``:
             :class:`PanopticFusion`; ``"auto"``: maps of one width (a feature pyramid) are
             summed as in Panoptic FPN, others concatenated as in HRNet, which is what MTI-Net's
-            supplement (section B) says of its two kinds of backbone.
+            supplement (section B) says of its two kinds of backbone; ``"none"``:
+            :class:`OnlyMap`.
     """
     if kind == "auto":
         pyramid = len(channels) > 1 and len(set(channels)) == 1
@@ -107,7 +132,9 @@ def create_aggregation(channels: Sequence[int], kind: AggregationName = "auto") 
         return HighResolutionFusion(channels)
     if kind == "panoptic":
         return PanopticFusion(channels)
-    raise UnknownNameError("aggregation", kind, ["auto", "high_resolution", "panoptic"])
+    if kind == "none":
+        return OnlyMap(channels)
+    raise UnknownNameError("aggregation", kind, get_args(AggregationName))
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -12,8 +12,8 @@ from taskprism.errors import UnknownNameError
 from taskprism.layers.aggregation import Aggregation, create_aggregation
 from taskprism.layers.residual import bottleneck
 
-HeadName = Literal["auto", "high_resolution", "panoptic", "deeplab"]
-HEADS: list[HeadName] = ["auto", "high_resolution", "panoptic", "deeplab"]
+HeadName = Literal["auto", "high_resolution", "panoptic", "deeplab", "bottleneck"]
+HEADS: list[HeadName] = ["auto", "high_resolution", "panoptic", "deeplab", "bottleneck"]
 
 
 class AggregationHead(nn.Module):
@@ -49,7 +49,7 @@ class DeepLabHead(nn.Module):
 
 
 class BottleneckHead(nn.Sequential):
-    """Two bottlenecks and a 1x1 convolution, on one map (PAD-Net's final head)."""
+    """Two bottlenecks and a 1x1 convolution, on the finest map (PAD-Net's final head)."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(
@@ -57,6 +57,10 @@ class BottleneckHead(nn.Sequential):
             bottleneck(channels, channels),
             nn.Conv2d(channels, out_channels, kernel_size=1),
         )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
+        """Predict at the finest map's size."""
+        return super().forward(maps[0])
 
 
 def create_head(channels: Sequence[int], out_channels: int, kind: HeadName = "auto") -> nn.Module:
@@ -66,10 +70,13 @@ def create_head(channels: Sequence[int], out_channels: int, kind: HeadName = "au
         channels: Channels of each map.
         out_channels: Channels of the output.
         kind: ``"high_resolution"``, ``"panoptic"`` or ``"auto"`` as in
-            :func:`~taskprism.layers.aggregation.create_aggregation`, or ``"deeplab"``.
+            :func:`~taskprism.layers.aggregation.create_aggregation`; ``"deeplab"`` reads the
+            coarsest map only, ``"bottleneck"`` the finest.
     """
     if kind not in HEADS:
         raise UnknownNameError("head", kind, HEADS)
     if kind == "deeplab":
         return DeepLabHead(channels[-1], out_channels)
+    if kind == "bottleneck":
+        return BottleneckHead(channels[0], out_channels)
     return AggregationHead(create_aggregation(channels, kind), out_channels)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from taskprism.backbones import Backbone, create_backbone
+from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.predictions import Predictions
 from taskprism.options import check_options, options_of
@@ -40,13 +41,17 @@ class MultiTaskModel(
         config: What ``create_model`` needs to build the same model again; plain values.
         uses_auxiliary_tasks: Whether the system has a front end for auxiliary tasks.
         has_initial_predictions: Whether ``forward`` returns initial predictions.
-        any_input_size: Whether one instance takes images of any size.
+        any_input_size: Whether it takes images of any size. Of a class: with its default options.
+        input_size: ``(H, W)`` of the images for which it was built, if they have to be given.
+        start_options: Options that only say where first weights come from; not part of config.
     """
 
     name: ClassVar[str]
     uses_auxiliary_tasks: ClassVar[bool] = False
     has_initial_predictions: ClassVar[bool] = False
-    any_input_size: ClassVar[bool] = True
+    any_input_size: bool = True
+    input_size: tuple[int, int] | None = None
+    start_options: ClassVar[tuple[str, ...]] = ()
 
     image_mean: Tensor
     image_std: Tensor
@@ -90,6 +95,10 @@ class MultiTaskModel(
     def all_tasks(self) -> tuple[Task, ...]:
         """Main tasks, then auxiliary ones: the order wherever tasks are concatenated."""
         return self.tasks + self.auxiliary_tasks
+
+    def sgd_rate_factors(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters that SGD should learn at a multiple of the rate of the rest, and by what."""
+        return []
 
     def normalise(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] -> the network's own input, as its weights expect it."""
@@ -151,6 +160,13 @@ class MultiTaskModel(
                 "taskprism.load, which takes any model."
             )
         return model
+
+    def _fit_size(self, size: Sequence[int] | None, *distillations: Distillation) -> None:
+        """Remember the image size for which ``distillations`` were built."""
+        self.any_input_size = all(distillation.any_size for distillation in distillations)
+        if size is not None:
+            height, width = size
+            self.input_size = (height, width)
 
     def _check_tasks(self) -> None:
         names = [task.name for task in self.all_tasks]

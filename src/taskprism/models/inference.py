@@ -34,8 +34,8 @@ def predict(
         image: ``(3, H, W)`` RGB in [0, 1], not normalised, any size.
         size: ``(height, width)`` that the network was made for. A model that takes any size sees
             the whole image in its own proportions at about that many pixels; one that does not
-            sees it stretched to exactly this size. None: the image's own size
-            (at least 32 on a side).
+            sees it stretched to exactly this size. None: the one that the model was built for,
+            or else the image's own size (at least 32 on a side).
         tasks: Names of main tasks; by default all.
 
     Returns:
@@ -49,6 +49,8 @@ def predict(
         raise InputError(f"predict() needs one image (3, H, W), got {tuple(image.shape)}.")
     wanted = [_task(model, name) for name in tasks] if tasks is not None else list(model.tasks)
     height, width = image.shape[-2:]
+    if size is None and not model.any_input_size:
+        size = model.input_size
     network_size = _network_size((height, width), size, model.any_input_size)
     batch = image.unsqueeze(0).to(model.image_mean.device, model.image_mean.dtype)
     was_training = model.training

@@ -36,6 +36,9 @@ class MTINet(MultiTaskModel):
             the paper's table 7, 4 is what the released code does.
         propagation_softmax: ``"channels"`` as in the released code, ``"tasks"`` as in the paper's
             text (see :class:`~taskprism.layers.FeaturePropagation`).
+        propagation_order: Names of all tasks in the order in which propagation concatenates them;
+            trained weights fit only the order they were trained with. By default the main tasks,
+            then the auxiliary ones.
         distillation: A name of :func:`taskprism.distillation.list_distillations`.
         distillation_options: Its own options.
         head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
@@ -55,6 +58,7 @@ class MTINet(MultiTaskModel):
         propagation: bool = True,
         fpm_reduction: int = 4,
         propagation_softmax: PropagationSoftmax = "channels",
+        propagation_order: Sequence[str] | None = None,
         distillation: str = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
@@ -65,20 +69,28 @@ class MTINet(MultiTaskModel):
         self.scales = _checked(scales, len(backbone.channels))
         channels = [backbone.channels[scale] for scale in self.scales]
         self.front_end = MultiScaleFrontEnd(
-            self.all_tasks, channels, propagation, fpm_reduction, propagation_softmax
+            self.all_tasks,
+            channels,
+            propagation,
+            fpm_reduction,
+            propagation_softmax,
+            propagation_order,
         )
         sizes = backbone.feature_sizes(size) if size else None
-        self.distillations = nn.ModuleList(
+        distillations = [
             create_distillation(
                 distillation,
                 [task.name for task in self.tasks],
                 width,
                 sources=[task.name for task in self.all_tasks],
                 size=sizes[scale] if sizes else None,
+                stride=backbone.strides[scale],
                 **(distillation_options or {}),
             )
             for scale, width in zip(self.scales, channels, strict=True)
-        )
+        ]
+        self._fit_size(size, *distillations)
+        self.distillations = nn.ModuleList(distillations)
         self.heads = nn.ModuleDict(
             {task.name: create_head(channels, task.channels, head) for task in self.tasks}
         )

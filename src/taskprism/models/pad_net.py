@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
-
 from taskprism.backbones import Backbone
 from taskprism.distillation import create_distillation
-from taskprism.layers import InitialHead, bottleneck, create_aggregation, resize
-from taskprism.layers.heads import BottleneckHead
-from taskprism.models.base import MultiTaskModel
-from taskprism.models.predictions import Predictions
+from taskprism.layers.aggregation import AggregationName
+from taskprism.layers.heads import HeadName
+from taskprism.models.single_scale import SingleScaleModel
 from taskprism.tasks.base import Task
 
 
-class PADNet(MultiTaskModel):
+class PADNet(SingleScaleModel):
     """Prediction-And-Distillation network (Xu et al., "PAD-Net", CVPR 2018), at one scale.
 
     Layers as in the multi-task literature's re-implementation: the backbone's maps fused into one
@@ -30,12 +27,13 @@ class PADNet(MultiTaskModel):
         channels: Of the task features; a multiple of 4.
         distillation: A name of :func:`taskprism.distillation.list_distillations`.
         distillation_options: Its own options.
+        fusion: How the backbone's maps become one
+            (see :func:`taskprism.layers.create_aggregation`).
+        head: Final heads (see :func:`taskprism.layers.create_head`).
         size: Input image's ``(H, W)``; only for distillations that are built for one size.
     """
 
     name: ClassVar[str] = "pad_net"
-    uses_auxiliary_tasks: ClassVar[bool] = True
-    has_initial_predictions: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -45,39 +43,19 @@ class PADNet(MultiTaskModel):
         channels: int = 256,
         distillation: str = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
+        fusion: AggregationName = "auto",
+        head: HeadName = "bottleneck",
         size: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(tasks, auxiliary_tasks, backbone)
-        self.backbone = backbone
-        self.fusion = create_aggregation(backbone.channels)
-        self.initial_heads = nn.ModuleDict(
-            {
-                task.name: InitialHead(
-                    bottleneck, self.fusion.out_channels, channels, task.channels
-                )
-                for task in self.all_tasks
-            }
-        )
+        super().__init__(tasks, auxiliary_tasks, backbone, channels, fusion)
         self.distillation = create_distillation(
             distillation,
             [task.name for task in self.tasks],
             channels,
             sources=[task.name for task in self.all_tasks],
             size=backbone.feature_sizes(size)[0] if size else None,
+            stride=backbone.strides[0],
             **(distillation_options or {}),
         )
-        self.heads = nn.ModuleDict(
-            {task.name: BottleneckHead(channels, task.channels) for task in self.tasks}
-        )
-
-    def forward(self, images: Tensor) -> Predictions:
-        """Predict initially, distil, predict finally."""
-        fused = self.fusion(self.backbone(images))
-        features: dict[str, Tensor] = {}
-        initial: dict[str, Tensor] = {}
-        for task, head in self.initial_heads.items():
-            features[task], initial[task] = head(fused)
-        refined = self.distillation(features, initial)
-        size = images.shape[-2:]
-        final = {task: resize(head(refined[task]), size) for task, head in self.heads.items()}
-        return Predictions(final, [initial])
+        self._fit_size(size, self.distillation)
+        self.heads = self._make_heads(channels, head)
