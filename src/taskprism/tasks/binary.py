@@ -60,6 +60,15 @@ class BinaryTask(Task, ABC):
         """Probability ``(B, 1, H, W)``."""
         return self.logit(output).sigmoid()
 
+    @property
+    def categories(self) -> int:
+        """No and yes."""
+        return 2
+
+    def from_categories(self, logits: Tensor) -> Tensor:
+        """The same probability from as many channels as the output has."""
+        return logits if self.channels == 2 else logits[:, 1:] - logits[:, :1]
+
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
         """Number of positive pixels and of all pixels, ``(2,)``."""
         return super().target_statistics(self.labels(target), valid)

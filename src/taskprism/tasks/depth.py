@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from taskprism.errors import InputError
 from taskprism.metrics.depth import depth_metrics
-from taskprism.tasks import losses
+from taskprism.tasks import categories, losses
 from taskprism.tasks.base import Task
 from taskprism.tasks.colours import colour_range, scale_colours, value_range
 from taskprism.tasks.legend import ColourScale, Legend
@@ -45,11 +46,13 @@ class Depth(Task):
 
     Attributes:
         loss_name: ``"l1"``, or ``"l1_gradient"`` for ASTMT's, which adds the L1 of the gradients.
+        category_range: Smallest and largest value that the logarithmic classes tell apart (ATRC).
     """
 
     name: str = "depth"
     channels: int = 1
     loss_name: Literal["l1", "l1_gradient"] = "l1"
+    category_range: tuple[float, float] = (0.7, 10.0)
     primary_metric: str = "rmse"
 
     kind: ClassVar[str] = "depth"
@@ -61,6 +64,11 @@ class Depth(Task):
         super().__post_init__()
         self._check_channels(1)
         self._check_choice("loss_name", ("l1", "l1_gradient"))
+        smallest, largest = self.category_range
+        if not 0 < smallest < largest:
+            raise InputError(
+                f"Task {self.name!r}: category_range {self.category_range} must rise from above 0."
+            )
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """See :func:`taskprism.tasks.losses.l1` and ``l1_gradient``."""
@@ -70,6 +78,15 @@ class Depth(Task):
     def decode(self, output: Tensor) -> Tensor:
         """The output, not below 0."""
         return output.clamp(min=0)
+
+    @property
+    def categories(self) -> int:
+        """Logarithmic bins of ``category_range``."""
+        return categories.COUNT
+
+    def from_categories(self, logits: Tensor) -> Tensor:
+        """See :func:`taskprism.tasks.categories.mean_on_log_scale`."""
+        return categories.mean_on_log_scale(logits, *self.category_range)
 
     def metrics(self) -> MetricCollection:
         """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""

@@ -42,6 +42,7 @@ class Disparity(Depth):
     """Disparity in pixels of the map's own width, or inverse depth; scored like depth."""
 
     name: str = "disparity"
+    category_range: tuple[float, float] = (1.0, 100.0)
 
     kind: ClassVar[str] = "disparity"
     target_type: ClassVar[type[DenseTarget]] = DisparityMap

@@ -36,6 +36,7 @@ class InverseDepth(Disparity):
     """Inverse depth without a unit (MTAN's Cityscapes: 16-bit disparity / 65535)."""
 
     name: str = "inverse_depth"
+    category_range: tuple[float, float] = (0.005, 0.5)
 
     kind: ClassVar[str] = "inverse_depth"
     target_type: ClassVar[type[DenseTarget]] = InverseDepthMap

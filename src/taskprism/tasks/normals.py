@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.metrics.normals import normals_metrics
-from taskprism.tasks import losses
+from taskprism.tasks import categories, losses
 from taskprism.tasks.base import Task
 from taskprism.tasks.colours import colour_rgb, direction_ball
 from taskprism.tasks.legend import DirectionBall, Legend
@@ -81,6 +81,15 @@ class Normals(Task):
     def decode(self, output: Tensor) -> Tensor:
         """Unit vectors; an output of zero has no direction and stays zero."""
         return losses.unit_vectors(losses.full_precision(output))
+
+    @property
+    def categories(self) -> int:
+        """Directions of the half sphere towards the camera."""
+        return categories.COUNT
+
+    def from_categories(self, logits: Tensor) -> Tensor:
+        """See :func:`taskprism.tasks.categories.mean_direction`."""
+        return categories.mean_direction(logits)
 
     def metrics(self) -> MetricCollection:
         """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""
