@@ -5,6 +5,12 @@
 * ``pad_net``: initial predictions, distillation at one scale (Xu et al., CVPR 2018);
 * ``mti_net``: distillation at several scales, with feature propagation (Vandenhende et al.,
   ECCV 2020);
+* ``pap_net``: diffusion along the affinities of all tasks (Zhang et al., CVPR 2019);
+* ``ctal``, ``ctal_multiscale``: affinities of all tasks fused by a convolution (Sinodinos and
+  Armanfard), at one scale and several; ``concat`` is their ablation;
+* ``tpim``: pairs of tasks interact by iterated attention, at several scales or one;
+* ``dense_mtl``: decoders exchange features by cross-task attention (Lopes et al., WACV 2023);
+* ``atrc``: each pair of tasks has its own kind of context (Bruggemann et al., ICCV 2021);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
   ``model(images, tasks=["depth"])`` computes nothing for the others.
 
@@ -18,31 +24,52 @@
 >>> [tuple(scale["edge"].shape) for scale in outputs.initial]
 [(1, 1, 16, 24), (1, 1, 8, 12), (1, 1, 4, 6), (1, 1, 2, 3)]
 
+The systems from ``pad_net`` to ``atrc`` differ mostly in their
+:mod:`~taskprism.distillation`, which ``pad_net``, ``mti_net`` and ``dense_mtl`` take by name.
+``ctal`` and ``ctal_multiscale`` are built for one image size, ``create_model("ctal", ...,
+size=(288, 384))``.
+
 A new system is one file with a subclass of :class:`MultiTaskModel` and one line in :data:`MODELS`.
 """
 
 from taskprism.models.astmt import ASTMT
+from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.concat import ConcatNet
 from taskprism.models.create import MODELS, create_model, find_model, list_models
+from taskprism.models.ctal import CTALNet
+from taskprism.models.ctal_multiscale import CTALMultiScale
+from taskprism.models.dense_mtl import DenseMTL
 from taskprism.models.front_end import MultiScaleFrontEnd
 from taskprism.models.mti_net import MTINet
 from taskprism.models.multi_task import MultiTask
 from taskprism.models.pad_net import PADNet
+from taskprism.models.pap_net import PAPNet
 from taskprism.models.predictions import Predictions
+from taskprism.models.single_scale import SingleScaleModel
 from taskprism.models.single_task import SingleTask
 from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.models.tpim import TPIMNet
 
 __all__ = [
     "ASTMT",
+    "ATRC",
     "MODELS",
+    "CTALMultiScale",
+    "CTALNet",
+    "ConcatNet",
+    "DenseMTL",
     "MTINet",
     "MultiScaleFrontEnd",
     "MultiTask",
     "MultiTaskModel",
     "PADNet",
+    "PAPNet",
     "Predictions",
+    "SingleScaleModel",
     "SingleTask",
     "SingleTaskingModel",
+    "TPIMNet",
     "create_model",
     "find_model",
     "list_models",

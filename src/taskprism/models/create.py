@@ -7,11 +7,18 @@ from typing import Any
 
 from taskprism.errors import UnknownNameError
 from taskprism.models.astmt import ASTMT
+from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.concat import ConcatNet
+from taskprism.models.ctal import CTALNet
+from taskprism.models.ctal_multiscale import CTALMultiScale
+from taskprism.models.dense_mtl import DenseMTL
 from taskprism.models.mti_net import MTINet
 from taskprism.models.multi_task import MultiTask
 from taskprism.models.pad_net import PADNet
+from taskprism.models.pap_net import PAPNet
 from taskprism.models.single_task import SingleTask
+from taskprism.models.tpim import TPIMNet
 from taskprism.tasks import Task, resolve_tasks
 
 #: Every system; the list is the registry.
@@ -19,7 +26,14 @@ MODELS: list[type[MultiTaskModel]] = [
     SingleTask,
     MultiTask,
     PADNet,
+    PAPNet,
     MTINet,
+    CTALNet,
+    CTALMultiScale,
+    ConcatNet,
+    TPIMNet,
+    DenseMTL,
+    ATRC,
     ASTMT,
 ]
 
@@ -57,7 +71,8 @@ def create_model(
         pretrained: Backbone weights: False, True (hub), a path, or a weights package
             (see :func:`taskprism.backbones.create_backbone`).
         **options: The model's own (see its class) and the backbone's (``neck``, ``neck_channels``,
-            ``output_stride``, ``hrnet_upsampling``, ``batch_norm_momentum``).
+            ``neck_stride``, ``finest_stride``, ``output_stride``, ``hrnet_upsampling``,
+            ``batch_norm_momentum``).
 
     Returns:
         The model, in training mode.
@@ -76,8 +91,15 @@ def create_model(
         "tasks": [task.to_config() for task in main],
         "auxiliary_tasks": [task.to_config() for task in auxiliary],
         "backbone": backbone,
-        "options": dict(options),
+        "options": {k: _plain(v) for k, v in options.items() if k not in model.start_options},
         "image_mean": model.image_mean.flatten().tolist(),
         "image_std": model.image_std.flatten().tolist(),
     }
     return model
+
+
+def _plain(value: Any) -> Any:
+    """The value as it comes back from JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,100 @@
+"""CTAL at several scales: MTI-Net's front end, one fused map per task, CTAL on these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from taskprism.backbones import Backbone
+from taskprism.layers import create_aggregation, create_head, resize
+from taskprism.layers.aggregation import AggregationName
+from taskprism.layers.heads import HeadName
+from taskprism.layers.propagation import PropagationSoftmax
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.predictions import Predictions
+from taskprism.models.projected import ProjectedDistillation
+from taskprism.tasks.base import Task
+
+
+class CTALMultiScale(MultiTaskModel):
+    """Multi-scale Cross-Task Affinity Learning network (Sinodinos and Armanfard, "CTAL").
+
+    MTI-Net's initial predictions at every scale; each task's features of all scales fused into one
+    map; CTAL and what follows as in :class:`~taskprism.models.CTALNet`. As in the released code
+    there is feature propagation between the scales, of which the paper says nothing; its
+    parameters (0.944 of the single-task networks') fit only with it.
+
+    Args:
+        tasks: Main tasks.
+        auxiliary_tasks: Predicted by the front end in addition; their affinities are read.
+        backbone: Shared by all tasks, with several maps.
+        size: Input image's ``(H, W)``.
+        distilled_channels: Of the features from the 1x1 convolution on; a multiple of 4.
+        attention_stride: Stride of the grid on which CTAL works: 4, or 6 or 8 (table 5 of the
+            paper, "1/6" and "1/8"). By default that of the finest map.
+        propagation: Whether coarse scales inform finer ones.
+        fpm_reduction: Divisor of the width inside the feature propagation.
+        propagation_softmax: ``"channels"`` as in the released code, or ``"tasks"``
+            (see :class:`~taskprism.layers.FeaturePropagation`).
+        distillation_options: Of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
+        fusion: How each task's maps become one (see :func:`taskprism.layers.create_aggregation`).
+        head: Final heads (see :func:`taskprism.layers.create_head`).
+    """
+
+    name: ClassVar[str] = "ctal_multiscale"
+    uses_auxiliary_tasks: ClassVar[bool] = True
+    has_initial_predictions: ClassVar[bool] = True
+    any_input_size = False
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: Backbone,
+        size: tuple[int, int] | None = None,
+        distilled_channels: int = 128,
+        attention_stride: int | None = None,
+        propagation: bool = True,
+        fpm_reduction: int = 4,
+        propagation_softmax: PropagationSoftmax = "channels",
+        distillation_options: Mapping[str, Any] | None = None,
+        fusion: AggregationName = "auto",
+        head: HeadName = "bottleneck",
+    ) -> None:
+        super().__init__(tasks, auxiliary_tasks, backbone)
+        self.backbone = backbone
+        self.front_end = MultiScaleFrontEnd(
+            self.all_tasks, backbone.channels, propagation, fpm_reduction, propagation_softmax
+        )
+        fusions = {t.name: create_aggregation(backbone.channels, fusion) for t in self.all_tasks}
+        self.fusions = nn.ModuleDict(fusions)
+        self.distillation = ProjectedDistillation(
+            "ctal",
+            [task.name for task in self.tasks],
+            [task.name for task in self.all_tasks],
+            fusions[self.tasks[0].name].out_channels,
+            distilled_channels,
+            backbone.strides[0],
+            backbone.feature_sizes(size)[0] if size else None,
+            attention_stride,
+            upsample=True,
+            options=distillation_options,
+        )
+        self._fit_size(size, self.distillation.distillation)
+        self.heads = nn.ModuleDict(
+            {task.name: create_head([distilled_channels], task.channels, head) for task in tasks}
+        )
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Predict initially at every scale, fuse each task's scales, distil, predict finally."""
+        features, initial = self.front_end(self.backbone(images))
+        fused = {
+            task: fuse([each[task] for each in features]) for task, fuse in self.fusions.items()
+        }
+        refined = self.distillation(fused, initial[0])
+        size = images.shape[-2:]
+        final = {task: resize(head([refined[task]]), size) for task, head in self.heads.items()}
+        return Predictions(final, initial)
