@@ -11,6 +11,8 @@
 * ``tpim``: pairs of tasks interact by iterated attention, at several scales or one;
 * ``dense_mtl``: decoders exchange features by cross-task attention (Lopes et al., WACV 2023);
 * ``atrc``: each pair of tasks has its own kind of context (Bruggemann et al., ICCV 2021);
+* ``cross_stitch``, ``nddr_cnn``, ``mtan``: tasks share between the stages of a ResNet (Misra et
+  al., CVPR 2016; Gao et al., CVPR 2019; Liu et al., CVPR 2019);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
   ``model(images, tasks=["depth"])`` computes nothing for the others.
 
@@ -37,12 +39,16 @@ from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet
 from taskprism.models.create import MODELS, create_model, find_model, list_models
+from taskprism.models.cross_stitch import CrossStitch
 from taskprism.models.ctal import CTALNet
 from taskprism.models.ctal_multiscale import CTALMultiScale
 from taskprism.models.dense_mtl import DenseMTL
+from taskprism.models.encoder_sharing import EncoderSharingModel
 from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.mtan import MTAN
 from taskprism.models.mti_net import MTINet
 from taskprism.models.multi_task import MultiTask
+from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
 from taskprism.models.pap_net import PAPNet
 from taskprism.models.predictions import Predictions
@@ -55,10 +61,14 @@ __all__ = [
     "ASTMT",
     "ATRC",
     "MODELS",
+    "MTAN",
+    "NDDRCNN",
     "CTALMultiScale",
     "CTALNet",
     "ConcatNet",
+    "CrossStitch",
     "DenseMTL",
+    "EncoderSharingModel",
     "MTINet",
     "MultiScaleFrontEnd",
     "MultiTask",

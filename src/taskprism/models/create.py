@@ -10,11 +10,14 @@ from taskprism.models.astmt import ASTMT
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet
+from taskprism.models.cross_stitch import CrossStitch
 from taskprism.models.ctal import CTALNet
 from taskprism.models.ctal_multiscale import CTALMultiScale
 from taskprism.models.dense_mtl import DenseMTL
+from taskprism.models.mtan import MTAN
 from taskprism.models.mti_net import MTINet
 from taskprism.models.multi_task import MultiTask
+from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
 from taskprism.models.pap_net import PAPNet
 from taskprism.models.single_task import SingleTask
@@ -34,6 +37,9 @@ MODELS: list[type[MultiTaskModel]] = [
     TPIMNet,
     DenseMTL,
     ATRC,
+    CrossStitch,
+    NDDRCNN,
+    MTAN,
     ASTMT,
 ]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from taskprism.errors import InputError
 from taskprism.layers import FeaturePropagation, InitialHead, basic_block, resize
 from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.tasks.base import Task
@@ -24,6 +25,11 @@ class MultiScaleFrontEnd(nn.Module):
         propagation: False leaves propagation out, so that scales know nothing of each other.
         reduction: Of the feature propagation.
         softmax: Of the feature propagation.
+        order: Names of all tasks in the order in which propagation concatenates them; by default
+            that of ``tasks``.
+
+    Raises:
+        InputError: If ``order`` is not made of the names of ``tasks``.
     """
 
     def __init__(
@@ -33,9 +39,14 @@ class MultiScaleFrontEnd(nn.Module):
         propagation: bool = True,
         reduction: int = 4,
         softmax: PropagationSoftmax = "channels",
+        order: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         names = [task.name for task in tasks]
+        if order is not None and sorted(order) != sorted(names):
+            raise InputError(
+                f"propagation_order={list(order)} must name each of {', '.join(names)} once."
+            )
         coarser = [*channels[1:], 0] if propagation else [0] * len(channels)
         self.heads = nn.ModuleList(
             nn.ModuleDict(
@@ -48,7 +59,7 @@ class MultiScaleFrontEnd(nn.Module):
         )
         # Entry i passes scale i + 1 on to scale i.
         self.propagation = nn.ModuleList(
-            FeaturePropagation(names, width, reduction, softmax)
+            FeaturePropagation(order or names, width, reduction, softmax)
             for width in (channels[1:] if propagation else [])
         )
 

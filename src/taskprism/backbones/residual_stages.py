@@ -1,0 +1,74 @@
+"""A ResNet that is run stage by stage, for systems that share features between its stages."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from taskprism.backbones.timm_features import TimmFeatures
+from taskprism.backbones.weights import load_pretrained
+from taskprism.errors import InputError
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+_STEM_AND_STAGES = 5
+
+
+class ResidualStages(TimmFeatures):
+    """A timm ResNet (also ResNeXt, SE-ResNet, ...) whose four stages can be run one by one.
+
+    Weights have the names that they have in :class:`TimmFeatures`.
+
+    Args:
+        name: A timm name of an architecture with ``layer1`` to ``layer4``.
+        output_stride: Coarsest stride, reached by dilation; by default 32.
+
+    Raises:
+        InputError: If the architecture has no such stages, or not at this output stride.
+    """
+
+    def __init__(self, name: str, output_stride: int | None = None) -> None:
+        what = "" if output_stride is None else f" with output_stride={output_stride}"
+        refusal = InputError(
+            f"Backbone {name!r}{what} cannot be run stage by stage, which sharing between stages "
+            f"needs; take a ResNet (stem, {', '.join(STAGES)}), such as 'resnet18' or 'resnet50', "
+            "with output_stride 8, 16 or 32."
+        )
+        try:
+            super().__init__(name, output_stride)
+        except InputError as error:
+            raise refusal from error
+        channels = self.model.feature_info.channels()
+        has_stages = all(hasattr(self.model, stage) for stage in STAGES)
+        if not has_stages or len(channels) != _STEM_AND_STAGES:
+            raise refusal
+        self.stem_channels: int = channels[0]
+
+    def enter(self, images: Tensor) -> Tensor:
+        """Normalised images ``(B, 3, H, W)`` -> what the first stage reads."""
+        x = self.pad(images)
+        for name, module in self.model.items():
+            if name in STAGES:
+                break
+            x = module(x)
+        return x
+
+    def stage(self, index: int) -> nn.Sequential:
+        """Residual blocks of a stage, 0 to 3."""
+        return cast(nn.Sequential, self.model[STAGES[index]])
+
+
+def create_residual_stages(
+    name: str, pretrained: bool | str = False, output_stride: int | None = 8
+) -> ResidualStages:
+    """Build a ResNet that can be run stage by stage.
+
+    Args:
+        name: See :class:`ResidualStages`.
+        pretrained: See :func:`taskprism.backbones.create_backbone`.
+        output_stride: See :class:`ResidualStages`.
+    """
+    trunk = ResidualStages(name, output_stride)
+    if pretrained:
+        load_pretrained(trunk.model, name, pretrained)
+    return trunk

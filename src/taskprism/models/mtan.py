@@ -1,0 +1,120 @@
+"""MTAN: every task attends to the features of one shared encoder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taskprism.backbones.residual_stages import STAGES, ResidualStages
+from taskprism.errors import InputError
+from taskprism.layers import bottleneck, create_head, resize
+from taskprism.layers.heads import HeadName
+from taskprism.models.encoder_sharing import EncoderSharingModel
+from taskprism.models.predictions import Predictions
+from taskprism.tasks.base import Task
+
+_REDUCTION = 4
+
+
+class MTAN(EncoderSharingModel):
+    """Multi-Task Attention Network (Liu et al., CVPR 2019) on a ResNet.
+
+    In the form for ResNets of the comparison in the multi-task literature (Vandenhende et al.,
+    "Multi-Task Learning for Dense Prediction Tasks: A Survey", 2021). In stage s, with u the
+    features before its last block and v those after it:
+
+    1. mask of task k = sigmoid of an attention on [u, what the task received from stage s - 1];
+    2. attended features = mask * v;
+    3. passed on to stage s + 1 through a bottleneck that all tasks share, and pooled where the
+       encoder strides.
+
+    The heads read the attended features; that of the last stage with the DeepLab-v3 head on an
+    encoder of output stride 8, as published.
+
+    Args:
+        tasks: Main tasks.
+        auxiliary_tasks: None; there is no front end.
+        backbone: Shared encoder, with at least two blocks in every stage.
+        head: See :func:`taskprism.layers.create_head`.
+    """
+
+    name: ClassVar[str] = "mtan"
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: ResidualStages,
+        head: HeadName = "deeplab",
+    ) -> None:
+        super().__init__(tasks, auxiliary_tasks, backbone)
+        self.backbone = backbone
+        for index, stage in enumerate(STAGES):
+            if len(backbone.stage(index)) < 2:
+                raise InputError(
+                    f"MTAN looks at the last two blocks of every stage, but {stage} of "
+                    f"{backbone.name!r} has only one; take 'resnet18' or a deeper ResNet."
+                )
+        channels = backbone.channels
+        self.attention = nn.ModuleList(
+            nn.ModuleDict(
+                {task.name: _attention(each * (2 if index else 1), each) for task in self.tasks}
+            )
+            for index, each in enumerate(channels)
+        )
+        self.refine = nn.ModuleList(
+            bottleneck(here, following) for here, following in itertools.pairwise(channels)
+        )
+        self.heads = nn.ModuleDict(
+            {task.name: create_head(channels, task.channels, head) for task in self.tasks}
+        )
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Run the encoder once, and each task's attention beside it."""
+        size = images.shape[-2:]
+        x = self.backbone.enter(images)
+        received: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
+        maps: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
+        for index in range(len(STAGES)):
+            *first, last = self.backbone.stage(index)
+            for block in first:
+                x = block(x)
+            seen, x = x, last(x)
+            for task, attention in self.attention[index].items():  # pyrefly: ignore[not-callable]
+                attended = attention(torch.cat([seen, *received[task]], dim=1)) * x
+                maps[task].append(attended)
+                if index < len(self.refine):
+                    received[task] = [self._pass_on(index, attended)]
+        return Predictions(
+            {
+                task: resize(head(self.backbone.crop(maps[task], size)), size)
+                for task, head in self.heads.items()
+            }
+        )
+
+    def starting_encoders(self) -> dict[str, ResidualStages]:
+        """The only encoder, which starts from the first task's network."""
+        return {self.tasks[0].name: self.backbone}
+
+    def _pass_on(self, index: int, attended: Tensor) -> Tensor:
+        refined = self.refine[index](attended)
+        step = self.backbone.strides[index + 1] // self.backbone.strides[index]
+        return F.max_pool2d(refined, step) if step > 1 else refined
+
+
+def _attention(in_channels: int, channels: int) -> nn.Sequential:
+    """1x1 BN ReLU 1x1 BN sigmoid: ``(B, in, H, W) -> (B, channels, H, W)`` in (0, 1)."""
+    hidden = channels // _REDUCTION
+    return nn.Sequential(
+        nn.Conv2d(in_channels, hidden, kernel_size=1),
+        nn.BatchNorm2d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(hidden, channels, kernel_size=1),
+        nn.BatchNorm2d(channels),
+        nn.Sigmoid(),
+    )

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from models.encoder_sharing import EncoderSharingTests
+from taskprism.errors import InputError
+
+
+class TestMTAN(EncoderSharingTests):
+    name = "mtan"
+    kinds: ClassVar[dict[str, dict[str, Any]]] = {
+        "branches": {"backbone": "resnet18", "head": "high_resolution"},
+        "pyramid": {"backbone": "resnet18", "output_stride": 16},
+    }
+
+    def test_with_open_masks_it_is_hard_sharing(self) -> None:
+        """Masks of 1 leave the encoder's own maps to the heads."""
+        model = self.make("branches").eval()
+        for attention in model.attention:
+            for layers in attention.values():
+                layers[4].weight.data.zero_()
+                layers[4].bias.data.fill_(100.0)
+        with torch.no_grad():
+            for images in (self.images(1), self.images(1, (65, 97))):
+                maps = model.backbone(images)
+                expected = torch.nn.functional.interpolate(
+                    model.heads["depth"](maps), size=images.shape[-2:], mode="bilinear"
+                )
+                torch.testing.assert_close(model(images)["depth"], expected)
+
+    def test_what_a_task_receives_is_its_own(self) -> None:
+        """A closed mask in the first stage of one task changes nothing for the other."""
+        model = self.make("branches").eval()
+        with torch.no_grad():
+            before = model(self.images(1))
+            model.attention[0]["depth"][4].bias.fill_(-100.0)
+            after = model(self.images(1))
+        assert torch.equal(before["semseg"], after["semseg"])
+        assert not torch.allclose(before["depth"], after["depth"])
+
+    def test_pooled_where_the_encoder_strides(self) -> None:
+        for stride, sizes in [(8, [8, 8, 8]), (None, [8, 4, 2])]:
+            model = self.make("branches", output_stride=stride)
+            seen: list[int] = []
+
+            def note(_: object, given: tuple[torch.Tensor], seen: list[int] = seen) -> None:
+                seen.append(given[0].shape[-2])
+
+            for index in (1, 2, 3):
+                model.attention[index]["depth"].register_forward_pre_hook(note)
+            model(self.images(2))
+            assert seen == sizes
+
+    def test_stages_of_one_block_are_too_short(self) -> None:
+        with pytest.raises(InputError, match="layer1 of 'resnet10t' has only one; take 'resnet18'"):
+            self.make(backbone="resnet10t")
