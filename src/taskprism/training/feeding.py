@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from taskprism.data.sample import Batch, Sample, collate
 from taskprism.errors import DataError
 from taskprism.tasks.base import Task
 from taskprism.training.randomness import derive_seed, seeded
+
+_GRACE_SECONDS = 20
 
 
 class Draw(NamedTuple):
@@ -122,6 +125,10 @@ class TrainingFeed:
         self._batches = self.order.epoch(epoch, start)
         return iter(self._loader)  # pyrefly: ignore[bad-return]
 
+    def close(self) -> None:
+        """End the loader processes, unless something still walks an epoch."""
+        del self._loader
+
     @property
     def pending(self) -> list[list[Draw]]:
         """Batches of the epoch that was asked for last."""
@@ -144,11 +151,17 @@ class _Pending:
 def _leave_signals_to_parent(worker: int) -> None:
     """Ctrl-C, and a batch system's SIGTERM, reach loaders too; they must outlive the last save.
 
-    Only the first SIGTERM is ignored, so that the parent can still end a loader that hangs.
+    SIGTERM is also how the parent ends a loader that hangs, so it only buys a few seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    default = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, default))
+    if not hasattr(signal, "alarm"):
+        return  # Windows ends processes without signals
+
+    def end_soon(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(_GRACE_SECONDS)
+
+    signal.signal(signal.SIGTERM, end_soon)
 
 
 def evaluation_loader(

@@ -88,9 +88,11 @@ class Trainer:
                 started = time.monotonic()
                 self._epoch()
                 self._finish_epoch(started)
+            return
         except Stopped:
-            self.learner.save(self.run, "last")
-            raise
+            pass  # left here, so that the frames below, and the loaders they hold, are gone
+        self.learner.save(self.run, "last")
+        raise Stopped
 
     def _epoch(self) -> None:
         """Go through the images once, or through what a stopped run left of them."""

@@ -77,6 +77,7 @@ def train(
         except Stopped:
             raise KeyboardInterrupt(_how_to_resume(run)) from None
         finally:
+            trainer.feed.close()
             stop_trackers(accelerator)
     return run.path
 
