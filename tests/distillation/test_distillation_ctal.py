@@ -208,10 +208,15 @@ def test_resampling_keeps_magnitude():
 
 
 def test_choice_by_size():
-    """Small maps multiply out, large ones do not; more of anything linear pays for moves it."""
-    assert direct_is_faster(18 * 24, 128, 3, 3, 3, 1)
-    assert not direct_is_faster(72 * 96, 128, 3, 3, 3, 1)
-    assert not direct_is_faster(144 * 192, 256, 5, 5, 7, 5)
+    """Small maps multiply out, large ones do not; gradients of convolutions cost extra."""
+    for training in (True, False):
+        with torch.set_grad_enabled(training):
+            assert direct_is_faster(18 * 24, 128, 3, 3, 3, 1)
+            assert not direct_is_faster(72 * 96, 128, 3, 3, 3, 1)
+            assert not direct_is_faster(144 * 192, 256, 5, 5, 7, 5)
+    assert not direct_is_faster(24 * 32, 32, 3, 3, 7, 1)
+    with torch.no_grad():
+        assert direct_is_faster(24 * 32, 32, 3, 3, 7, 1)
     module = CTAL(NAMES[:3], 128, (18, 24))
     assert module._use_direct(module.kernel[None])
     module.method = "linear"

@@ -38,6 +38,8 @@ from taskprism.distillation.shifted_products import shifted_products, shifted_pr
 # Values in one working block: what a processor's cache holds, or keeps an accelerator busy.
 _BLOCK_ON_CPU = 2**19
 _BLOCK_ELSEWHERE = 2**25
+# Blocks begin at multiples of this, as matrix products of unaligned maps are slower by a fifth.
+_ALIGNED = 64
 # Values in one block of rows of the direct form's affinities.
 _ROWS_BLOCK = 2**22
 
@@ -67,20 +69,22 @@ def direct_diffusion(features: Tensor, values: Tensor, weight: Tensor) -> Tensor
 def direct_is_faster(
     positions: int, channels: int, sources: int, targets: int, offsets: int, kernels: int
 ) -> bool:
-    """Whether :func:`direct_diffusion` is the faster one, from counted and measured work.
+    """Whether :func:`direct_diffusion` is the faster one, here and now: with or without gradients.
 
-    Multiply-adds of matrix products count 1. Those of the grouped convolution, which only moves
-    memory, count as measured on a processor.
+    Work is counted in multiply-adds of large matrix products. What only moves memory is counted as
+    so many of those as it was measured to take, on one core: within a fifth over C = 32 to 128,
+    N = 2 to 5, f = 1 to 7 and 192 to 6912 positions.
     """
+    taps = offsets**2
     matrices = positions**2 * channels * (sources + targets)
-    convolution = positions**2 * sources * kernels * offsets**2 * _GROUPED_COST
-    small_products = 1 if offsets == 1 else 0.3  # by Toom and Cook
-    linear = positions * channels**2 * sources * targets * offsets**2 * (1 + small_products)
-    return matrices + convolution < linear * _LINEAR_COST
-
-
-_GROUPED_COST = 15.0
-_LINEAR_COST = 1.2
+    convolutions = positions**2 * sources * kernels * (125 + 2 * taps)
+    share = 1.0 if offsets == 1 else 0.3  # of multiply-adds that Toom and Cook leave
+    linear = positions * channels**2 * sources * targets * taps * (1 + share) * 1.2
+    linear += positions * channels * sources * kernels * taps * 38 + 3e7
+    if torch.is_grad_enabled():
+        # Both passes together, against the forward pass alone.
+        return 3 * matrices + max(3, 2 * offsets) * convolutions < 3.2 * linear
+    return matrices + convolutions < linear
 
 
 class _LinearDiffusion(torch.autograd.Function):
@@ -109,7 +113,8 @@ class _LinearDiffusion(torch.autograd.Function):
                 grad_products[:, d] += g @ (w * x).flatten(2, 3).mT
                 back = (products[:, d].mT @ g).unflatten(2, x.shape[2:4])
                 grad_kernel[:, d, ..., block] = (back * x).sum((0, 3)).unsqueeze(2)
-                grad_source[..., block] += (back * w).sum(1, keepdim=True)
+                for k in range(kernel.shape[0]):
+                    grad_source[:, 0, ..., block].addcmul_(back[:, k], w[k])
         grad_values, grad_features = shifted_products_backward(
             grad_products.flatten(2, 3), values.flatten(1, 2), features.flatten(1, 2), _side(weight)
         )
@@ -123,13 +128,17 @@ def _linear(features: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, T
     products = shifted_products(values.flatten(1, 2), features.flatten(1, 2), _side(weight))
     products = products.unflatten(2, (weight.shape[0], -1))
     source, kernel = _flat(features, weight)
-    out = values.new_zeros(*products.shape[:1], *products.shape[2:4], source.shape[-1])
+    matrices = products.transpose(0, 1).flatten(1, 2)
+    blocks = []
     for block in _blocks(source, kernel):
         x = source[..., block]
-        for d in range(kernel.shape[1]):
+        shape = (matrices.shape[1], matrices.shape[2], x.shape[-1])
+        total = values.new_zeros(shape)
+        for d, matrix in enumerate(matrices):
             weighted = (kernel[:, d, ..., block] * x).flatten(2, 3)
-            out[..., block] += products[:, d] @ weighted
-    return out.view(values.shape), products
+            total.baddbmm_(matrix, weighted.flatten(0, 1))
+        blocks.append(total)
+    return torch.cat(blocks, dim=2).view(values.shape), products
 
 
 def _flat(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +154,8 @@ def _blocks(source: Tensor, kernel: Tensor) -> Iterator[slice]:
     """Blocks of positions. They do not depend on the batch, whose size may be unknown."""
     limit = _BLOCK_ON_CPU if source.device.type == "cpu" else _BLOCK_ELSEWHERE
     positions = source.shape[-1]
-    size = max(1, limit // (kernel.shape[0] * source.shape[2] * source.shape[3]))
+    size = limit // (kernel.shape[0] * source.shape[2] * source.shape[3])
+    size = max(_ALIGNED, size - size % _ALIGNED)
     for first in range(0, positions, size):
         yield slice(first, min(first + size, positions))
 
@@ -155,16 +165,18 @@ def _direct_rows(features: Tensor, values: Tensor, weight: Tensor, rows: slice) 
     height, width = features.shape[-2:]
     flat = features.flatten(3)
     affinity = flat[..., rows].mT @ flat  # (B, N, rows, HW)
-    kernels = weight[:, rows]
-    count = kernels.shape[1]
     # The interleaved grouped convolution, as one depthwise convolution per source task: nothing
     # has to be interleaved, and depthwise kernels are faster.
     images = [plane.unflatten(2, (height, width)) for plane in affinity.unbind(1)]
     fused = []
-    for kernel in kernels:
-        each = [
-            F.conv2d(image, kernel[:, task : task + 1], padding="same", groups=count)
-            for task, image in enumerate(images)
-        ]
+    for kernel in weight[:, rows]:
+        each = [_depthwise(image, kernel[:, task : task + 1]) for task, image in enumerate(images)]
         fused.append(sum(each[1:], each[0]).flatten(2).mT)
     return values.flatten(3) @ torch.stack(fused, dim=1)
+
+
+def _depthwise(image: Tensor, kernel: Tensor) -> Tensor:
+    """``(B, rows, H, W)`` with ``(rows, 1, f, f)``, zeros outside."""
+    if kernel.shape[-1] == 1:
+        return image * kernel.squeeze(1)
+    return F.conv2d(image, kernel, padding="same", groups=kernel.shape[0])
