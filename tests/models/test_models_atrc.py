@@ -63,5 +63,5 @@ class TestATRC(ModelTests):
             self.make(distillation_options={"genotype": "nyud_w19"})
         with pytest.raises(UnknownNameError, match="'relational_context'"):
             self.make(distillation_options={"genotyp": "global"})
-        with pytest.raises(InputError, match="says nothing of target 'depth'"):
+        with pytest.raises(InputError, match="says nothing of target 'semseg' and source 'depth'"):
             self.make(distillation_options={"genotype": "pascal_w18"})

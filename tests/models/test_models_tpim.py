@@ -41,8 +41,8 @@ class TestTPIM(ModelTests):
         assert [module.downscale for module in self.make().distillations] == [4, 2, 1, 1]
 
     def test_distillation_is_not_to_choose(self) -> None:
-        with pytest.raises(TypeError, match="distillation"):
-            TPIMNet.build([], [], "hrnet_w18_small", False, {"distillation": "ctal"})
+        with pytest.raises(UnknownNameError, match=r"'distillation'\. Did you mean"):
+            self.make(distillation="ctal")
 
 
 class TestSingleScaleTPIM(ModelTests):

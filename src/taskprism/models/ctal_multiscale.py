@@ -39,6 +39,7 @@ class CTALMultiScale(MultiTaskModel):
         fpm_reduction: Divisor of the width inside the feature propagation.
         propagation_softmax: ``"channels"`` as in the released code, or ``"tasks"``
             (see :class:`~taskprism.layers.FeaturePropagation`).
+        propagation_order: As in :class:`~taskprism.models.MTINet`.
         distillation_options: Of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
         fusion: How each task's maps become one (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
@@ -60,6 +61,7 @@ class CTALMultiScale(MultiTaskModel):
         propagation: bool = True,
         fpm_reduction: int = 4,
         propagation_softmax: PropagationSoftmax = "channels",
+        propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadName = "bottleneck",
@@ -67,7 +69,12 @@ class CTALMultiScale(MultiTaskModel):
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
         self.front_end = MultiScaleFrontEnd(
-            self.all_tasks, backbone.channels, propagation, fpm_reduction, propagation_softmax
+            self.all_tasks,
+            backbone.channels,
+            propagation,
+            fpm_reduction,
+            propagation_softmax,
+            propagation_order,
         )
         fusions = {t.name: create_aggregation(backbone.channels, fusion) for t in self.all_tasks}
         self.fusions = nn.ModuleDict(fusions)

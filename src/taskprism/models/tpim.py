@@ -60,6 +60,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation: Whether coarse scales inform finer ones.
         fpm_reduction: Divisor of the width inside the feature propagation.
         propagation_softmax: See :class:`~taskprism.layers.FeaturePropagation`.
+        propagation_order: As in :class:`~taskprism.models.MTINet`.
         distillation_options: Of TPIM.
         head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
     """
@@ -73,6 +74,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation: bool = True,
         fpm_reduction: int = 4,
         propagation_softmax: PropagationSoftmax = "channels",
+        propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
     ) -> None:
@@ -85,9 +87,10 @@ class MultiScaleTPIM(TPIMNet, MTINet):
             propagation,
             fpm_reduction,
             propagation_softmax,
-            "tpim",
-            distillation_options,
-            head,
+            propagation_order,
+            distillation="tpim",
+            distillation_options=distillation_options,
+            head=head,
         )
 
 
@@ -121,8 +124,8 @@ class SingleScaleTPIM(TPIMNet, PADNet):
             auxiliary_tasks,
             backbone,
             channels,
-            "tpim",
-            distillation_options,
-            fusion,
-            head,
+            distillation="tpim",
+            distillation_options=distillation_options,
+            fusion=fusion,
+            head=head,
         )
