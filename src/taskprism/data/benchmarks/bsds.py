@@ -1,0 +1,129 @@
+"""BSDS500 (Arbelaez et al., TPAMI 2011): boundaries as several people have drawn them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from taskprism.data.benchmarks import names
+from taskprism.data.benchmarks.augmentation import ASTMT, NONE, PaperAugmentation
+from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
+from taskprism.data.benchmarks.variant import Decoded, Label, Variant
+from taskprism.data.protocol import Split
+from taskprism.errors import DataError, InputError
+from taskprism.metrics.boundaries.files import read_annotations
+from taskprism.tasks import Edge, Task
+
+TrainSet = Literal["train", "trainval"]
+
+
+def votes(path: Path, *, n_votes: int | None) -> Decoded:
+    """1 where at least ``n_votes`` people have drawn a boundary; every pixel is a label.
+
+    Args:
+        path: ``.mat`` with the cell ``groundTruth``.
+        n_votes: 1 is the union. None gives the number of votes divided by the image's largest.
+
+    Raises:
+        DataError: If the file is broken or its annotators differ in size.
+    """
+    drawn = read_annotations(path, labels=False)
+    if not drawn or len({one.shape for one in drawn}) > 1:
+        raise DataError(f"{path}: no annotators, or annotators whose maps differ in size.")
+    total = np.sum([one != 0 for one in drawn], axis=0)
+    values = total / max(int(total.max()), 1) if n_votes is None else total >= n_votes
+    return values.astype(np.float32), np.ones(total.shape, dtype=bool)
+
+
+def several(root: Path, *, folders: tuple[str, ...]) -> list[str]:
+    """Names of the images of one or more of the official splits."""
+    return [
+        name
+        for folder in folders
+        for name in names.found(root, base="data/images", folder=folder, ending=".jpg")
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bsds500Protocol(BenchmarkProtocol):
+    """Boundaries in 500 photographs of 321x481 or 481x321.
+
+    Attributes:
+        n_votes: A pixel is a boundary if so many annotators say so: 1 for the union (ASTMT), None
+            for soft labels (votes divided by the image's largest number).
+        train_set: The 200 images of ``"train"``, or with those of val (``"trainval"``, HED).
+    """
+
+    name: str = "bsds500"
+    input_size: tuple[int, int] = (512, 512)
+    augmentation: str = "astmt"
+    evaluation: Resolution = "original"
+    licence: str = field(
+        default="BSDS500: for non-commercial research and education (its authors' terms).",
+        compare=False,
+    )
+    n_votes: int | None = 1
+    train_set: TrainSet = "train"
+
+    splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
+    counts: ClassVar[Mapping[Split, int]] = {"train": 200, "val": 100, "test": 200}
+    augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {"astmt": ASTMT, "none": NONE}
+    source: ClassVar[str] = "BSR_bsds500.tgz of the Berkeley Computer Vision Group."
+    used_by: ClassVar[tuple[str, ...]] = ("ASTMT (Table 2)", "HED")
+    conventions: ClassVar[tuple[str, ...]] = (
+        "odsF against every annotator, tolerance 0.0075 of the diagonal: "
+        "`taskprism edges PREDICTIONS data/groundTruth/test --preset bsds`",
+        "the loss on test images takes the same votes as training",
+    )
+
+    def __post_init__(self) -> None:
+        self._check("train_set", self.train_set, get_args(TrainSet))
+        if self.n_votes is not None and self.n_votes < 1:
+            raise InputError(f"{self.name}: n_votes is {self.n_votes}; at least 1, or None.")
+        if self.train_set == "trainval":
+            object.__setattr__(self, "counts", {**self.counts, "train": 300})
+        super().__post_init__()
+
+    def options(self) -> dict[str, object]:
+        """Votes and training images."""
+        return {"n_votes": self.n_votes, "train_set": self.train_set}
+
+    def default_tasks(self) -> tuple[Task, ...]:
+        """Edge 50 with positives at 0.95."""
+        return (Edge(loss_weight=50.0, positive_weight=0.95, soft=self.n_votes is None),)
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The official layout."""
+        training = ("train", "val") if self.train_set == "trainval" else ("train",)
+        return (
+            Variant(
+                name="official",
+                summary="BSR/BSDS500",
+                tree=_TREE,
+                image="data/images/{name}.jpg",
+                labels={
+                    "edge": Label(
+                        ("data/groundTruth/{name}.mat",), partial(votes, n_votes=self.n_votes)
+                    )
+                },
+                splits={
+                    "train": partial(several, folders=training),
+                    "val": partial(several, folders=("val",)),
+                    "test": partial(several, folders=("test",)),
+                },
+                needs=("data/images/train", "data/images/val", "data/images/test"),
+                name_glob="*/*",
+            ),
+        )
+
+
+_TREE = """\
+ROOT/
+  data/images/{train,val,test}/NUMBER.jpg       RGB, 321x481 or 481x321
+  data/groundTruth/{train,val,test}/NUMBER.mat  cell groundTruth{1..n}, one per annotator, with
+                                                Boundaries (0 or 1) and Segmentation (1..K)"""

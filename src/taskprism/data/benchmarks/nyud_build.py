@@ -1,0 +1,228 @@
+"""NYUD-v2 for training, made from the official file: the variant ``npy`` of nyud40, or nyud13.
+
+Images, depth and classes are the official ones. Two labels are derived, and are not those of the
+published archives: normals are planes fitted to depth, edges the boundaries of labelled objects
+(see :mod:`taskprism.data.derived`). Scores of these two are comparable among runs on the same
+build only; ``build.json`` in the folder says so too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from taskprism.data.benchmarks.nyud_source import (
+    CENTRE,
+    CROP,
+    FOCAL,
+    ClassMaps,
+    Frame,
+    NyudSource,
+    Splits,
+    read_splits,
+)
+from taskprism.data.benchmarks.nyud_variants import FOLDERS, LISTS
+from taskprism.data.derived import edges_from_segments, normals_from_depth
+from taskprism.errors import DataError
+
+Track = Callable[[Iterable[object], int], Iterable[object]]
+_SMALL = (288, 384)  # of MTAN's files
+
+
+@dataclass(frozen=True)
+class NyudBuild:
+    """What to build.
+
+    Attributes:
+        source: ``nyu_depth_v2_labeled.mat``.
+        splits: ``splits.mat``.
+        classes: ``classMapping40.mat`` or ``labels40.mat``.
+        out: Folder to write into.
+        thirteen: ``class13Mapping.mat``: write nyud13 at 288x384 instead of nyud40.
+        crop: Keep the 425x560 pixels within the white frame, as the published archives do.
+    """
+
+    source: Path
+    splits: Path
+    classes: Path
+    out: Path
+    thirteen: Path | None = None
+    crop: bool = True
+
+    def run(self, workers: int = 1, track: Track | None = None) -> Path:
+        """Write what is not there yet; every file is complete or absent, so it can be stopped.
+
+        Args:
+            workers: Processes.
+            track: Wraps the frames as they are finished, with their number, to show progress.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DataError: If an input is missing, broken or another one, or the folder holds a build
+                of something else.
+        """
+        frames = NyudSource(self.source)
+        splits = read_splits(self.splits, len(frames))
+        ClassMaps(self.classes, self.thirteen)
+        self._claim()
+        jobs = self._jobs(splits)
+        done: Iterable[object] = _finished(partial(_write_frame, self), jobs, workers)
+        for _ in track(done, len(jobs)) if track is not None else done:
+            pass
+        # The lists come last: a folder without them is not taken for a data set.
+        if self.thirteen is None:
+            for file, numbers in zip(LISTS.values(), (splits.train, splits.test), strict=True):
+                names = "".join(f"{number:04d}\n" for number in numbers)
+                _write(self.out / file, lambda f, text=names: f.write(text.encode()))
+        return self.out
+
+    def _jobs(self, splits: Splits) -> list[tuple[int, dict[str, Path]]]:
+        """Number of each frame, with the files to write; the image last, as readers count them."""
+        if self.thirteen is None:
+            suffixes = {"semseg": "png", "depth": "npy", "normals": "npy", "edge": "npy"}
+            return [
+                (
+                    number,
+                    {
+                        task: self.out / f"{FOLDERS[task]}/{number:04d}.{suffix}"
+                        for task, suffix in suffixes.items()
+                    }
+                    | {"image": self.out / f"images/{number:04d}.jpg"},
+                )
+                for number in sorted(splits.train + splits.test)
+            ]
+        parts = {"semseg": "label", "depth": "depth", "normals": "normal", "image": "image"}
+        return [
+            (number, {k: self.out / folder / part / f"{place}.npy" for k, part in parts.items()})
+            for folder, numbers in (("train", splits.train), ("val", splits.test))
+            for place, number in enumerate(numbers)
+        ]
+
+    def _claim(self) -> None:
+        """Write ``build.json``, or check that the folder's one is of the same build."""
+        settings = {
+            "from": self.source.name,
+            "bytes": self.source.stat().st_size,
+            "splits": _hash(self.splits),
+            "classes": _hash(self.classes),
+            "thirteen": None if self.thirteen is None else _hash(self.thirteen),
+            "crop": self.crop,
+            "derived": {
+                "normals": "planes fitted to depth by taskprism",
+                "edge": "boundaries of labelled objects, by taskprism",
+            },
+        }
+        file = self.out / "build.json"
+        if file.exists():
+            if json.loads(file.read_text(encoding="utf-8")) != settings:
+                raise DataError(
+                    f"{self.out} holds a build from other files or with another crop (see "
+                    "build.json there). Give another --out, or remove it."
+                )
+        elif self.out.is_dir() and any(self.out.iterdir()):
+            raise DataError(f"{self.out} is not empty and holds no build. Give another --out.")
+        text = json.dumps(settings, indent=1) + "\n"
+        _write(file, lambda f: f.write(text.encode()))
+
+
+def _finished(
+    work: Callable[[tuple[int, dict[str, Path]]], None],
+    jobs: list[tuple[int, dict[str, Path]]],
+    workers: int,
+) -> Iterator[object]:
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    # Spawned: HDF5 handles must not be shared by a fork.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, jobs, chunksize=4)
+
+
+def _write_frame(build: NyudBuild, job: tuple[int, dict[str, Path]]) -> None:
+    number, files = job
+    if all(path.exists() for path in files.values()):
+        return
+    source, maps = _opened(build.source, build.classes, build.thirteen)
+    values = _labels(source[number - 1], number - 1, maps, build.crop)
+    if build.thirteen is not None:
+        values = _as_mtan(values)
+    for key, path in files.items():
+        _write(path, partial(_save, values[key], path.suffix))
+
+
+@cache
+def _opened(source: Path, classes: Path, thirteen: Path | None) -> tuple[NyudSource, ClassMaps]:
+    """Inputs of this process."""
+    return NyudSource(source), ClassMaps(classes, thirteen)
+
+
+def _labels(frame: Frame, index: int, maps: ClassMaps, crop: bool) -> dict[str, np.ndarray]:
+    """All labels of a frame, in the formats of the variant ``npy``."""
+    # Normals first, so that those at the crop's border see what lies behind it.
+    normals, _ = normals_from_depth(frame.depth, FOCAL, CENTRE)
+    segments = frame.labels * (int(frame.instances.max()) + 1) + frame.instances
+    segments[frame.labels == 0] = 0
+    values = {
+        "image": frame.image,
+        "semseg": maps(index, frame.labels),
+        "depth": frame.depth,
+        "normals": normals,
+        "edge": edges_from_segments(segments).astype(np.float32),
+    }
+    return {key: value[CROP] if crop else value for key, value in values.items()}
+
+
+def _as_mtan(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels in the formats of nyud13, at its size."""
+    height, width = values["depth"].shape
+    rows = ((np.arange(_SMALL[0]) + 0.5) * height / _SMALL[0]).astype(int)[:, None]
+    columns = ((np.arange(_SMALL[1]) + 0.5) * width / _SMALL[1]).astype(int)
+    image = Image.fromarray(values["image"]).resize(_SMALL[::-1], Image.Resampling.BILINEAR)
+    return {
+        "image": np.asarray(image, dtype=np.float32) / 255,
+        "semseg": values["semseg"][rows, columns].astype(np.int64) - 1,
+        "depth": values["depth"][rows, columns][..., None],
+        "normals": values["normals"][rows, columns],
+    }
+
+
+def _save(values: np.ndarray, suffix: str, file: IO[bytes]) -> None:
+    if suffix == ".npy":
+        np.save(file, values)
+    elif suffix == ".png":
+        Image.fromarray(values).save(file, format="PNG")
+    else:
+        Image.fromarray(values).save(file, format="JPEG", quality=98, subsampling=0)
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file that is complete or absent."""
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_path.open("wb") as file:
+            fill(file)
+        partial_path.replace(path)
+    except OSError as error:
+        partial_path.unlink(missing_ok=True)
+        raise DataError(f"Could not write {path}: {error}.") from error
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from None
