@@ -94,7 +94,7 @@ def test_blocks_change_nothing(monkeypatch, method, shared_kernel):
     features = make_features(module.tasks, (2, 3, 9, 7))
     monkeypatch.setattr(ctal_diffusion, "_ROWS_BLOCK", 63 * 3 * 5)
     monkeypatch.setattr(ctal_diffusion, "_BLOCK_ON_CPU", 9 * 11)
-    monkeypatch.setattr(shifted_products, "_STRIP", 1)
+    monkeypatch.setattr(shifted_products, "_STRIP_ON_CPU", 1)
     assert_same(module, module(features), ctal_direct(module, features), features)
 
 

@@ -104,7 +104,8 @@ class _LinearDiffusion(torch.autograd.Function):
         features, values, weight, products = ctx.saved_tensors
         source, kernel = _flat(features, weight)
         given = grad_outputs[0].reshape(*products.shape[:1], *products.shape[2:4], -1)
-        grad_source, grad_kernel = torch.zeros_like(source), torch.empty_like(kernel)
+        grad_source = torch.zeros_like(source, memory_format=torch.contiguous_format)
+        grad_kernel = torch.empty_like(kernel)
         grad_products = torch.zeros_like(products)
         for block in _blocks(source, kernel):
             x, g = source[..., block], given[..., block]
@@ -116,16 +117,20 @@ class _LinearDiffusion(torch.autograd.Function):
                 for k in range(kernel.shape[0]):
                     grad_source[:, 0, ..., block].addcmul_(back[:, k], w[k])
         grad_values, grad_features = shifted_products_backward(
-            grad_products.flatten(2, 3), values.flatten(1, 2), features.flatten(1, 2), _side(weight)
+            grad_products.flatten(2, 3),
+            values.flatten(1, 2),
+            features.flatten(1, 2),
+            weight.shape[-1],
         )
-        grad_features = grad_features.reshape(features.shape) + grad_source.view(features.shape)
+        grad_source = grad_source.view(features.shape).add_(grad_features.view_as(features))
         grad_weight = grad_kernel.squeeze(3).permute(0, 3, 2, 1).reshape(weight.shape)
-        return grad_features, grad_values.reshape(values.shape), grad_weight
+        return grad_source, grad_values.reshape(values.shape), grad_weight
 
 
 def _linear(features: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Result, and the products S as ``(B, f f, K, T C / K, N C)``."""
-    products = shifted_products(values.flatten(1, 2), features.flatten(1, 2), _side(weight))
+    offsets = weight.shape[-1]
+    products = shifted_products(values.flatten(1, 2), features.flatten(1, 2), offsets)
     products = products.unflatten(2, (weight.shape[0], -1))
     source, kernel = _flat(features, weight)
     matrices = products.transpose(0, 1).flatten(1, 2)
@@ -143,11 +148,8 @@ def _linear(features: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, T
 
 def _flat(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Features as ``(B, 1, N, C, HW)`` and kernel as ``(K, f f, N, 1, HW)``."""
-    return features.flatten(3).unsqueeze(1), weight.flatten(3).permute(0, 3, 2, 1).unsqueeze(3)
-
-
-def _side(weight: Tensor) -> int:
-    return weight.shape[-1]
+    kernel = weight.flatten(3).permute(0, 3, 2, 1).unsqueeze(3)
+    return features.flatten(3).unsqueeze(1), kernel.contiguous()
 
 
 def _blocks(source: Tensor, kernel: Tensor) -> Iterator[slice]:

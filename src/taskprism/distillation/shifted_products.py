@@ -19,7 +19,8 @@ from torch import Tensor
 from taskprism.distillation.toom_cook import TRANSFORMS
 
 # Transformed tiles are made for a strip of rows at a time; values per strip, map and image.
-_STRIP = 2**20
+_STRIP_ON_CPU = 2**20
+_STRIP_ELSEWHERE = 2**24
 
 
 def shifted_products(left: Tensor, right: Tensor, offsets: int) -> Tensor:
@@ -116,7 +117,8 @@ class _Tiles:
 
     def strips(self) -> Iterator[range]:
         per_row = self.points**2 * self.columns * self.padded_left.shape[1]
-        size = max(1, _STRIP // per_row)
+        on_cpu = self.padded_left.device.type == "cpu"
+        size = max(1, (_STRIP_ON_CPU if on_cpu else _STRIP_ELSEWHERE) // per_row)
         for first in range(0, self.rows, size):
             yield range(first, min(first + size, self.rows))
 
