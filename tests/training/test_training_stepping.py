@@ -10,7 +10,7 @@ from reference.run_files import log, weights
 from taskprism.errors import RecipeError
 from taskprism.models import create_model
 from taskprism.models.inference import predict
-from taskprism.training import build_experiment, load_recipe, train
+from taskprism.training import build_experiment, evaluate, load_recipe, train
 from taskprism.training.loop import Trainer
 from taskprism.training.optimisers import parameter_groups
 from taskprism.training.recipe import OptimiserSettings
@@ -176,3 +176,17 @@ def test_every_loss_falls(recipe, tmp_path, request):
     model = taskprism.load(run)
     answers = predict(model, torch.rand(3, 50, 70), tasks=["normals"])
     assert answers["normals"].shape == (3, 50, 70)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_turns(astmt, tmp_path):
+    """They stay in step though only one of them may have labels; both score what is saved."""
+    from test_training_processes import in_two, quiet_train
+
+    in_two(quiet_train, astmt(0.1, epochs=2), tmp_path / "run")
+    entries = [entry for entry in log(tmp_path / "run") if entry["event"] == "train"]
+    assert [entry["step"] for entry in entries] == [3, 6]
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    for task, values in evaluate(tmp_path / "run", pictures=False).items():
+        assert scores[task] == pytest.approx(values, rel=1e-5), task
