@@ -8,17 +8,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from taskprism.data.benchmarks.bsds import Bsds500Protocol
 from taskprism.data.benchmarks.cityscapes import (
     Cityscapes2Protocol,
     Cityscapes7Protocol,
     Cityscapes19Protocol,
 )
+from taskprism.data.benchmarks.fsv import FsvProtocol
 from taskprism.data.benchmarks.nyud import Nyud13Protocol, Nyud40Protocol, Nyud41Protocol
+from taskprism.data.benchmarks.pascal_context import PascalContextProtocol
+from taskprism.data.benchmarks.saliency_sets import Msra10kProtocol, PascalSProtocol
+from taskprism.data.benchmarks.voc import SbdProtocol, Voc12Protocol
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import load_config
 from taskprism.data.joint import JointProtocol
 from taskprism.data.protocol import Protocol
 from taskprism.data.rooms.protocol import RoomsProtocol
+from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
 
 #: Protocols with code of their own; the list is the registry.
@@ -30,6 +36,14 @@ PROTOCOLS: list[type[Protocol]] = [
     Cityscapes19Protocol,
     Cityscapes7Protocol,
     Cityscapes2Protocol,
+    PascalContextProtocol,
+    FsvProtocol,
+    Voc12Protocol,
+    SbdProtocol,
+    Msra10kProtocol,
+    PascalSProtocol,
+    Bsds500Protocol,
+    ShardsProtocol,
 ]
 
 Root = str | Path | Mapping[str, str | Path] | None

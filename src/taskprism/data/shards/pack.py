@@ -1,0 +1,175 @@
+"""Write a protocol's samples into tar files."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from taskprism.data.folder import FolderProtocol
+from taskprism.data.joint import JointProtocol
+from taskprism.data.protocol import Protocol, Split
+from taskprism.data.sample import Sample
+from taskprism.data.shards.encoding import ENDINGS, encode
+from taskprism.data.shards.index import FILE, FORMAT, Entry, Index, Member, Shard
+from taskprism.data.shards.protocol import ShardsProtocol
+from taskprism.errors import DataError, InputError, TaskprismError
+
+Encoded = tuple[str, dict[str, tuple[str, bytes]]]
+_TAKEN_ELSEWHERE = ("name", "root", "tasks", "licence", "config", "files", "variant", "test_root")
+
+
+class _EncodedDataset(Dataset[Encoded]):
+    """Encodes in the loader's processes, so that packing uses all of them."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Encoded:
+        sample = self.dataset[index]
+        image = sample["image"].as_subclass(Tensor).numpy()
+        parts = {"image": encode(image, np.ones(image.shape[1:], dtype=bool))}
+        for name, target in sample["targets"].items():
+            valid = sample["valid"][name].as_subclass(Tensor).numpy()[0]
+            try:
+                parts[name] = encode(target.as_subclass(Tensor).numpy(), valid)
+            except TaskprismError as error:
+                raise DataError(f"{name} of {sample['name']}: {error}") from None
+        return sample["name"], parts
+
+
+def pack(
+    protocol: Protocol,
+    out: str | Path,
+    shard_bytes: int = 1_000_000_000,
+    workers: int = 0,
+    on_sample: Callable[[Split], None] | None = None,
+) -> Index:
+    """Pack all splits of a protocol, untransformed and at their own size.
+
+    The same data give the same bytes. ``index.json`` is written last, so that a folder without it
+    is one whose packing did not end.
+
+    Args:
+        protocol: What to pack.
+        out: Folder for the tar files; made if it does not exist.
+        shard_bytes: A tar file ends with the first sample that brings it to so many bytes.
+        workers: Processes that read and encode; 0 does it in this one.
+        on_sample: Called after each sample, for progress bars.
+
+    Raises:
+        InputError: If the protocol is joint, or already a packed one.
+        DataError: If ``out`` holds shards already, or the data are wrong.
+    """
+    if isinstance(protocol, (JointProtocol, ShardsProtocol)):
+        raise InputError(f"{protocol.name} cannot be packed: pack each of its data sets by itself.")
+    if shard_bytes < 1:
+        raise InputError(f"shard_bytes is {shard_bytes}; it must be positive.")
+    out = Path(out)
+    if (out / FILE).exists():
+        raise DataError(f"{out} holds packed shards already; choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    if isinstance(protocol, FolderProtocol):  # a cache would bring samples to the input size
+        uncached = protocol.config.model_copy(update={"cache": False})
+        protocol = dataclasses.replace(protocol, config=uncached)
+    splits: dict[Split, list[Shard]] = {}
+    for split in protocol.splits:
+        loader = DataLoader(
+            _EncodedDataset(protocol.dataset(split)),
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+        )
+        splits[split] = list(_write(split, iter(loader), out, shard_bytes, on_sample))
+    index = Index(
+        format=FORMAT,
+        protocol=protocol.name,
+        options=_options(protocol),
+        folder=_folder(protocol),
+        tasks=[task.to_config() for task in protocol.tasks],
+        licence=protocol.licence,
+        splits=splits,
+    )
+    unfinished = out / f"{FILE}.part"
+    unfinished.write_text(index.model_dump_json(), encoding="utf-8")
+    unfinished.replace(out / FILE)
+    return index
+
+
+def _as_it_is(sample: Any) -> Any:
+    return sample
+
+
+def _options(protocol: Protocol) -> dict[str, Any]:
+    if isinstance(protocol, FolderProtocol):
+        return {}
+    fields = [f.name for f in dataclasses.fields(protocol) if f.name not in _TAKEN_ELSEWHERE]
+    return json.loads(json.dumps({name: getattr(protocol, name) for name in fields}))
+
+
+def _folder(protocol: Protocol) -> dict[str, Any] | None:
+    if not isinstance(protocol, FolderProtocol):
+        return None
+    return protocol.config.model_dump(mode="json", exclude={"root"})
+
+
+def _write(
+    split: Split,
+    samples: Iterator[Encoded],
+    out: Path,
+    shard_bytes: int,
+    on_sample: Callable[[Split], None] | None,
+) -> Iterator[Shard]:
+    """Shards of a split, each written under another name until it is whole."""
+    number = count = 0
+    following = next(samples, None)
+    while following is not None:
+        path = out / f"{split}-{number:06d}.tar"
+        unfinished = path.with_suffix(".tar.part")
+        entries: list[Entry] = []
+        # USTAR has no headers of changing length, so that data begin one block behind a header.
+        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+            while following is not None and (not entries or tar.offset < shard_bytes):
+                entries.append(_add(tar, f"{count:08d}", following))
+                if on_sample is not None:
+                    on_sample(split)
+                count += 1
+                following = next(samples, None)
+        with unfinished.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        unfinished.replace(path)
+        size = path.stat().st_size
+        yield Shard(file=path.name, size=size, sha256=digest, samples=entries)
+        number += 1
+
+
+def _add(tar: tarfile.TarFile, key: str, sample: Encoded) -> Entry:
+    name, parts = sample
+    storages = {part: storage for part, (storage, _) in parts.items()}
+    _member(tar, f"{key}.json", json.dumps({"name": name, "storage": storages}).encode())
+    members = {}
+    for part, (storage, content) in parts.items():
+        offset = _member(tar, f"{key}.{part}.{ENDINGS[storage]}", content)
+        members[part] = Member(storage=storage, offset=offset, size=len(content))
+    return Entry(name=name, members=members)
+
+
+def _member(tar: tarfile.TarFile, name: str, content: bytes) -> int:
+    """Add a file without owner and date, so that equal data make equal tars; where it begins."""
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    offset = tar.offset + tarfile.BLOCKSIZE
+    tar.addfile(header, io.BytesIO(content))
+    return offset

@@ -1,0 +1,118 @@
+"""The protocol ``shards``: a packed protocol, read from its tar files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from taskprism.data.folder import FolderProtocol
+from taskprism.data.folder_config import FolderConfig
+from taskprism.data.folder_files import FolderFiles
+from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.shards.dataset import ShardDataset
+from taskprism.data.shards.index import FILE, Index, read_index
+from taskprism.errors import DataError, InputError
+from taskprism.tasks import Task, task_from_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsProtocol(Protocol):
+    """What ``taskprism data pack`` has made of another protocol; ``root`` is the folder.
+
+    It takes the packed protocol's name, tasks, input size, transforms, splits and licence, so that
+    scores mean the same.
+
+    Attributes:
+        change: Options of the packed protocol that are to be others than when it was packed, as
+            long as they do not change labels: ``{"augmentation": "atrc"}``.
+    """
+
+    name: str = "shards"
+    tasks: tuple[Task, ...] = ()
+    input_size: tuple[int, int] = (0, 0)  # that of the packed protocol
+    licence: str = field(default="that of the packed data", compare=False)
+    change: Mapping[str, Any] = field(default_factory=dict)
+    _index: Index | None = field(default=None, init=False, repr=False, compare=False)
+    _packed: Protocol | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.root is None:
+            return  # to be listed and described
+        index = read_index(Path(self.root))
+        tasks = self.tasks or tuple(task_from_config(config) for config in index.tasks)
+        packed = _restore(index, Path(self.root), self.change)
+        size = packed.input_size if self.input_size == (0, 0) else self.input_size
+        packed = replace(packed, tasks=tasks, input_size=size)
+        values = {
+            "name": index.protocol,
+            "tasks": tasks,
+            "input_size": size,
+            "licence": index.licence,
+            "splits": tuple(index.splits),
+            "_index": index,
+            "_packed": packed,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def scores_at_label_size(self) -> bool:
+        """As the packed protocol."""
+        return self._opened[1].scores_at_label_size
+
+    def dataset(self, split: Split, transform: Transform | None = None) -> ShardDataset:
+        """Samples of a split at their own size.
+
+        Raises:
+            InputError: If there is no such split.
+            DataError: If a tar file is missing or has another size than when it was packed.
+        """
+        index, _ = self._opened
+        self.check_split(split)
+        return ShardDataset(Path(str(self.root)), index.splits[split], self.tasks, transform)
+
+    def train_transform(self) -> Transform:
+        """The packed protocol's."""
+        return self._opened[1].train_transform()
+
+    def evaluation_transform(self) -> Transform:
+        """The packed protocol's."""
+        return self._opened[1].evaluation_transform()
+
+    def fingerprint(self) -> str:
+        """Hash of the index, which holds the hash of every tar file."""
+        self._opened  # noqa: B018 raises without a root
+        return hashlib.sha256((Path(str(self.root)) / FILE).read_bytes()).hexdigest()
+
+    @property
+    def _opened(self) -> tuple[Index, Protocol]:
+        if self._index is None or self._packed is None:
+            raise DataError(
+                "shards needs the folder that `taskprism data pack` has written: give root=... to "
+                "create_protocol, or data.root in the recipe."
+            )
+        return self._index, self._packed
+
+
+def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
+    """The packed protocol without its data: for transforms and conventions."""
+    # Here, because the registry lists this file's protocol.
+    from taskprism.data.registry import create_protocol
+
+    if index.folder is None:
+        return create_protocol(index.protocol, **{**index.options, **change})
+    unknown = set(change) - set(FolderConfig.model_fields)
+    if unknown:
+        raise InputError(f"{index.protocol} has no key {', '.join(sorted(unknown))} to change.")
+    config = FolderConfig.model_validate({**index.folder, **change})
+    return FolderProtocol(
+        name=config.name,
+        tasks=(),
+        input_size=config.input_size,
+        licence=config.licence,
+        config=config,
+        files=FolderFiles(config, folder, str(folder / FILE)),
+    )
