@@ -7,7 +7,8 @@ them into a :class:`Batch` in which every task is present and missing labels are
 
 A folder's YAML is described in :mod:`taskprism.data.folder_config`, augmentation in
 :mod:`taskprism.data.transforms`. A new protocol is a subclass in its own file and one line in
-:data:`PROTOCOLS`; the shipped YAMLs (``osd_rgbd``, ``clothing_parts``) need no code at all.
+:data:`PROTOCOLS`; the shipped YAMLs (``osd_rgbd``, ``clothing_parts``) need no code at all. Any of
+them can be packed into tars and read from these, see :mod:`taskprism.data.shards`.
 """
 
 from taskprism.data.folder import FolderProtocol
