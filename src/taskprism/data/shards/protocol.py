@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import FolderConfig
@@ -16,6 +16,12 @@ from taskprism.data.shards.dataset import ShardDataset
 from taskprism.data.shards.index import FILE, Index, read_index
 from taskprism.errors import DataError, InputError
 from taskprism.tasks import Task, task_from_config
+
+
+class _Opened(NamedTuple):
+    folder: Path
+    index: Index
+    packed: Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +41,15 @@ class ShardsProtocol(Protocol):
     input_size: tuple[int, int] = (0, 0)  # that of the packed protocol
     licence: str = field(default="that of the packed data", compare=False)
     change: Mapping[str, Any] = field(default_factory=dict)
-    _index: Index | None = field(default=None, init=False, repr=False, compare=False)
-    _packed: Protocol | None = field(default=None, init=False, repr=False, compare=False)
+    _content: _Opened | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.root is None:
             return  # to be listed and described
-        index = read_index(Path(self.root))
+        folder = Path(self.root)
+        index = read_index(folder)
         tasks = self.tasks or tuple(task_from_config(config) for config in index.tasks)
-        packed = _restore(index, Path(self.root), self.change)
+        packed = _restore(index, folder, self.change)
         size = packed.input_size if self.input_size == (0, 0) else self.input_size
         packed = replace(packed, tasks=tasks, input_size=size)
         values = {
@@ -52,8 +58,7 @@ class ShardsProtocol(Protocol):
             "input_size": size,
             "licence": index.licence,
             "splits": tuple(index.splits),
-            "_index": index,
-            "_packed": packed,
+            "_content": _Opened(folder, index, packed),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -61,7 +66,7 @@ class ShardsProtocol(Protocol):
     @property
     def scores_at_label_size(self) -> bool:
         """As the packed protocol."""
-        return self._opened[1].scores_at_label_size
+        return self._opened.packed.scores_at_label_size
 
     def dataset(self, split: Split, transform: Transform | None = None) -> ShardDataset:
         """Samples of a split at their own size.
@@ -70,31 +75,30 @@ class ShardsProtocol(Protocol):
             InputError: If there is no such split.
             DataError: If a tar file is missing or has another size than when it was packed.
         """
-        index, _ = self._opened
+        opened = self._opened
         self.check_split(split)
-        return ShardDataset(Path(str(self.root)), index.splits[split], self.tasks, transform)
+        return ShardDataset(opened.folder, opened.index.splits[split], self.tasks, transform)
 
     def train_transform(self) -> Transform:
         """The packed protocol's."""
-        return self._opened[1].train_transform()
+        return self._opened.packed.train_transform()
 
     def evaluation_transform(self) -> Transform:
         """The packed protocol's."""
-        return self._opened[1].evaluation_transform()
+        return self._opened.packed.evaluation_transform()
 
     def fingerprint(self) -> str:
         """Hash of the index, which holds the hash of every tar file."""
-        self._opened  # noqa: B018 raises without a root
-        return hashlib.sha256((Path(str(self.root)) / FILE).read_bytes()).hexdigest()
+        return hashlib.sha256((self._opened.folder / FILE).read_bytes()).hexdigest()
 
     @property
-    def _opened(self) -> tuple[Index, Protocol]:
-        if self._index is None or self._packed is None:
+    def _opened(self) -> _Opened:
+        if self._content is None:
             raise DataError(
                 "shards needs the folder that `taskprism data pack` has written: give root=... to "
                 "create_protocol, or data.root in the recipe."
             )
-        return self._index, self._packed
+        return self._content
 
 
 def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
