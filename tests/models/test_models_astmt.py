@@ -14,6 +14,7 @@ from reference import astmt as reference
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers.modulation import ResidualAdapter
 from taskprism.models import ASTMT, MultiTaskModel, create_model
+from taskprism.models.inference import predict
 
 KINDS = {"branches": "se_resnet26", "pyramid": "mobilenet_v2"}
 TASKS = {"edge": 1, "semseg": 5, "depth": 1}
@@ -176,6 +177,17 @@ def test_what_does_not_depend_on_the_task_runs_once(
     assert (encoded["all"], decoded["all"]) == (encoder + 1, decoder + 1)
     assert list(alone) == ["semseg"]
     assert torch.equal(alone["semseg"], together["semseg"])
+
+
+def test_prediction_computes_what_is_asked_for() -> None:
+    model = build()
+    calls = count_calls(model.encoder)
+    answers = predict(model, torch.rand(3, 40, 50), tasks=["depth", "edge"])
+    assert {name: tuple(x.shape) for name, x in answers.items()} == {
+        "depth": (1, 40, 50),
+        "edge": (1, 40, 50),
+    }
+    assert calls["all"] == 2
 
 
 def test_adapters_alone_keep_the_encoder_apart() -> None:

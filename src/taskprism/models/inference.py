@@ -11,6 +11,7 @@ from torch import Tensor
 
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.single_tasking import SingleTaskingModel
 from taskprism.tasks.base import Task
 
 SMALLEST = 32  # pixels on a side that every backbone can shrink
@@ -36,7 +37,8 @@ def predict(
             the whole image in its own proportions at about that many pixels; one that does not
             sees it stretched to exactly this size. None: the one that the model was built for,
             or else the image's own size (at least 32 on a side).
-        tasks: Names of main tasks; by default all.
+        tasks: Names of main tasks; by default all. A model that runs one task at a time computes
+            nothing for the others.
 
     Returns:
         Task name -> decoded ``(target_channels, H, W)`` on the CPU.
@@ -56,7 +58,11 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        outputs = model(model.normalise(_resize(batch, network_size, antialias=True)))
+        images = model.normalise(_resize(batch, network_size, antialias=True))
+        if isinstance(model, SingleTaskingModel):
+            outputs = model(images, [task.name for task in wanted])
+        else:
+            outputs = model(images)
     finally:
         model.train(was_training)
     ratio = (height / network_size[0], width / network_size[1])
