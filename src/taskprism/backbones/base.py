@@ -17,12 +17,14 @@ class Backbone(nn.Module, ABC):
         strides: Downsampling of each map, increasing.
         image_mean: Per-channel mean that the weights expect, of RGB in [0, 1].
         image_std: Per-channel standard deviation that the weights expect.
+        weights: Where the first weights come from and under which terms, for people.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    weights: str = "random"
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -49,6 +51,7 @@ class Neck(Backbone):
         self.strides = strides
         self.image_mean = trunk.image_mean
         self.image_std = trunk.image_std
+        self.weights = trunk.weights
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The trunk's maps, transformed."""

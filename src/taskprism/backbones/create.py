@@ -65,7 +65,8 @@ def create_backbone(
     else:
         trunk = TimmFeatures(name, output_stride, finest_stride)
     if pretrained:
-        load_pretrained(trunk.model, name, pretrained)
+        report = load_pretrained(trunk.model, name, pretrained)
+        trunk.weights = f"{report.source} (licence: {report.licence})"
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
     if neck == "auto":

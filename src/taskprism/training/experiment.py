@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from accelerate.utils import set_seed
 
+from taskprism.backbones import Backbone
 from taskprism.data import create_protocol
 from taskprism.data.protocol import Protocol
 from taskprism.models import create_model
@@ -78,11 +78,7 @@ def build_experiment(recipe: Recipe) -> Experiment:
     return Experiment(recipe, protocol, model)
 
 
-def weights_source(recipe: Recipe) -> str:
-    """Where the backbone's first weights come from, in words."""
-    pretrained = recipe.model.pretrained
-    if pretrained is False:
-        return "random"
-    if pretrained is True:
-        return f"timm's default weights of {recipe.model.backbone}, from the hub"
-    return f"file {pretrained}" if Path(pretrained).exists() else f"package {pretrained}"
+def weights_source(model: MultiTaskModel) -> str:
+    """Where the backbone's first weights come from and under which terms."""
+    backbones = (module for module in model.modules() if isinstance(module, Backbone))
+    return next((each.weights for each in backbones), "random")

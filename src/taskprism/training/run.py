@@ -156,7 +156,7 @@ def _open(
     content = manifest.describe(
         experiment.protocol,
         seed=recipe.seed,
-        weights=weights_source(recipe),
+        weights=weights_source(experiment.model),
         device=str(accelerator.device),
         processes=accelerator.num_processes,
     )
