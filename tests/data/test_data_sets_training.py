@@ -14,7 +14,7 @@ from trees_single import (
     write_voc,
 )
 
-from taskprism.cli import main
+from taskprism.cli.data_pack import pack_shards
 from taskprism.data import create_protocol
 from taskprism.training import train
 from taskprism.training.recipe_files import validate
@@ -22,8 +22,8 @@ from taskprism.training.recipe_files import validate
 
 def write_packed(root):
     write_pascal(root.parent / "plain")
-    words = ["data", "pack", "pascal_context", str(root.parent / "plain"), "--out", str(root)]
-    assert main([*words, "--options", "input_size=[32,32]", "evaluation=network"]) == 0
+    options = ("input_size=[32,32]", "evaluation=network")
+    pack_shards("pascal_context", root.parent / "plain", out=root, options=options)
 
 
 def write_both(root):
