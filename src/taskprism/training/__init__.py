@@ -6,11 +6,13 @@
   accelerate owns devices, processes, precision and trackers.
 * :class:`Criterion` adds up the losses of tasks and scales; a user with their own loop can use it
   alone.
+* :class:`Adversary` makes the gradients of tasks alike while one task is trained at a time (ASTMT).
 
 Everything is deterministic on a CPU given the recipe's seed, and stays so through ``--resume``, see
 :mod:`taskprism.training.randomness`.
 """
 
+from taskprism.training.adversarial import Adversary
 from taskprism.training.criterion import Criterion, LossBreakdown
 from taskprism.training.evaluation import score, split_loader
 from taskprism.training.experiment import Experiment, build_experiment
@@ -22,6 +24,7 @@ from taskprism.training.run import evaluate, train
 from taskprism.training.run_directory import RunDirectory
 
 __all__ = [
+    "Adversary",
     "Criterion",
     "Experiment",
     "LossBreakdown",
