@@ -110,7 +110,7 @@ class PascalSProtocol(_SalientObjects):
 
 @dataclass(frozen=True, kw_only=True)
 class Msra10kProtocol(_SalientObjects):
-    """10000 images to train on; tests are on PASCAL-S as :class:`PascalSProtocol` reads it.
+    """10000 images to train on; tests are on PASCAL-S, as pascal_s reads it.
 
     Attributes:
         test_root: Folder of PASCAL-S.
