@@ -38,6 +38,10 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("taskprism.cli.predict:predict", "run a trained network on images"),
     "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
     "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
+    "import": Command(
+        "taskprism.cli.import_official:import_official", "read a checkpoint that authors released"
+    ),
+    "data": Command("taskprism.cli.data:data", "describe, check and make data sets", True),
     "profile": Command("taskprism.cli.profile:profile", "parameters, operations, latency, memory"),
     "list": Command("taskprism.cli.listing:list_names", "names of models, tasks, protocols, ..."),
     "demo": Command("taskprism.cli.demo:demo", "a small comparison with a report, in minutes"),

@@ -1,0 +1,191 @@
+"""Is a folder what it should be? Every file is opened, counted, and its numbers looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch.utils.data import Dataset
+
+from taskprism.data.benchmarks.base import BenchmarkProtocol
+from taskprism.data.benchmarks.dataset import BenchmarkDataset
+from taskprism.data.protocol import Protocol, Split
+from taskprism.data.sample import Sample
+from taskprism.data.statistics import LabelStatistics, ground_of
+from taskprism.errors import TaskprismError
+
+Track = Callable[[Iterable[int], int], Iterable[int]]
+DRAWN = 20  # samples that are looked at where every one has to be drawn first
+_SHOWN = 2  # samples per split for pictures
+
+
+@dataclass
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        protocol: What was checked.
+        variant: Name and summary of the layout, or "" where there is only one.
+        splits: Split -> samples it names.
+        opened: Split -> samples that were opened.
+        sizes: ``(height, width)`` of images -> how many have it.
+        labels: One per task.
+        problems: What is wrong, file by file.
+        notes: What is worth knowing.
+        samples: Some, for pictures.
+    """
+
+    protocol: Protocol
+    variant: str = ""
+    splits: dict[Split, int] = field(default_factory=dict)
+    opened: dict[Split, int] = field(default_factory=dict)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    labels: list[LabelStatistics] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+
+def check_protocol(
+    protocol: Protocol, samples: int | None = None, track: Track | None = None
+) -> CheckReport:
+    """Open the samples of all splits and look for what is missing, broken or out of range.
+
+    Args:
+        protocol: With a root, where it has one.
+        samples: Open so many of each split, spread evenly; by default all, or a few where each
+            has to be drawn.
+        track: Wraps the indices, with their number, to show progress.
+
+    Raises:
+        DataError: If the folder fits no variant of the protocol.
+    """
+    report = CheckReport(protocol, labels=[LabelStatistics(task) for task in protocol.tasks])
+    if isinstance(protocol, BenchmarkProtocol):
+        variant = protocol.found_variant()
+        report.variant = f"{variant.name} ({variant.summary})"
+    elif samples is None and protocol.root is None:
+        samples = DRAWN
+    for split in protocol.splits:
+        _check_split(report, split, samples, track)
+    _judge(report, complete=samples is None)
+    report.problems = list(dict.fromkeys(report.problems))
+    return report
+
+
+def _check_split(
+    report: CheckReport, split: Split, samples: int | None, track: Track | None
+) -> None:
+    protocol = report.protocol
+    data: Dataset[Sample]
+    try:
+        if isinstance(protocol, BenchmarkProtocol):
+            data = protocol.listed_dataset(split)
+        else:
+            data = protocol.dataset(split)
+    except TaskprismError as error:
+        report.problems.append(str(error))
+        return
+    length = len(data)  # pyrefly: ignore[bad-argument-type]
+    report.splits[split] = length
+    if isinstance(data, BenchmarkDataset):
+        report.problems += [f"{path}: missing" for path in data.missing()]
+        known = data_count(protocol, split)
+        if known and length != known:
+            report.problems.append(f"{split}: {length} samples; the published set has {known}")
+    wanted = range(length) if samples is None else _spread(length, samples)
+    read = [
+        sample
+        for index in (track(wanted, len(wanted)) if track is not None else wanted)
+        if (sample := _add(report, data, index)) is not None and index in _spread(length, _SHOWN)
+    ]
+    report.opened[split] = len(wanted)
+    report.samples += read[:_SHOWN]
+
+
+def data_count(protocol: Protocol, split: Split) -> int | None:
+    """Number of samples that the published split has, if it is known."""
+    return protocol.counts.get(split) if isinstance(protocol, BenchmarkProtocol) else None
+
+
+def _spread(length: int, wanted: int) -> list[int]:
+    """Indices spread evenly, both ends included."""
+    if wanted >= length:
+        return list(range(length))
+    return sorted({round(i * (length - 1) / max(wanted - 1, 1)) for i in range(wanted)})
+
+
+def _add(report: CheckReport, data: Dataset[Sample], index: int) -> Sample | None:
+    """Count one sample; a broken one is noted, and None."""
+    try:
+        sample = data[index]
+    except TaskprismError as error:
+        if isinstance(data, BenchmarkDataset):
+            report.problems += _each_problem(data, index)
+        else:
+            report.problems.append(str(error))
+        return None
+    height, width = sample["image"].shape[-2:]
+    report.sizes[height, width] += 1
+    ground = ground_of(sample, report.protocol.tasks)
+    for statistics in report.labels:
+        statistics.add(sample, ground)
+    return sample
+
+
+def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:
+    """What is wrong with a sample, task by task; files that are missing were told already."""
+    name = data.names[index]
+    problems = []
+    for task in data.tasks:
+        one = BenchmarkDataset(data.root, data.variant, [name], [task])
+        if one.missing():
+            continue
+        try:
+            _ = one[0]
+        except TaskprismError as error:
+            problems.append(str(error))
+    return list(dict.fromkeys(problems))
+
+
+def _judge(report: CheckReport, complete: bool) -> None:
+    """Compare sums with what is known of the data."""
+    protocol = report.protocol
+    ranges = protocol.value_ranges() if isinstance(protocol, BenchmarkProtocol) else {}
+    for statistics in report.labels:
+        name = statistics.task.name
+        if not statistics.labelled:
+            report.problems.append(f"{name}: no pixel has a label")
+            continue
+        low, high = ranges.get(name, (statistics.low, statistics.high))
+        if statistics.low < low or statistics.high > high:
+            report.problems.append(
+                f"{name}: values from {statistics.low:.4g} to {statistics.high:.4g}, but the "
+                f"published ones lie in {low:g} to {high:g}; is it another unit?"
+            )
+        absent = statistics.absent_classes()
+        if absent and complete:
+            report.notes.append(f"{name}: no pixel is {', '.join(absent)}")
+        if statistics.task.target_type.is_direction:
+            report.problems += _axes_problems(statistics)
+
+
+def _axes_problems(statistics: LabelStatistics) -> list[str]:
+    """Floors face up, and what is seen faces the camera."""
+    name = statistics.task.name
+    problems = []
+    toward = statistics.mean[2].item()
+    if toward <= 0:
+        problems.append(
+            f"{name}: the mean z is {toward:.2f}, away from the camera. The stored z axis is "
+            "'forward', not 'toward'."
+        )
+    if statistics.ground_pixels:
+        up = (statistics.ground[1] / statistics.ground_pixels).item()
+        if up <= 0:
+            problems.append(
+                f"{name}: floors face down (mean n_y = {up:.2f}). The stored y axis is 'down', not "
+                "'up'."
+            )
+    return problems

@@ -1,0 +1,103 @@
+"""A protocol in words: where its data come from, what they look like, how it is scored."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from taskprism.data.benchmarks.base import BenchmarkProtocol
+from taskprism.data.folder_config import load_config
+from taskprism.data.protocol import Protocol
+from taskprism.data.registry import create_protocol, shipped_yamls
+
+_YAML = (".yaml", ".yml")
+
+
+def describe_protocol(name: str) -> str:
+    """Text about a protocol, or about a data YAML.
+
+    Raises:
+        UnknownNameError: If there is no such protocol.
+        DataError: If the YAML is wrong.
+    """
+    path = shipped_yamls().get(name, Path(name))
+    if path.suffix in _YAML:
+        return _describe_yaml(path)
+    protocol = create_protocol(name)
+    parts = [f"{protocol.name}: {_summary(protocol)}", ""]
+    if isinstance(protocol, BenchmarkProtocol):
+        parts += [
+            f"Get it: {protocol.source}",
+            f"Licence: {protocol.licence}",
+            f"Used by: {', '.join(protocol.used_by)}",
+            "",
+            *_tasks(protocol),
+            *_settings(protocol),
+            "",
+            "Conventions:",
+            *[f"  - {line}" for line in protocol.conventions],
+            *_variants(protocol),
+        ]
+    else:
+        parts += [f"Licence: {protocol.licence}", "", *_tasks(protocol)]
+        parts += [f"Splits: {', '.join(protocol.splits)}", f"Input size: {_size(protocol)}"]
+    return "\n".join(parts)
+
+
+def _summary(protocol: Protocol) -> str:
+    return (inspect.getdoc(type(protocol)) or "").partition("\n")[0]
+
+
+def _size(protocol: Protocol) -> str:
+    return f"{protocol.input_size[0]} x {protocol.input_size[1]} (height x width)"
+
+
+def _tasks(protocol: Protocol) -> list[str]:
+    lines = ["Tasks:"]
+    for task in protocol.tasks:
+        kind = "" if task.kind == task.name else f" ({task.kind})"
+        channels = f", {task.channels} channels" if task.channels > 1 else ""
+        lines.append(
+            f"  {task.name}{kind}{channels}, loss weight {task.loss_weight:g}, "
+            f"ranked by {task.primary_metric}"
+        )
+    return lines
+
+
+def _settings(protocol: BenchmarkProtocol) -> list[str]:
+    counts = (f"{split} {protocol.counts.get(split, '?')}" for split in protocol.splits)
+    lines = [f"Splits: {', '.join(counts)}", f"Input size: {_size(protocol)}"]
+    lines.append(f"Scored at the {protocol.evaluation} resolution (evaluation=network|original)")
+    lines.append("Augmentation (augmentation=..., border=ignore|zero):")
+    for name, chosen in protocol.augmentations.items():
+        mark = " [default]" if name == protocol.augmentation else ""
+        lines.append(f"  {name}{mark}: {chosen.summary}")
+    options = protocol.options()
+    if options:
+        told = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        lines.append(f"Options of its own: {told}")
+    return lines
+
+
+def _variants(protocol: BenchmarkProtocol) -> list[str]:
+    lines = []
+    for variant in protocol.variants():
+        lines += ["", f"Variant {variant.name!r}: {variant.summary}"]
+        lines += [f"  {line}" for line in variant.tree.splitlines()]
+    return lines
+
+
+def _describe_yaml(path: Path) -> str:
+    config = load_config(path)
+    lines = [f"{config.name}: a folder of images, declared in {path}", ""]
+    lines += [f"Licence: {config.licence}", f"Root: {config.root or 'give it as root=...'}", ""]
+    lines += ["Tree:", f"  {config.image}"]
+    for name, task in config.tasks.items():
+        lines.append(f"  {task.path}  {name}{f' ({task.kind})' if task.kind else ''}")
+    sources = {
+        split: ", ".join(f"{k} {v}" for k, v in source.model_dump(exclude_none=True).items())
+        for split, source in config.splits.items()
+    }
+    lines += ["Splits:", *[f"  {split}: {source}" for split, source in sources.items()]]
+    lines.append(f"Input size: {config.input_size[0]} x {config.input_size[1]} (height x width)")
+    return "\n".join(lines)
