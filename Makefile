@@ -37,7 +37,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 # The one command that makes the lock: universal pins and hashes, no index address.
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	  --python-version 3.11 --extra lite0 --extra tensorboard --group dev --group docs \
+	  --python-version 3.11 --extra lite0 --extra nyud --extra tensorboard --group dev --group docs \
 	  pyproject.toml --output-file requirements.lock
 
 clean:
