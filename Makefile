@@ -13,9 +13,11 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 demo: env
 	$(VENV)/bin/taskprism demo --out demo
 
+# One thread per worker: two workers with two threads each would wait for one another's cores.
+test: export OMP_NUM_THREADS = 1
 test: lint
-	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow"
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not slow"
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m slow
 
 lint: env
 	$(VENV)/bin/ruff check .
