@@ -18,11 +18,12 @@
 4
 
 ``model.save_pretrained(folder)`` writes a model, ``taskprism.load(folder)`` reads it, or the best
-checkpoint of a training run, or a model on the Hugging Face hub. The pieces: :mod:`.tasks` (what is
-predicted: loss, metrics, decoding, colours), :mod:`.models` and what they compose
-(:mod:`.backbones`, :mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :mod:`.training`,
-:mod:`.metrics`, :mod:`.analysis`, :mod:`.visualization`. The command ``taskprism`` trains, scores,
-compares and shows.
+checkpoint of a training run, or a model on the Hugging Face hub; ``taskprism.import_official``
+reads checkpoints that the papers' authors released. The pieces: :mod:`.tasks` (what is predicted:
+loss, metrics, decoding, colours), :mod:`.models` and what they compose (:mod:`.backbones`,
+:mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :mod:`.training`, :mod:`.metrics`,
+:mod:`.analysis`, :mod:`.visualization`. The command ``taskprism`` trains, scores, compares and
+shows.
 
 Names are imported on first use, so that ``import taskprism`` is quick.
 """
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskprism.data import Protocol, list_protocols
-    from taskprism.interop import load
+    from taskprism.interop import import_official, load
     from taskprism.models import create_model, list_models
     from taskprism.tasks import Task, list_tasks
     from taskprism.training.recipe_files import list_recipes
@@ -47,6 +48,7 @@ __all__ = [
     "Task",
     "__version__",
     "create_model",
+    "import_official",
     "list_models",
     "list_protocols",
     "list_recipes",
@@ -58,6 +60,7 @@ _HOMES = {
     "Protocol": "taskprism.data",
     "Task": "taskprism.tasks",
     "create_model": "taskprism.models",
+    "import_official": "taskprism.interop",
     "list_models": "taskprism.models",
     "list_protocols": "taskprism.data",
     "list_recipes": "taskprism.training.recipe_files",

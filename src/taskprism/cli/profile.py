@@ -13,6 +13,7 @@ from rich.table import Table
 
 from taskprism.analysis.resources import Resources
 from taskprism.analysis.resources import profile as measure
+from taskprism.cli.words import channels_of
 from taskprism.errors import InputError
 from taskprism.interop import load
 from taskprism.models import MultiTaskModel, create_model, list_models
@@ -65,21 +66,11 @@ def _build(
         return load(model)
     return create_model(
         model,
-        _channels(tasks),
-        _channels(auxiliary_tasks),
+        channels_of(tasks),
+        channels_of(auxiliary_tasks),
         backbone=backbone,
         **{key: yaml.safe_load(value) for key, value in (_split(word) for word in options)},
     )
-
-
-def _channels(words: tuple[str, ...]) -> dict[str, int | None]:
-    channels: dict[str, int | None] = {}
-    for word in words:
-        name, equals, number = word.partition("=")
-        if equals and not number.isdecimal():
-            raise InputError(f"Task {word!r} is not of the form NAME or NAME=CHANNELS.")
-        channels[name] = int(number) if equals else None
-    return channels
 
 
 def _split(word: str) -> tuple[str, str]:

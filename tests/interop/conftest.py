@@ -1,0 +1,29 @@
+"""Names and shapes of the tensors in released checkpoints, where they are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Shapes = dict[str, tuple[int, ...]]
+_TABLES = Path(__file__).parents[3] / "shared" / "facts" / "state_dict_keys"
+
+
+@pytest.fixture(scope="session")
+def released_shapes() -> Callable[[str], Shapes]:
+    """Reads a table by name; tests that need one skip without it."""
+
+    def read(name: str) -> Shapes:
+        file = _TABLES / f"{name}.tsv"
+        if not file.is_file():
+            pytest.skip(f"table of a released checkpoint not found at {file}")
+        rows = [line.split("\t")[:2] for line in file.read_text().splitlines()]
+        return {key: _shape(text) for key, text in rows}
+
+    return read
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return () if text == "scalar" else tuple(int(side) for side in text.split("x"))

@@ -1,0 +1,66 @@
+"""An imported network computes what slow restatements compute from the released tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from interop.official_cases import CASES, Case
+from reference.released_layers import Released
+from taskprism.interop.official import import_official
+
+
+def relative(value: Tensor, expected: Tensor) -> float:
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.small], ids=str)
+def test_numbers(case: Case, tmp_path: Path) -> None:
+    released = Released(seed=1)
+    height, width = case.small
+    images = torch.randn(1, 3, height, width, dtype=torch.float64)
+    with torch.no_grad():
+        outputs, initial = case.run(released, images, small=True)
+    file = tmp_path / "checkpoint.pth"
+    torch.save(dict(released), file)
+    model = import_official(
+        file,
+        case.source,
+        case.model,
+        dict(reversed(case.tasks.items())),  # the order in which the caller names them is free
+        dict(reversed(case.auxiliary.items())),
+        **({"size": case.small} if case.model.startswith("ctal") else {}),
+    )
+    assert not model.training
+    with torch.no_grad():
+        exact = model.double()(images)
+        single = model.float()(images.float())
+    assert set(exact) == set(case.tasks)
+    for task in case.tasks:
+        expected = outputs[case.released_name(task)]
+        assert expected.std() > 1e-3
+        assert relative(exact[task], expected) < 1e-8
+        assert relative(single[task].double(), expected) < 1e-4
+    assert len(exact.initial) == len(initial)
+    for scale, expected_scale in zip(exact.initial, initial, strict=True):
+        assert set(scale) == {*case.tasks, *case.auxiliary}
+        for task, value in scale.items():
+            assert relative(value, expected_scale[case.released_name(task)]) < 1e-8
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.small], ids=str)
+def test_references_read_the_released_names(
+    case: Case, released_shapes: Callable[[str], dict[str, Any]]
+) -> None:
+    """What holds the restatements to the facts: they read these tensors, all of them, only them."""
+    released = Released(device="meta")
+    height, width = case.size
+    with torch.no_grad():
+        case.run(released, torch.empty(1, 3, height, width, device="meta"))
+    shapes = {name: tuple(tensor.shape) for name, tensor in released.items()}
+    assert shapes == released_shapes(case.table)
