@@ -78,3 +78,20 @@ def test_resize_leaves_a_fitting_map_alone() -> None:
     # Corners not aligned: new pixels lie a quarter and three quarters of the way.
     row = resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
     torch.testing.assert_close(row, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
+
+
+def test_one_map_needs_no_aggregation() -> None:
+    maps = pyramid((5,))
+    only = create_aggregation((5,), "none")
+    assert only.out_channels == 5
+    assert count(only) == 0
+    assert only(maps) is maps[0]
+    with pytest.raises(InputError, match=r'one map, but this one has 2.*neck="deepest"'):
+        create_aggregation((5, 6), "none")
+
+
+def test_the_bottleneck_head_reads_the_finest_map() -> None:
+    maps = pyramid((8, 6))
+    head = create_head((8, 6), 3, "bottleneck").eval()
+    assert head(maps).shape == (2, 3, 17, 13)
+    torch.testing.assert_close(head(maps), head(maps[:1]))

@@ -69,6 +69,13 @@ def test_a_network_of_one_size_gets_that_size():
     assert tuple(model.seen[0].shape) == (1, 3, 96, 64)
 
 
+def test_a_network_that_knows_its_size_need_not_be_told():
+    model = FixedEcho()
+    model.input_size = (64, 32)
+    assert predict(model, torch.rand(3, 40, 160))["depth"].shape == (1, 40, 160)
+    assert tuple(model.seen[0].shape) == (1, 3, 64, 32)
+
+
 @pytest.mark.parametrize("size", [None, (64, 64)])
 def test_slivers_are_widened(size):
     model = Echo()
