@@ -21,8 +21,6 @@ def test_every_loss_falls(name: str) -> None:
         "data.options.train_length": 4,
         "model.pretrained": False,
     }
-    if "size" in load_recipe(f"rooms/{name}").model.options:
-        overrides["model.options.size"] = SIZE
     experiment = build_experiment(load_recipe(f"rooms/{name}", overrides))
     model, criterion = experiment.model.train(), experiment.criterion()
     protocol = experiment.protocol
@@ -40,3 +38,10 @@ def test_every_loss_falls(name: str) -> None:
     assert list(history[0]) == ["semseg", "depth", "normals", "edge"]
     for task, first in history[0].items():
         assert history[-1][task] < 0.9 * first, (task, [each[task] for each in history])
+
+
+def test_a_model_of_one_size_gets_the_protocols() -> None:
+    changes = {"data.options.input_size": SIZE, "model.pretrained": False}
+    assert build_experiment(load_recipe("rooms/ctal", changes)).model.input_size == SIZE
+    other = {**changes, "model.options.size": (32, 64)}
+    assert build_experiment(load_recipe("rooms/ctal", other)).model.input_size == (32, 64)

@@ -9,7 +9,7 @@ from accelerate.utils import set_seed
 from taskprism.backbones import Backbone
 from taskprism.data import create_protocol
 from taskprism.data.protocol import Protocol
-from taskprism.models import create_model
+from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
 from taskprism.tasks.base import Task
 from taskprism.training.criterion import Criterion
@@ -56,6 +56,8 @@ def build_protocol(settings: DataSettings) -> Protocol:
 def build_experiment(recipe: Recipe) -> Experiment:
     """Make everything a recipe names; reads no image and writes nothing.
 
+    A model that is built for one image size gets the protocol's, unless the recipe says another.
+
     Raises:
         TaskprismError: A name or an option is unknown, or does not fit the others.
     """
@@ -65,6 +67,9 @@ def build_experiment(recipe: Recipe) -> Experiment:
     ]
     tasks = [protocol.task(name) for name in names]
     auxiliary = [protocol.task(name) for name in recipe.auxiliary_tasks]
+    options = recipe.model.options
+    if not find_model(recipe.model.name).any_input_size:
+        options = {"size": protocol.input_size, **options}
     set_seed(recipe.seed)
     model = create_model(
         recipe.model.name,
@@ -72,7 +77,7 @@ def build_experiment(recipe: Recipe) -> Experiment:
         auxiliary_tasks=auxiliary,
         backbone=recipe.model.backbone,
         pretrained=recipe.model.pretrained,
-        **recipe.model.options,
+        **options,
     )
     check_stepping(recipe, model)
     return Experiment(recipe, protocol, model)
