@@ -6,7 +6,8 @@ import yaml
 from taskprism.errors import RecipeError, UnknownNameError
 from taskprism.training import list_recipes, load_recipe
 from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import parse_value, to_yaml
+from taskprism.training.recipe_files import to_yaml
+from taskprism.training.recipe_yaml import parse_value
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_origin
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,6 +29,10 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str) -> Rec
         key = ".".join(path)
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, _unknown_key(schema, path))
+        elif detail["type"] == "value_error":  # our own words
+            lines[key] = (f"key {key!r}: " if key else "") + str(detail["ctx"]["error"])
+        elif detail["type"] == "missing":
+            lines[key] = f"key {key!r} is missing"
         elif key in lines:
             lines[key] += f", or {_lower(detail['msg'])}"
         else:
@@ -36,7 +41,8 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str) -> Rec
 
 
 def _unknown_key(schema: type[BaseModel], path: list[str]) -> str:
-    known = list(_level(schema, path[:-1]).model_fields)
+    fields = _level(schema, path[:-1]).model_fields
+    known = [field.alias or name for name, field in fields.items()]
     close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     where = f"in {'.'.join(path[:-1])!r}" if len(path) > 1 else "at the top"
@@ -44,28 +50,48 @@ def _unknown_key(schema: type[BaseModel], path: list[str]) -> str:
 
 
 def _level(schema: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    level: Any = schema
     for name in path:
-        annotation: Any = schema.model_fields[name].annotation
-        schema = annotation
-    return schema
+        level = _inner(level, name)[0]
+    return level
 
 
 def _keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Drop what pydantic adds for the branches of a union (``protocol.list[str]``)."""
     keys: list[str] = []
-    level: type[BaseModel] | None = schema
+    level: Any = schema
     free_form = False
     for part in location:
         if level is None:  # below a plain value: keep list positions and the user's own keys
             keys += [str(part)] if isinstance(part, int) or free_form else []
             continue
         keys.append(str(part))
-        field = level.model_fields.get(str(part))
-        annotation: Any = field.annotation if field else None
-        free_form = get_origin(annotation) is dict
-        is_level = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        level = annotation if is_level else None
+        level, free_form = _inner(level, str(part))
     return keys
+
+
+def _inner(level: Any, key: str) -> tuple[Any, bool]:
+    """What stands below a key, None for a plain value; and whether the keys there are free.
+
+    A level is a schema, or a dictionary or list of schemas.
+    """
+    if isinstance(level, type) and issubclass(level, BaseModel):
+        names = {field.alias or name: field for name, field in level.model_fields.items()}
+        annotation: Any = names[key].annotation if key in names else None
+    else:
+        annotation = get_args(level)[-1 if get_origin(level) is dict else 0]
+    annotation = (
+        next((a for a in get_args(annotation) if _is_schema(a)), annotation)
+        if (isinstance(annotation, UnionType))
+        else annotation
+    )
+    free_form = get_origin(annotation) is dict
+    holds_schemas = any(_is_schema(argument) for argument in get_args(annotation))
+    return (annotation if _is_schema(annotation) or holds_schemas else None), free_form
+
+
+def _is_schema(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _lower(message: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,27 @@ from pydantic import ValidationError
 from taskprism.errors import RecipeError, UnknownNameError
 from taskprism.training.recipe import Recipe
 from taskprism.training.recipe_errors import explain
+from taskprism.training.recipe_rows import RecipeSource, find_row, is_table
+from taskprism.training.recipe_yaml import merge, read_mapping
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
+#: One folder per paper, one file per table.
+PAPERS = SHIPPED / "papers"
+_NO_RECIPES = ("data", "papers", "budgets")  # folders of data YAMLs, tables and changes to recipes
 _EXTENDS = "extends"
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-3`` is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def parse_value(text: str) -> Any:
-    """Value of one YAML scalar or flow collection: ``3``, ``1e-3``, ``true``, ``[192, 256]``."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        return text
-
-
 def list_recipes() -> list[str]:
-    """Names of the shipped recipes; files that start with ``_`` only serve to be extended."""
+    """Names of the shipped recipes; files that start with ``_`` only serve to be extended.
+
+    The rows of the papers' tables, which are recipes too, are listed by
+    :func:`taskprism.reproduce.list_tables`.
+    """
     files = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
     return sorted(
-        path.as_posix() for path in files if path.name[0] != "_" and path.parts[0] != "data"
+        path.as_posix()
+        for path in files
+        if path.name[0] != "_" and path.parts[0] not in _NO_RECIPES
     )
 
 
@@ -52,21 +43,30 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     then laid over those of the other, level by level (lists are replaced as a whole).
 
     Args:
-        source: File, or name of a shipped recipe.
+        source: File, run directory, name of a shipped recipe, or a row of a paper's table:
+            ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
         overrides: Dotted key (``optimiser.lr``) -> value, laid over everything else.
 
     Returns:
-        The validated recipe. Without a ``name`` of its own it is called after its file.
+        The validated recipe. Without a ``name`` of its own it is called after its file or row.
 
     Raises:
         RecipeError: A key or value is wrong, a file is missing or broken, or files extend one
             another in a circle.
     """
-    path = find_recipe(source)
-    values = {"name": path.stem, **_read(path, ())}
+    values = recipe_values(find_recipe(source))
     for key, value in (overrides or {}).items():
         _set(values, key, value)
     return validate(values, source=str(source))
+
+
+def recipe_values(source: RecipeSource) -> dict[str, Any]:
+    """What a recipe says with all that it extends, as plain nested values.
+
+    Raises:
+        RecipeError: A file is missing or broken, or files extend one another in a circle.
+    """
+    return {"name": source.name, **_read(source, ())}
 
 
 def validate(values: Mapping[str, Any], source: str) -> Recipe:
@@ -77,19 +77,26 @@ def validate(values: Mapping[str, Any], source: str) -> Recipe:
         raise explain(error, Recipe, source) from None
 
 
-def find_recipe(source: str | Path) -> Path:
-    """File of a recipe given by path or by shipped name."""
+def find_recipe(source: str | Path) -> RecipeSource:
+    """Where a recipe stands, given by path, by shipped name or as a row of a table."""
     path = Path(source)
-    if path.is_file():
-        return path
+    if _is_recipe(path):
+        return RecipeSource(path)
     if path.is_dir() and (path / "recipe.yaml").is_file():
-        return path / "recipe.yaml"  # a run directory holds its resolved recipe
+        return RecipeSource(path / "recipe.yaml")  # a run directory holds its resolved recipe
     if path.suffix in {".yaml", ".yml"}:
+        if path.is_file():
+            raise RecipeError(
+                f"{path} is a whole table; name one of its rows without {path.suffix!r}."
+            )
         raise RecipeError(f"No recipe file {path}. `taskprism list recipes` shows those shipped.")
     shipped = SHIPPED / f"{source}.yaml"
-    if not shipped.is_file():
+    if _is_recipe(shipped):
+        return RecipeSource(shipped)
+    row = find_row(source, (Path(), PAPERS))
+    if row is None:
         raise UnknownNameError("recipe", str(source), list_recipes())
-    return shipped
+    return row
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -97,38 +104,38 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.resolve()
-    if path in below:
-        circle = " -> ".join(str(step) for step in (*below[below.index(path) :], path))
+def _read(source: RecipeSource, below: tuple[RecipeSource, ...]) -> dict[str, Any]:
+    source = RecipeSource(source.path.resolve(), source.row)
+    if source in below:
+        circle = " -> ".join(str(step) for step in (*below[below.index(source) :], source))
         raise RecipeError(f"Recipes extend one another in a circle: {circle}.")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from None
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} must hold keys and values, not a {type(values).__name__}.")
-    _anchor_paths(values, path.parent)
+    values = source.values()
+    _anchor_paths(values, source.path.parent)
     parent = values.pop(_EXTENDS, None)
     if parent is None:
         return values
-    return _merge(_read(_parent_file(path, parent), (*below, path)), values)
+    return merge(_read(_parent(source, parent), (*below, source)), values)
 
 
-def _parent_file(path: Path, parent: Any) -> Path:
+def _parent(source: RecipeSource, parent: Any) -> RecipeSource:
     if not isinstance(parent, str):
-        raise RecipeError(f"{path}: 'extends' must name one recipe, got {parent!r}.")
-    for candidate in (path.parent / parent, path.parent / f"{parent}.yaml"):
-        if candidate.is_file():
-            return candidate
-    shipped = SHIPPED / f"{parent}.yaml"
-    if shipped.is_file():
-        return shipped
-    raise RecipeError(
-        f"{path} extends {parent!r}, which is neither a file beside it nor a shipped recipe "
-        f"({', '.join(list_recipes())})."
-    )
+        raise RecipeError(f"{source}: 'extends' must name one recipe, got {parent!r}.")
+    folder = source.path.parent
+    files = (folder / parent, *(place / f"{parent}.yaml" for place in (folder, SHIPPED, PAPERS)))
+    for candidate in files:
+        if _is_recipe(candidate):
+            return RecipeSource(candidate)
+    row = find_row(parent, (folder, PAPERS))
+    if row is None:
+        raise RecipeError(
+            f"{source} extends {parent!r}, which is neither a file beside it nor a shipped recipe "
+            f"({', '.join(list_recipes())}), nor a row PAPER/TABLE/ROW of a paper's table."
+        )
+    return row
+
+
+def _is_recipe(path: Path) -> bool:
+    return path.is_file() and not is_table(read_mapping(path))
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -143,14 +150,6 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
 
     given = data["protocol"]
     data["protocol"] = [anchor(n) for n in given] if isinstance(given, list) else anchor(given)
-
-
-def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
