@@ -80,11 +80,8 @@ def _inner(level: Any, key: str) -> tuple[Any, bool]:
         annotation: Any = names[key].annotation if key in names else None
     else:
         annotation = get_args(level)[-1 if get_origin(level) is dict else 0]
-    annotation = (
-        next((a for a in get_args(annotation) if _is_schema(a)), annotation)
-        if (isinstance(annotation, UnionType))
-        else annotation
-    )
+    if isinstance(annotation, UnionType):
+        annotation = next((a for a in get_args(annotation) if _is_schema(a)), annotation)
     free_form = get_origin(annotation) is dict
     holds_schemas = any(_is_schema(argument) for argument in get_args(annotation))
     return (annotation if _is_schema(annotation) or holds_schemas else None), free_form
