@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from taskprism.errors import UnknownNameError
-
-
-class Action(NamedTuple):
-    """Where an action lives (``module:function``) and what it is for."""
-
-    target: str
-    summary: str
-
+from taskprism.cli.actions import Action, run_action
 
 ACTIONS: dict[str, Action] = {
     "describe": Action("taskprism.cli.data_describe:describe", "where to get a data set, its tree"),
@@ -33,28 +23,4 @@ def data(words: Sequence[str]) -> None:
     Raises:
         UnknownNameError: If there is no such action.
     """
-    if not words or words[0] in {"-h", "--help"}:
-        print(_usage())
-        return
-    name, *rest = words
-    if name not in ACTIONS:
-        raise UnknownNameError("action of `taskprism data`", name, ACTIONS)
-    import tyro  # here, so that the help above does not wait for it
-
-    module, function = ACTIONS[name].target.split(":")
-    target = getattr(importlib.import_module(module), function)
-    tyro.cli(target, prog=f"taskprism data {name}", args=rest)
-
-
-def _usage() -> str:
-    width = max(len(name) for name in ACTIONS)
-    lines = [f"  {name:<{width}}  {action.summary}" for name, action in ACTIONS.items()]
-    return "\n".join(
-        [
-            "usage: taskprism data ACTION [...]",
-            "",
-            *lines,
-            "",
-            "`taskprism data ACTION --help` shows the options of one action.",
-        ]
-    )
+    run_action("data", ACTIONS, words)

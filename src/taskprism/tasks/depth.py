@@ -27,8 +27,7 @@ class DepthMap(DenseTarget):
     """
 
     zero_is_label: ClassVar[bool] = False
-
-    zero_is_label: ClassVar[bool] = False
+    similar_within: ClassVar[float] = 0.05
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
@@ -38,6 +37,17 @@ class DepthMap(DenseTarget):
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
         """Divide by ``factor``."""
         return values / factor
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """Relative to the larger of both, in [0, 1]: a ratio, alike for metres and disparities."""
+        return relative_difference(first, second)
+
+
+def relative_difference(first: Tensor, second: Tensor) -> Tensor:
+    """``|a - b| / max(a, b)`` of values >= 0; 0 where both are 0."""
+    larger = torch.maximum(first, second).clamp(min=torch.finfo(torch.float32).tiny)
+    return (first - second).abs() / larger
 
 
 @dataclass(frozen=True, kw_only=True)

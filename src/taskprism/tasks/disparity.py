@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from taskprism.tasks.depth import Depth
+from taskprism.tasks.depth import Depth, DepthMap, relative_difference
 from taskprism.tasks.target import DenseTarget
 
 
@@ -19,8 +19,7 @@ class DisparityMap(DenseTarget):
     """
 
     zero_is_label: ClassVar[bool] = False
-
-    zero_is_label: ClassVar[bool] = False
+    similar_within: ClassVar[float] = DepthMap.similar_within
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
@@ -35,6 +34,11 @@ class DisparityMap(DenseTarget):
     def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
         """Multiply by ``width_ratio``."""
         return values * width_ratio
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """Relative to the larger of both, as for depth."""
+        return relative_difference(first, second)
 
 
 @dataclass(frozen=True, kw_only=True)

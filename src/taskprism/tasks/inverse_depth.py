@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from taskprism.tasks.depth import DepthMap, relative_difference
 from taskprism.tasks.disparity import Disparity
 from taskprism.tasks.target import DenseTarget
 
@@ -20,6 +21,7 @@ class InverseDepthMap(DenseTarget):
     """
 
     zero_is_label: ClassVar[bool] = False
+    similar_within: ClassVar[float] = DepthMap.similar_within
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
@@ -29,6 +31,11 @@ class InverseDepthMap(DenseTarget):
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
         """Multiply by ``factor``."""
         return values * factor
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """Relative to the larger of both, as for depth."""
+        return relative_difference(first, second)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,8 @@ class NormalMap(DenseTarget):
     """
 
     zero_is_label: ClassVar[bool] = False
-
-    zero_is_label: ClassVar[bool] = False
     is_direction: ClassVar[bool] = True
+    similar_within: ClassVar[float] = 15.0
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
@@ -48,6 +47,14 @@ class NormalMap(DenseTarget):
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         x, y, z = values.unbind(dim=-3)
         return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=-3)
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """Angle between both in degrees."""
+        # atan2 keeps its precision at small angles, where the cosine alone has lost it.
+        across = torch.linalg.vector_norm(torch.cross(first, second, dim=-3), dim=-3, keepdim=True)
+        along = (first * second).sum(dim=-3, keepdim=True)
+        return torch.rad2deg(torch.atan2(across, along))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from taskprism.tasks.target import DenseTarget
 class SaliencyMap(DenseTarget):
     """1 on salient objects, 0 elsewhere, float32 ``(..., 1, H, W)``."""
 
+    similar_within: ClassVar[float] = 0.5
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
         """Wrap ``data`` as float32."""
         return super().__new__(cls, data, dtype=dtype)

@@ -22,9 +22,16 @@ from taskprism.tasks.target import DenseTarget
 class ClassMap(DenseTarget):
     """Class indices, int64 ``(..., 1, H, W)``; geometry moves them and changes none."""
 
+    similar_within: ClassVar[float] = 0.5
+
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.int64) -> Self:
         """Wrap ``data`` as int64."""
         return super().__new__(cls, data, dtype=dtype)
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """0 for the same class, 1 for different ones."""
+        return (first != second).float()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,10 +25,12 @@ class DenseTarget(tv_tensors.TVTensor):
             depth, no direction). Asked only where a border is filled with zeros, as some papers do.
         is_direction: Whether the channels are the components of a unit vector, so that files must
             say which way their axes point.
+        similar_within: The :meth:`difference` below which two pixels are labelled alike.
     """
 
     zero_is_label: ClassVar[bool] = True
     is_direction: ClassVar[bool] = False
+    similar_within: ClassVar[float] = 0.1
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Wrap ``data`` (anything :func:`torch.as_tensor` takes) without a copy where possible."""
@@ -71,6 +73,21 @@ class DenseTarget(tv_tensors.TVTensor):
     def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
         """Values after sampling the same view on another grid (``new size / old size``)."""
         return values
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """How far the labels of pixels are apart, in the unit of ``similar_within``.
+
+        By default the mean absolute difference of the channels, which suits values in [0, 1].
+
+        Args:
+            first: Labels ``(..., C, H, W)``.
+            second: Those of other pixels, of the same shape.
+
+        Returns:
+            ``(..., 1, H, W)`` float, >= 0, the same if both are exchanged.
+        """
+        return (first.float() - second.float()).abs().mean(dim=-3, keepdim=True)
 
 
 class ValidMask(DenseTarget):

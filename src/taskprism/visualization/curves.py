@@ -17,10 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from taskprism.errors import DataError, InputError
+from taskprism.visualization.plotting import LINES, plot_style, tidy
 
 LOG_FILE = "log.jsonl"
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 Points = list[tuple[float, float]]  # epoch, value
 
@@ -110,7 +109,7 @@ def plot_curves(
     if not primary:
         raise InputError("There are no tasks to draw curves of.")
     splits = "/".join(sorted({curve.split for curves in runs.values() for curve in curves}))
-    with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
+    with plot_style():
         figure = Figure(figsize=(max(2.7 * len(primary), 4), 4.6), layout="constrained")
         axes = figure.subplots(2, len(primary), squeeze=False, sharex=True)
         for column, (task, metric) in enumerate(primary.items()):
@@ -160,9 +159,7 @@ def _handles(axis: Axes) -> list[tuple[Any, str]]:
 
 
 def _style(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", color="#e3e6ea", lw=0.7)
-    axis.set_axisbelow(True)
+    tidy(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 

@@ -1,0 +1,221 @@
+"""Label affinity: do tasks agree on which pixels belong together, near and far?
+
+MTI-Net (Vandenhende et al., ECCV 2020, section 2.2 and figure 2b), after PAP-Net (Zhang et al.,
+CVPR 2019, figure 1): in local patches of the label maps each pixel is paired with its neighbours. A
+pair is *similar* in one task, or not; then it is counted how well similar and dissimilar pairs of
+two tasks match. Larger dilations of the patch compare pixels that are further apart.
+
+The papers say that two pixels are similar if they have the same class, or if their depths differ
+relatively by less than a threshold (PAP-Net: normals by root mean square error), but neither the
+thresholds nor the size of the patch. Here each task's target type says how far two labels are apart
+(:meth:`~taskprism.tasks.target.DenseTarget.difference`) and from where on they are dissimilar
+(``similar_within``: 5 % of depth, 15 degrees between normals); patches have 3x3 pixels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from taskprism.data.sample import Sample
+from taskprism.errors import InputError, UnknownNameError
+from taskprism.tasks.base import Task
+
+DILATIONS = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class PairMatch:
+    """How the pairs of pixels at one dilation are judged by two tasks.
+
+    Attributes:
+        first: Name of a task.
+        second: Name of another.
+        dilation: Pixels between neighbours in the patch.
+        both_similar: Number of pairs that are similar in both tasks.
+        first_only: Similar in the first task only.
+        second_only: Similar in the second task only.
+        both_dissimilar: Dissimilar in both.
+    """
+
+    first: str
+    second: str
+    dilation: int
+    both_similar: int
+    first_only: int
+    second_only: int
+    both_dissimilar: int
+
+    @property
+    def pairs(self) -> int:
+        """Pairs whose four labels are all valid."""
+        return self.both_similar + self.first_only + self.second_only + self.both_dissimilar
+
+    @property
+    def agreement(self) -> float:
+        """Share of pairs that both tasks judge alike."""
+        return _ratio(self.both_similar + self.both_dissimilar, self.pairs)
+
+    @property
+    def similar(self) -> float:
+        """Of the pairs that are similar in either task, the share that is in both."""
+        return _ratio(self.both_similar, self.pairs - self.both_dissimilar)
+
+    @property
+    def dissimilar(self) -> float:
+        """Of the pairs that are dissimilar in either task, the share that is in both."""
+        return _ratio(self.both_dissimilar, self.pairs - self.both_similar)
+
+    @property
+    def beyond_chance(self) -> float:
+        """Cohen's kappa: 0 if the tasks agree as often as unrelated ones would, 1 if always.
+
+        Neighbours are mostly similar in every task, so that agreement alone is high for any two.
+        """
+        first = _ratio(self.both_similar + self.first_only, self.pairs)
+        second = _ratio(self.both_similar + self.second_only, self.pairs)
+        chance = first * second + (1 - first) * (1 - second)
+        return (self.agreement - chance) / (1 - chance) if chance < 1 else float("nan")
+
+
+@dataclass(frozen=True)
+class LabelAffinity:
+    """Matches of all pairs of tasks at all dilations.
+
+    Attributes:
+        matches: By pair of tasks, then by dilation.
+        thresholds: Task -> difference below which two pixels are similar.
+        kernel: Side of the patch.
+        images: Number of images looked at.
+    """
+
+    matches: tuple[PairMatch, ...]
+    thresholds: Mapping[str, float]
+    kernel: int
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; shares that are undefined are None."""
+        shares = ("agreement", "beyond_chance", "similar", "dissimilar")
+        return {
+            "images": self.images,
+            "kernel": self.kernel,
+            "thresholds": dict(self.thresholds),
+            "matches": [
+                vars(match)
+                | {name: _known(getattr(match, name)) for name in shares}
+                | {"pairs": match.pairs}
+                for match in self.matches
+            ],
+        }
+
+
+def label_affinity(
+    samples: Iterable[Sample],
+    tasks: Sequence[Task],
+    dilations: Sequence[int] = DILATIONS,
+    kernel: int = 3,
+    thresholds: Mapping[str, float] | None = None,
+) -> LabelAffinity:
+    """Count how pairs of pixels match between tasks.
+
+    Args:
+        samples: Labelled images; a pair counts for two tasks where an image has both labels and
+            both pixels are valid in both.
+        tasks: At least two.
+        dilations: Distances in pixels, each at least 1; pairs that would leave the image are left
+            out.
+        kernel: Side of the patch, odd, at least 3; its centre is paired with all other pixels.
+        thresholds: Task name -> difference below which two pixels are similar, where it should not
+            be the target type's own.
+
+    Raises:
+        InputError: There are fewer than two tasks, or a dilation or the kernel is out of range.
+        UnknownNameError: A threshold is of no task.
+    """
+    if len(tasks) < 2:
+        raise InputError("Affinity is between tasks; name at least two.")
+    if kernel < 3 or kernel % 2 == 0:
+        raise InputError(f"The kernel must be odd and at least 3, got {kernel}.")
+    if not dilations or min(dilations) < 1:
+        raise InputError(f"Dilations must be at least 1, got {list(dilations)}.")
+    names = [task.name for task in tasks]
+    for name in thresholds or {}:
+        if name not in names:
+            raise UnknownNameError("task of a threshold", name, names)
+    limits = {task.name: task.target_type.similar_within for task in tasks} | dict(thresholds or {})
+    dilations = sorted(set(dilations))
+    counts: Counter[tuple[str, str, int, bool, bool]] = Counter()
+    images = 0
+    for sample in samples:
+        images += 1
+        present = [task for task in tasks if task.name in sample["targets"]]
+        for dilation in dilations:
+            for offset in _half_patch(kernel, dilation):
+                _count(counts, sample, present, limits, dilation, offset)
+    matches = (
+        PairMatch(*pair, dilation, *(counts[*pair, dilation, a, b] for a, b in _OUTCOMES))
+        for pair in combinations(names, 2)
+        for dilation in dilations
+    )
+    return LabelAffinity(tuple(matches), limits, kernel, images)
+
+
+_OUTCOMES = ((True, True), (True, False), (False, True), (False, False))
+
+
+def _half_patch(kernel: int, dilation: int) -> list[tuple[int, int]]:
+    """Rows and columns from a pixel to half of its neighbours; the others meet it as theirs."""
+    reach = range(-(kernel // 2), kernel // 2 + 1)
+    return [(y * dilation, x * dilation) for y in reach for x in reach if (y, x) > (0, 0)]
+
+
+def _count(
+    counts: Counter[tuple[str, str, int, bool, bool]],
+    sample: Sample,
+    tasks: Sequence[Task],
+    limits: Mapping[str, float],
+    dilation: int,
+    offset: tuple[int, int],
+) -> None:
+    """Add all pairs of pixels that are ``offset`` apart."""
+    judged: dict[str, tuple[Tensor, Tensor]] = {}
+    for task in tasks:
+        valid = _pair(sample["valid"][task.name].as_subclass(Tensor), offset)
+        labels = _pair(sample["targets"][task.name].as_subclass(Tensor), offset)
+        similar = task.target_type.difference(*labels) < limits[task.name]
+        judged[task.name] = similar, valid[0] & valid[1]
+    for first, second in combinations(judged, 2):
+        known = judged[first][1] & judged[second][1]
+        one, two = judged[first][0][known], judged[second][0][known]
+        both, ones, twos = int((one & two).sum()), int(one.sum()), int(two.sum())
+        pair = first, second, dilation
+        counts[*pair, True, True] += both
+        counts[*pair, True, False] += ones - both
+        counts[*pair, False, True] += twos - both
+        counts[*pair, False, False] += one.numel() - ones - twos + both
+
+
+def _pair(values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Values ``(C, H, W)`` of all pixels that have a neighbour at ``offset``, and of these."""
+    down, right = offset  # down >= 0
+    height, width = values.shape[-2:]
+    rows, columns = max(height - down, 0), max(width - abs(right), 0)
+    left, left_of_other = max(-right, 0), max(right, 0)
+    return (
+        values[..., :rows, left : left + columns],
+        values[..., down : down + rows, left_of_other : left_of_other + columns],
+    )
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value
