@@ -6,11 +6,13 @@ import json
 import os
 import socket
 
+import numpy as np
 import pytest
 import torch
 from torch import multiprocessing
 
 from reference.run_files import log, weights
+from taskprism.analysis.image_states import read_image_states
 from taskprism.training import Reporter, evaluate, train
 from taskprism.training.launch import disconnect
 
@@ -47,11 +49,17 @@ def test_evaluation_is_that_of_one_process(tiny_recipe, tmp_path):
     """Five images: the shares differ in length."""
     run = train(tiny_recipe(epochs=1), tmp_path / "run")
     one = evaluate(run, pictures=False)
+    images = read_image_states(run)
     (run / "metrics.json").unlink()
+    (run / "image_states.npz").unlink()
     in_two(evaluate, run, "test", "last", None, None, None, False)
     two = json.loads((run / "metrics.json").read_text())["metrics"]
+    images_of_two = read_image_states(run)
+    assert images_of_two.names == images.names
     for task, values in one.items():
         assert two[task] == pytest.approx(values, rel=1e-5), task
+        for state, kept in images.states[task].items():  # alone or in batches, up to rounding
+            np.testing.assert_allclose(images_of_two.states[task][state], kept, rtol=1e-5)
 
 
 def test_training_keeps_in_step(tiny_recipe, tmp_path):

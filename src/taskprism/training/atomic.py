@@ -69,10 +69,19 @@ def write_text(target: Path, text: str) -> None:
     Raises:
         CheckpointError: Writing failed; ``target`` is as it was.
     """
+    write_bytes(target, text.encode("utf-8"))
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Replace a file.
+
+    Raises:
+        CheckpointError: Writing failed; ``target`` is as it was.
+    """
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         _flush(partial)
         partial.replace(target)
     except OSError as error:

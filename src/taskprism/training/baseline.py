@@ -10,6 +10,7 @@ from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError
 from taskprism.training.evaluation import describe, score, split_loader
 from taskprism.training.experiment import build_protocol
+from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.progress import Reporter
 from taskprism.training.recipe import DataSettings, ModelSettings, Recipe
 from taskprism.training.run_directory import RunDirectory
@@ -48,7 +49,9 @@ def score_baseline(
     samples = reporter.track((train[i] for i in range(length)), "reading labels", length)
     model = fit_constants(samples, chosen)
     loader = split_loader(protocol, split, model, data.batch_size, data.workers)
-    results = score(model, reporter.track(loader, f"scoring {split}"))
+    recorder = ImageStateRecorder(model.tasks) if split == "test" else None
+    results = score(model, reporter.track(loader, f"scoring {split}"), recorder=recorder)
+    image_states = recorder.gathered() if recorder is not None else None
     recipe = Recipe(
         name=ConstantModel.name,
         model=ModelSettings(name=ConstantModel.name, backbone=""),
@@ -60,7 +63,8 @@ def score_baseline(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CheckpointError(f"{out} cannot be made: {error}; give another --out.") from error
-    write_scores(run, recipe, protocol, model, results, Scored(split, "last", epoch=0))
+    scored = Scored(split, "last", epoch=0)
+    write_scores(run, recipe, protocol, model, results, scored, image_states)
     write_pictures(run.pictures, protocol, split, model)
     reporter.line(f"{model.name} on {protocol.name} {split}: {describe(results, model)}")
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,6 +13,7 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.models.base import MultiTaskModel
 from taskprism.training.feeding import evaluation_loader
+from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.selection import Results
 
 
@@ -45,6 +47,7 @@ def score(
     device: torch.device | str = "cpu",
     precision: Callable[[], AbstractContextManager] = nullcontext,
     on_batch: Callable[[], None] | None = None,
+    recorder: ImageStateRecorder | None = None,
 ) -> Results:
     """Metrics of every main task over ``batches``.
 
@@ -59,6 +62,7 @@ def score(
         device: Where batches are moved.
         precision: Makes the context that the network runs in (autocast).
         on_batch: Called after each batch; may raise to give up.
+        recorder: Keeps the primary metrics' states of each image.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever valid.
@@ -71,15 +75,14 @@ def score(
             batch = batch.to(device)
             with precision():
                 predictions = model(model.normalise(batch.images))
+            if recorder is not None:
+                recorder.add_images(batch.names)
             for task in model.tasks:
-                target = batch.targets[task.name]
-                output = predictions[task.name].float()
-                task.update_metrics(
-                    metrics[task.name],
-                    task.resize_output(output, (target.shape[-2], target.shape[-1])),
-                    target,
-                    batch.valid[task.name],
-                )
+                target, valid = batch.targets[task.name], batch.valid[task.name]
+                size = (target.shape[-2], target.shape[-1])
+                output = task.resize_output(predictions[task.name].float(), size)
+                add = task.update_metrics if recorder is None else partial(recorder.update, task)
+                add(metrics[task.name], output, target, valid)
             if on_batch is not None:
                 on_batch()
     finally:

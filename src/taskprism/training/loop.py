@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from accelerate import Accelerator
 
+from taskprism.analysis.image_states import ImageStates
 from taskprism.data.protocol import Split
 from taskprism.data.sample import Batch
 from taskprism.errors import DivergenceError
@@ -15,6 +16,7 @@ from taskprism.training.adversarial import reversal_strength
 from taskprism.training.evaluation import describe, flat, score, split_loader
 from taskprism.training.experiment import Experiment
 from taskprism.training.feeding import EpochOrder, TrainingFeed
+from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.interrupt import StopRequest
 from taskprism.training.learner import Learner, check_finite
 from taskprism.training.meter import LossMeter
@@ -69,6 +71,7 @@ class Trainer:
         self.feed = TrainingFeed(train, experiment.tasks, self.order, self.recipe.data.workers)
         self.learner = Learner(experiment, accelerator)
         self.latest: tuple[Split, Results] | None = None  # scores of the weights as they are now
+        self.image_states: ImageStates | None = None  # of these weights on the test images
 
     @property
     def selection_split(self) -> Split:
@@ -161,7 +164,8 @@ class Trainer:
         epoch = learner.position.epoch + 1
         due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
         seconds = time.monotonic() - started
-        self.latest = (self.selection_split, self.evaluate(self.selection_split)) if due else None
+        split, is_last = self.selection_split, epoch == self.recipe.epochs
+        self.latest = (split, self.evaluate(split, is_last)) if due else None
         learner.position = Position(epoch, 0, learner.position.step)
         self._log(seconds)
         learner.meter = LossMeter()
@@ -169,8 +173,12 @@ class Trainer:
             learner.save(self.run, "best")
         learner.save(self.run, "last")
 
-    def evaluate(self, split: Split) -> Results:
+    def evaluate(self, split: Split, is_last: bool = False) -> Results:
         """Metrics of the result model over a split.
+
+        Args:
+            split: Which images.
+            is_last: Training is over, so that states of the single test images are kept as well.
 
         Raises:
             Stopped: The user asked for it.
@@ -181,7 +189,10 @@ class Trainer:
         batches = self.reporter.track(loader, f"scoring {split}")
         # Shares of processes differ in length, so that only a single one can stop amid them.
         check = self._stop_if_asked if accelerator.num_processes == 1 else None
-        return score(model, batches, accelerator.device, accelerator.autocast, check)
+        recorder = ImageStateRecorder(model.tasks) if is_last and split == "test" else None
+        results = score(model, batches, accelerator.device, accelerator.autocast, check, recorder)
+        self.image_states = recorder.gathered() if recorder is not None else None
+        return results
 
     def _log(self, seconds: float) -> None:
         """Tell the log, the trackers and the user about the epoch that just ended."""

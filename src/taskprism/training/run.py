@@ -18,6 +18,7 @@ from taskprism.training.experiment import (
     build_protocol,
     weights_source,
 )
+from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.interrupt import stop_on_interrupt
 from taskprism.training.launch import create_accelerator, start_trackers, stop_trackers
 from taskprism.training.loop import Stopped, Trainer
@@ -129,10 +130,13 @@ def evaluate(
         accelerator.num_processes,
     )
     batches = reporter.track(loader, f"scoring {split}")
-    results = score(model, batches, accelerator.device, accelerator.autocast)
+    recorder = ImageStateRecorder(model.tasks) if split == "test" else None
+    device, precision = accelerator.device, accelerator.autocast
+    results = score(model, batches, device, precision, recorder=recorder)
+    image_states = recorder.gathered() if recorder is not None else None
     if accelerator.is_main_process:
         scored = Scored(split, checkpoint, _epoch_of(run, checkpoint))
-        write_scores(run, recipe, protocol, model, results, scored)
+        write_scores(run, recipe, protocol, model, results, scored, image_states)
         if pictures:
             write_pictures(run.pictures, protocol, split, model)
     return results
@@ -194,12 +198,12 @@ def _finish(
     if trainer.latest is not None and trainer.latest[0] == "test":
         results = trainer.latest[1]
     else:
-        results = trainer.evaluate("test")
+        results = trainer.evaluate("test", is_last=True)
     if not accelerator.is_main_process:
         return
     recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
     scored = Scored("test", "last", recipe.epochs)
-    write_scores(run, recipe, protocol, model, results, scored)
+    write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)
     write_pictures(run.pictures, protocol, "test", model)
     manifest.note_finished(run.manifest_file)
     reporter.line(f"{protocol.name} test, epoch {recipe.epochs}: {describe(results, model)}")

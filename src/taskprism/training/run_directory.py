@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from taskprism.analysis.image_states import IMAGE_STATES_FILE
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.training.atomic import recover_folder, write_text
@@ -27,6 +28,7 @@ class RunDirectory:
     ``checkpoints/last/``   model, and the training state from which ``--resume`` goes on
     ``checkpoints/best/``   model of the best evaluation so far
     ``metrics.json``        final scores on the test split
+    ``image_states.npz``    what these scores were made of, image by image
     ``pictures/``           panels of some test images
     ======================  ====================================================================
 
@@ -39,6 +41,7 @@ class RunDirectory:
         self.recipe_file = self.path / "recipe.yaml"
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.json"
+        self.image_states_file = self.path / IMAGE_STATES_FILE
         self.pictures = self.path / "pictures"
         self.log = RunLog(self.path / "log.jsonl")
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from taskprism.analysis.image_states import ImageStates
 from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import collate
 from taskprism.models.base import MultiTaskModel
-from taskprism.training.atomic import write_json
+from taskprism.training.atomic import write_bytes, write_json
 from taskprism.training.log import without_nan
 from taskprism.training.recipe import Recipe
 from taskprism.training.run_directory import CheckpointName, RunDirectory
@@ -39,8 +40,11 @@ def write_scores(
     model: MultiTaskModel,
     results: Results,
     scored: Scored,
+    image_states: ImageStates | None = None,
 ) -> Path:
     """Write the scores of a split: ``metrics.json`` for the test images, else ``metrics_SPLIT``.
+
+    Where there are scores of test images, the states of each image stand beside them.
 
     Args:
         run: Where to.
@@ -49,6 +53,7 @@ def write_scores(
         model: For its tasks and size.
         results: Task -> metric -> value; NaN is written as null.
         scored: Which images, with which weights.
+        image_states: What the scores were made of, image by image.
 
     Returns:
         The file.
@@ -67,6 +72,8 @@ def write_scores(
         "parameters": count_parameters(model),
         "macs": count_macs(model, protocol.input_size),
     }
+    if image_states is not None:
+        write_bytes(run.image_states_file, image_states.to_bytes())
     file = run.scores_file(scored.split)
     write_json(file, content)
     return file
