@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from skimage.morphology import thin
 from sklearn import metrics as sklearn_metrics
 
 from reference.batches import MASK_SHAPE, mask_with_empty_image, score
 from taskprism.metrics import EdgeLoss, albedo_metrics, edge_metrics
+from taskprism.metrics.boundaries import BoundaryConvention
+from taskprism.metrics.edge import annotators
 
 
 @pytest.mark.parametrize("weight", [0.95, 0.8, None])
@@ -21,6 +24,43 @@ def test_edge_loss_agrees_with_weighted_log_loss(weight):
     weights = np.where(y == 1, w, 1 - w)
     mean = sklearn_metrics.log_loss(y, p, sample_weight=weights)  # divides by the weights' sum
     assert found == pytest.approx(mean * weights.mean(), abs=1e-9)
+
+
+def test_annotators_do_not_change_the_loss():
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(2, 4, 6, 7, generator=generator) > 0.8).float()
+    logits = torch.randn(2, 1, 6, 7, generator=generator)
+    valid = torch.ones_like(logits, dtype=torch.bool)
+    assert score(edge_metrics(), logits, target, valid) == score(
+        edge_metrics(), logits, target[:, :1], valid
+    )
+
+
+def test_who_is_scored_against():
+    target = torch.zeros(4, 3, 6, 7)
+    target[:, 0, 1:4] = 1  # three pixels wide
+    target[1, 1, 0], target[1, 2, 5] = 1, 1
+    target[2, 1, 0] = 1  # one annotator, and an empty map
+    target[3, 1] = -1
+    maps, scored = annotators(target)
+    assert scored.flatten().tolist() == [True, True, True, False]
+    assert maps.shape == (4, 2, 6, 7)
+    line = torch.from_numpy(thin(target[0, 0].numpy() > 0)).float()
+    assert torch.equal(maps[0], torch.stack([line, torch.zeros(6, 7)]))  # nobody: the label
+    assert torch.equal(maps[1:3], target[1:3, 1:])
+    alone, scored = annotators(target[:, :1])
+    assert torch.equal(alone, line.expand(4, 1, 6, 7))
+    assert scored.all()
+
+
+def test_a_network_that_has_diverged_scores_nothing():
+    target = torch.zeros(1, 1, 20, 20)
+    target[..., 10, 3:17] = 1
+    logits = torch.full_like(target, float("nan"))
+    found = score(
+        edge_metrics(0.95, BoundaryConvention()), logits, target, torch.ones_like(target).bool()
+    )
+    assert found["odsf"] == found["oisf"] == 0
 
 
 def test_probabilities_in_place_of_logits_hit_the_floor_of_the_released_meters():

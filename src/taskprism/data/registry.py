@@ -26,6 +26,7 @@ from taskprism.data.protocol import Protocol
 from taskprism.data.rooms.protocol import RoomsProtocol
 from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.tasks.registry import change_task
 
 #: Protocols with code of their own; the list is the registry.
 PROTOCOLS: list[type[Protocol]] = [
@@ -67,6 +68,7 @@ def create_protocol(
     name: str | Path | Sequence[str],
     root: Root = None,
     tasks: Sequence[str] | None = None,
+    task_options: Mapping[str, Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Protocol:
     """Make a protocol.
@@ -77,6 +79,9 @@ def create_protocol(
         root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
             folder per protocol, named like it, or a mapping protocol name -> folder.
         tasks: Names of the tasks to read, when not all are wanted.
+        task_options: Task name -> fields that are to have other values than the protocol gives
+            them: ``{"edge": {"odsf": True, "primary_metric": "odsf"}}``. Scores under other metric
+            options are no longer the protocol's own.
         options: The protocol's own options, such as ``input_size`` (``(H, W)``); for a YAML, any
             of its top-level keys. A list takes ``sampling="balanced"`` (show each set equally often
             in training) or ``"concatenated"``, and hands the others to every part.
@@ -90,29 +95,35 @@ def create_protocol(
     if not names:
         raise InputError("An empty list of protocols; name at least one.")
     if len(names) == 1:
-        return _only([_create(names[0], root, options, joint=False)], tasks)[0]
+        return _only([_create(names[0], root, options, joint=False)], tasks, task_options)[0]
     sampling = options.pop("sampling", "concatenated")
     parts = [_create(part, root, options, joint=True) for part in names]
-    return JointProtocol.of(_only(parts, tasks), sampling)
+    return JointProtocol.of(_only(parts, tasks, task_options), sampling)
 
 
-def _only(parts: list[Protocol], tasks: Sequence[str] | None) -> list[Protocol]:
-    """The protocols with some of their tasks."""
-    if tasks is None:
-        return parts
+def _only(
+    parts: list[Protocol],
+    names: Sequence[str] | None,
+    changes: Mapping[str, Mapping[str, Any]] | None,
+) -> list[Protocol]:
+    """The protocols with some of their tasks, and these with other fields."""
+    changes = changes or {}
     known = list(dict.fromkeys(task.name for part in parts for task in part.tasks))
-    for name in tasks:
+    for name in [*(names or ()), *changes]:
         if name not in known:
             raise UnknownNameError("task in " + " + ".join(p.name for p in parts), name, known)
+    if names is None and not changes:
+        return parts
     kept = []
     for part in parts:
-        left = tuple(task for task in part.tasks if task.name in tasks)
+        left = [task for task in part.tasks if names is None or task.name in names]
         if not left:
             raise InputError(
-                f"Protocol {part.name!r} has none of the tasks {', '.join(tasks)}; leave it out, "
-                f"or take one of {', '.join(task.name for task in part.tasks)}."
+                f"Protocol {part.name!r} has none of the tasks {', '.join(names or ())}; leave it "
+                f"out, or take one of {', '.join(task.name for task in part.tasks)}."
             )
-        kept.append(dataclasses.replace(part, tasks=left))
+        changed = tuple(change_task(task, changes.get(task.name, {})) for task in left)
+        kept.append(dataclasses.replace(part, tasks=changed))
     return kept
 
 

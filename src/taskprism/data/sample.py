@@ -13,6 +13,7 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision import tv_tensors
 
 from taskprism.tasks.base import Task
@@ -65,14 +66,17 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], tasks: Iterable[Task]) -> Batch:
-    """Stack samples of one size; labels that a sample lacks become zeros with an all-False mask."""
+    """Stack samples of one size; labels that a sample lacks become zeros with an all-False mask.
+
+    So do channels that a label lacks while that of another sample has them (annotators of edges).
+    """
     height, width = samples[0]["image"].shape[-2:]
     targets: dict[str, Tensor] = {}
     valid: dict[str, Tensor] = {}
     for task in tasks:
         missing = task.empty_target(height, width)
         no_label = torch.zeros(1, height, width, dtype=torch.bool)
-        targets[task.name] = torch.stack(
+        targets[task.name] = _stack(
             [s["targets"].get(task.name, missing).as_subclass(Tensor) for s in samples]
         )
         valid[task.name] = torch.stack(
@@ -80,3 +84,8 @@ def collate(samples: Sequence[Sample], tasks: Iterable[Task]) -> Batch:
         )
     images = torch.stack([s["image"].as_subclass(Tensor) for s in samples])
     return Batch([s["name"] for s in samples], images, targets, valid)
+
+
+def _stack(maps: Sequence[Tensor]) -> Tensor:
+    channels = max(len(one) for one in maps)
+    return torch.stack([pad(one, (0, 0, 0, 0, 0, channels - len(one))) for one in maps])

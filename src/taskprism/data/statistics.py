@@ -80,7 +80,8 @@ class LabelStatistics:
         """
         if self.task.name not in sample["targets"]:
             return
-        target = sample["targets"][self.task.name].as_subclass(Tensor)
+        # Without what annotators of a test set have drawn.
+        target = sample["targets"][self.task.name].as_subclass(Tensor)[: self.task.target_channels]
         valid = sample["valid"][self.task.name].as_subclass(Tensor)[0]
         values = target[:, valid]
         self.images += 1

@@ -1,20 +1,33 @@
-r"""Validation loss of edge maps.
+r"""Validation loss of edge maps, and boundary scores of their logits.
+
+The loss is
 
 .. math:: \frac1{|V|} \sum_{p \in V} w\, y_p \log(1 + e^{-x_p}) + (1 - w)(1 - y_p) \log(1 + e^{x_p})
 
 over all valid pixels of the data set, on *logits* x. The released meters of MTI-Net and InvPT feed
 probabilities in their place, which keeps even a perfect map above 0.03; those numbers cannot be
 compared.
+
+Targets are ``(B, 1 + A, H, W)``: first the map that networks are trained with, then those of A
+annotators that the boundary scores are taken against, as benchmarks have them. An annotator who
+has drawn nothing changes no count, so that images with fewer annotators are filled up with empty
+maps; an image without any is scored against its first map, thinned as predictions are, and one with
+-1 among them not at all.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+from taskprism.metrics.boundaries.conventions import BoundaryConvention
+from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
+from taskprism.metrics.boundaries.thinning import thin
 
 
 class EdgeSums(NamedTuple):
@@ -65,8 +78,8 @@ class EdgeLoss(Metric):
         self.add_state("edge_sums", default=empty, dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add a batch, all ``(B, 1, H, W)``."""
-        sums = torch.stack(edge_sums(logits, target, valid))
+        """Add a batch, all ``(B, 1, H, W)``; the annotators of ``target`` are left out."""
+        sums = torch.stack(edge_sums(logits, target[:, :1], valid))
         self.edge_sums = self.edge_sums + sums.to(self.edge_sums.device)
 
     def compute(self) -> Tensor:
@@ -77,6 +90,66 @@ class EdgeLoss(Metric):
         return (share * sums.positive_loss + (1 - share) * sums.negative_loss) / sums.pixels
 
 
-def edge_metrics(positive_weight: float | None = 0.95) -> MetricCollection:
-    """``loss``."""
-    return MetricCollection({"loss": EdgeLoss(positive_weight)}, compute_groups=[["loss"]])
+class _OfLogits(BoundaryMetric):
+    """Boundary scores of logits against the annotators in the further channels of targets."""
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+        """Add a batch of logits; see this file's head for the channels of ``target``."""
+        # A network that has diverged draws no boundary.
+        probabilities = prediction.float().sigmoid().nan_to_num(0.0)
+        annotations, scored = annotators(target)
+        if valid is None:
+            valid = torch.ones_like(target[:, :1], dtype=torch.bool)
+        super().update(probabilities, annotations, valid & scored)
+
+
+class LogitOdsF(_OfLogits, OdsF):
+    """odsF of logits."""
+
+
+class LogitOisF(_OfLogits, OisF):
+    """oisF of logits."""
+
+
+class LogitAP(_OfLogits, BoundaryAP):
+    """AP of logits."""
+
+
+def annotators(target: Tensor) -> tuple[Tensor, Tensor]:
+    """What boundary scores are taken against, from targets ``(B, 1 + A, H, W)``.
+
+    Returns:
+        Boundary maps ``(B, max(A, 1), H, W)``, and boolean ``(B, 1, 1, 1)``: which images are
+        scored.
+    """
+    trained, drawn = target[:, :1], target[:, 1:]
+    if not drawn.shape[1]:
+        return _thinned(trained), torch.ones_like(trained[..., :1, :1], dtype=torch.bool)
+    scored = (drawn >= 0).flatten(1).all(dim=1)[:, None, None, None]
+    empty = (drawn <= 0).flatten(1).all(dim=1)[:, None, None, None]
+    if not empty.any():
+        return drawn, scored
+    stand_in = torch.cat([_thinned(trained), torch.zeros_like(drawn[:, 1:])], dim=1)
+    return torch.where(empty, stand_in, drawn), scored
+
+
+def _thinned(maps: Tensor) -> Tensor:
+    """Lines one pixel wide; soft labels are cut at one half."""
+    lines = [thin(one) for one in maps[:, 0].detach().cpu().numpy() >= 0.5]
+    return torch.from_numpy(np.stack(lines)).to(maps)[:, None]
+
+
+def edge_metrics(
+    positive_weight: float | None = 0.95, convention: BoundaryConvention | None = None
+) -> MetricCollection:
+    """``loss``, and with a convention ``odsf``, ``oisf`` and ``ap``, which share their counts."""
+    metrics: dict[str, Metric | MetricCollection] = {"loss": EdgeLoss(positive_weight)}
+    if convention is not None:
+        metrics |= {
+            "odsf": LogitOdsF(convention),
+            "oisf": LogitOisF(convention),
+            "ap": LogitAP(convention),
+        }
+    loss, *boundaries = metrics
+    groups = [[loss], boundaries] if boundaries else [[loss]]
+    return MetricCollection(metrics, compute_groups=groups)

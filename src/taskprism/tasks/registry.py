@@ -84,6 +84,19 @@ def task_from_config(config: Mapping[str, Any]) -> Task:
     return create_task(fields.pop("kind"), **fields)
 
 
+def change_task(task: Task, fields: Mapping[str, Any]) -> Task:
+    """The task with other values of some fields.
+
+    Raises:
+        InputError: If there is no such field, or it is what the task is known by: its kind, name
+            or number of channels.
+    """
+    fixed = sorted({"kind", "name", "channels"} & set(fields))
+    if fixed:
+        raise InputError(f"{', '.join(fixed)} of task {task.name!r} cannot be changed.")
+    return task_from_config({**task.to_config(), **fields}) if fields else task
+
+
 def resolve_tasks(
     tasks: Mapping[str, int | None] | Sequence[Task | str | Mapping[str, Any]],
 ) -> tuple[Task, ...]:

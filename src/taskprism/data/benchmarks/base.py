@@ -150,6 +150,8 @@ class BenchmarkProtocol(Protocol):
         """Samples of a split, whether or not all of their files are there."""
         self.check_split(split)
         variant = self.found_variant()
+        if split == "train":
+            variant = variant.for_training()
         for task in self.tasks:
             if task.name not in variant.labels:
                 raise DataError(

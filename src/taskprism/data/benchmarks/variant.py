@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,9 @@ Decoded = tuple[np.ndarray, np.ndarray]
 Decoder = Callable[..., Decoded | None]
 """Paths of a label's files -> the label, or None if they say that this image has none."""
 
+Annotations = Callable[..., np.ndarray]
+"""Paths of a label's files -> ``(H, W, A)``: what A annotators say, for scores."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -34,11 +37,14 @@ class Label:
             others are what it takes to understand it (a camera, a mask).
         decode: Reads the files; gets one path per pattern.
         optional: Images without the first file have no such label; otherwise that is an error.
+        annotations: Reads what scores are taken against where that is something else than the
+            label; becomes further channels of it in all splits but train.
     """
 
     files: tuple[str, ...]
     decode: Decoder
     optional: bool = False
+    annotations: Annotations | None = None
 
     def paths(self, root: Path, name: str) -> list[Path]:
         """Where the files of a sample are."""
@@ -97,6 +103,11 @@ class Variant:
             against.append(f"expects labels of one task at least ({wanted}), found none")
         return list(dict.fromkeys(against))
 
+    def for_training(self) -> Variant:
+        """The same, with labels as networks are trained with them."""
+        labels = {n: replace(label, annotations=None) for n, label in self.labels.items()}
+        return replace(self, labels=labels)
+
     def matches(self, root: Path) -> bool:
         """Whether ``root`` is of this variant."""
         return not self.mismatches(root)
@@ -146,6 +157,8 @@ def read_label(task: Task, label: Label, paths: list[Path]) -> tuple[DenseTarget
             f"{paths[0]}: an array of shape {values.shape}, but {task.name} has "
             f"{task.target_channels} channel(s) in (H, W, C)."
         )
+    if label.annotations is not None:
+        values = np.concatenate([values, label.annotations(*paths)], axis=2)
     values = np.where(valid[..., None], values, 0).transpose(2, 0, 1)
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     target = task.target_type(tensor.to(task.target_dtype))

@@ -57,18 +57,20 @@ from taskprism.metrics.boundaries.scores import (
 from taskprism.metrics.boundaries.thinning import thin, thin_planes
 
 if TYPE_CHECKING:
-    from taskprism.metrics.boundaries.metric import BoundaryMetric, OdsF
+    from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
     from taskprism.metrics.boundaries.plot import plot_curves
 
 __all__ = [
     "CONVENTIONS",
     "HED_THRESHOLDS",
+    "BoundaryAP",
     "BoundaryConvention",
     "BoundaryCounts",
     "BoundaryMetric",
     "BoundaryScores",
     "Matched",
     "OdsF",
+    "OisF",
     "average_precision",
     "convention",
     "count_pairs",
@@ -87,7 +89,13 @@ __all__ = [
     "true_boundaries",
 ]
 
-_HOMES = {"BoundaryMetric": "metric", "OdsF": "metric", "plot_curves": "plot"}
+_HOMES = {
+    "BoundaryAP": "metric",
+    "BoundaryMetric": "metric",
+    "OdsF": "metric",
+    "OisF": "metric",
+    "plot_curves": "plot",
+}
 
 
 def __getattr__(name: str) -> Any:

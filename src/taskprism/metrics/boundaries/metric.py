@@ -44,11 +44,11 @@ class BoundaryMetric(Metric):
         self.add_state("best", torch.zeros(4, **integers), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), **integers), dist_reduce_fx="sum")
 
-    def update(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
-            probabilities: ``(B, 1, H, W)`` in [0, 1].
+            prediction: Probabilities ``(B, 1, H, W)`` in [0, 1].
             target: Boundary maps ``(B, A, H, W)`` of A annotators, or label maps where the
                 convention says so.
             valid: Boolean ``(B, 1, H, W)``; see :meth:`BoundaryCounts.of_image`. Images without a
@@ -57,14 +57,14 @@ class BoundaryMetric(Metric):
         Raises:
             InputError: If shapes do not fit or values are outside [0, 1].
         """
-        if probabilities.ndim != 4 or probabilities.shape[1] != 1 or target.ndim != 4:
+        if prediction.ndim != 4 or prediction.shape[1] != 1 or target.ndim != 4:
             raise InputError(
                 "boundary metrics take probabilities (B, 1, H, W) and targets (B, annotators, H, "
-                f"W), got {tuple(probabilities.shape)} and {tuple(target.shape)}."
+                f"W), got {tuple(prediction.shape)} and {tuple(target.shape)}."
             )
-        if len(probabilities) != len(target):
-            raise InputError(f"{len(probabilities)} predictions but {len(target)} targets.")
-        maps = probabilities.detach().float().cpu().numpy()[:, 0]
+        if len(prediction) != len(target):
+            raise InputError(f"{len(prediction)} predictions but {len(target)} targets.")
+        maps = prediction.detach().float().cpu().numpy()[:, 0]
         annotations = target.detach().cpu().numpy()
         masks = None if valid is None else valid.detach().bool().cpu().numpy()[:, 0]
         counts = BoundaryCounts.zero(len(self.convention.thresholds))
@@ -100,6 +100,22 @@ class OdsF(BoundaryMetric):
     def compute(self) -> Tensor:
         """NaN if no image was valid."""
         return torch.tensor(self.scores().ods_f, dtype=torch.float64)
+
+
+class OisF(BoundaryMetric):
+    """oisF alone, a scalar in [0, 1]."""
+
+    def compute(self) -> Tensor:
+        """NaN if no image was valid."""
+        return torch.tensor(self.scores().ois_f, dtype=torch.float64)
+
+
+class BoundaryAP(BoundaryMetric):
+    """AP alone, a scalar in [0, 1]."""
+
+    def compute(self) -> Tensor:
+        """NaN if no image was valid."""
+        return torch.tensor(self.scores().average_precision, dtype=torch.float64)
 
 
 def _named(choice: BoundaryConvention | str) -> BoundaryConvention:
