@@ -168,8 +168,10 @@ def test_mobilenet_of_either_package(package: str, tmp_path: Path) -> None:
 
 
 def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> None:
-    for name, pretraining in MODULATED.items():
-        config = timm.get_pretrained_cfg(pretraining.timm_name)
+    published = {n: p for n, p in MODULATED.items() if n != "se_resnet14_quarter"}
+    names = [(p.timm_name, p.plain_name) for p in published.values()]
+    for name in (each for pair in names for each in pair):
+        config = timm.get_pretrained_cfg(name)
         assert config is not None
         assert config.hf_hub_id or config.url, name
         assert (config.mean, config.std) == (
@@ -191,3 +193,27 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
         CheckpointError, match=r"(?s)something else, not of SEResNet.*resnet26\.bt_in1k"
     ):
         loaded("se_resnet26", state, tmp_path)
+
+
+def test_a_plain_resnet_starts_as_timms(tmp_path: Path, capsys) -> None:
+    """Without squeeze-and-excitation nothing is missing in a plain network's weights."""
+    model = trained(timm.create_model("resnet26", num_classes=7))
+    path = tmp_path / "weights.pth"
+    torch.save(model.state_dict(), path)
+    plain = Modulation(TASKS, squeeze=False, adapters=False, norm=False, excitation=False)
+    backbone = create_modulated_backbone("se_resnet26", plain).eval()
+    load_modulated_weights(backbone, "se_resnet26", str(path))
+    assert ", 0 missing, 2 in the file not used" in capsys.readouterr().err
+    as_encoder(model)
+    images = torch.randn(1, 3, 64, 96)
+    stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
+    with torch.no_grad():
+        for ours, theirs in zip(backbone(images), maps_of_resnet(model, stem, images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_do_not_exist_are_told() -> None:
+    plain = Modulation(TASKS, squeeze=False, adapters=False, norm=False)
+    backbone = create_modulated_backbone("se_resnet14_quarter", plain)
+    with pytest.raises(CheckpointError, match="pretrained to false"):
+        load_modulated_weights(backbone, "se_resnet14_quarter", pretrained=True)

@@ -13,19 +13,26 @@ from taskprism.layers.modulation import Modulation
 #: Every modulated backbone with its ImageNet weights; the list is the registry. The authors' own
 #: are on no hub. The ``legacy`` ones of timm stride in the first convolution, as here.
 MODULATED: dict[str, Pretraining] = {
+    "se_resnet14_quarter": Pretraining("", se_resnet_name),
     "se_resnet26": Pretraining(
         "resnet26.bt_in1k",
         se_resnet_name,
         "A substitute: no ImageNet weights of an SE-ResNet-26 are to be had, so these are a plain "
         "ResNet-26's, which strides in the 3x3 convolution.",
+        plain_name="resnet26.bt_in1k",
     ),
-    "se_resnet50": Pretraining("legacy_seresnet50.in1k", se_resnet_name),
-    "se_resnet101": Pretraining("legacy_seresnet101.in1k", se_resnet_name),
+    "se_resnet50": Pretraining(
+        "legacy_seresnet50.in1k", se_resnet_name, plain_name="resnet50.a1_in1k"
+    ),
+    "se_resnet101": Pretraining(
+        "legacy_seresnet101.in1k", se_resnet_name, plain_name="resnet101.a1_in1k"
+    ),
     "mobilenet_v2": Pretraining(
         "mobilenetv2_100.ra_in1k",
         se_mobilenet_name,
         "A substitute: no ImageNet weights of a MobileNetV2 with squeeze-and-excitation are to be "
         "had, so these are a plain MobileNetV2's.",
+        plain_name="mobilenetv2_100.ra_in1k",
     ),
 }
 

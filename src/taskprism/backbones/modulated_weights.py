@@ -26,14 +26,16 @@ class Pretraining:
     """Where a backbone's weights are and what they are called there.
 
     Attributes:
-        timm_name: What ``pretrained=True`` takes.
+        timm_name: What ``pretrained=True`` takes; empty if there is nothing.
         own_name: Foreign name of a tensor -> its name here, tasks left out.
         remark: What a user should know about these weights.
+        plain_name: What ``pretrained=True`` takes without squeeze-and-excitation.
     """
 
     timm_name: str
     own_name: Callable[[str], str]
     remark: str = ""
+    plain_name: str = ""
 
 
 def load_modulated(
@@ -52,15 +54,18 @@ def load_modulated(
     Raises:
         CheckpointError: If the weights cannot be had, or are those of something else.
     """
-    if pretrained is True:
-        source = from_hub(pretraining.timm_name)
-    else:
-        source = from_file(Path(str(pretrained)))
+    gated = backbone.modulation.excitation
+    name = pretraining.timm_name if gated else pretraining.plain_name
+    if pretrained is True and not name:
+        raise CheckpointError(
+            "There are no trained weights of this backbone; set pretrained to false or to a file."
+        )
+    source = from_hub(name) if pretrained is True else from_file(Path(str(pretrained)))
     report = _load(backbone, source, pretraining)
     lines = [str(report)]
-    if pretrained is True and pretraining.remark:
+    if pretrained is True and gated and pretraining.remark:
         lines.append(pretraining.remark)
-    if any(".se." in name for name in report.missing):
+    if any(".se." in missing for missing in report.missing):
         open_gates(backbone)
         lines.append("They have no squeeze-and-excitation: it starts nearly open (0.98).")
     console = Console(stderr=True, soft_wrap=True, highlight=False)

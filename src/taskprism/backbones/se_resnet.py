@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
 from taskprism.backbones.modulated import ModulatedBackbone, dilated
 from taskprism.layers.modulation import AdaptedConvolution, Modulation
 
-#: Number of blocks in each of the four layers.
-SE_RESNETS: dict[str, tuple[int, ...]] = {
-    "se_resnet26": (2, 2, 2, 2),
-    "se_resnet50": (3, 4, 6, 3),
-    "se_resnet101": (3, 4, 23, 3),
+
+class Shape(NamedTuple):
+    """Blocks in each of the four layers, and width of the first one's 3x3 convolutions."""
+
+    blocks: tuple[int, int, int, int]
+    width: int = 64
+
+
+#: Every SE-ResNet. The quarter has no trained weights; it is for small tries on a CPU.
+SE_RESNETS: dict[str, Shape] = {
+    "se_resnet14_quarter": Shape((1, 1, 1, 1), width=16),
+    "se_resnet26": Shape((2, 2, 2, 2)),
+    "se_resnet50": Shape((3, 4, 6, 3)),
+    "se_resnet101": Shape((3, 4, 23, 3)),
 }
 _EXPANSION = 4
 _REDUCTION = 16
@@ -24,7 +33,8 @@ class SEResNet(ModulatedBackbone):
 
     It differs from timm's ``seresnet*`` as the released ASTMT does: a layer strides in its first
     1x1 convolution (like ``legacy_seresnet*``), and every block of a dilated layer is dilated. The
-    stem's batch norm is always shared; squeeze-and-excitation is in every block, shared or not.
+    stem's batch norm is always shared; squeeze-and-excitation is in every block, shared or not,
+    unless the modulation has none.
 
     Args:
         name: A key of :data:`SE_RESNETS`.
@@ -35,20 +45,21 @@ class SEResNet(ModulatedBackbone):
     def __init__(self, name: str, modulation: Modulation, output_stride: int = 16) -> None:
         super().__init__()
         self.modulation = modulation
-        self.channels = (64 * _EXPANSION, 512 * _EXPANSION)
+        blocks, width = SE_RESNETS[name]
+        self.channels = (width * _EXPANSION, 8 * width * _EXPANSION)
         self.strides = (4, output_stride)
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        entering = 64
+        entering = width
         for index, (stride, dilation) in enumerate(dilated(4, (1, 2, 2, 2), output_stride)):
-            width = 64 * 2**index
             layer = nn.ModuleList()
-            for block in range(SE_RESNETS[name][index]):
+            for block in range(blocks[index]):
                 step = stride if block == 0 else 1
-                layer.append(SEBottleneck(entering, width, modulation, step, dilation))
-                entering = width * _EXPANSION
+                inner = width * 2**index
+                layer.append(SEBottleneck(entering, inner, modulation, step, dilation))
+                entering = inner * _EXPANSION
             self.add_module(f"layer{index + 1}", layer)
 
     def forward(self, images: Tensor, task: str | None = None) -> list[Tensor]:

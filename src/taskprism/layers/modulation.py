@@ -66,12 +66,24 @@ class Modulation:
         squeeze: Squeeze-and-excitation per task.
         adapters: Residual adapters (which only exist per task).
         norm: Batch norm per task.
+        excitation: Whether there is squeeze-and-excitation at all.
+
+    Raises:
+        InputError: If squeeze-and-excitation is to be per task where there is none.
     """
 
     tasks: tuple[str, ...]
     squeeze: bool
     adapters: bool
     norm: bool
+    excitation: bool = True
+
+    def __post_init__(self) -> None:
+        if self.squeeze and not self.excitation:
+            raise InputError(
+                "Without squeeze-and-excitation (excitation=False) no task can have its own; set "
+                "squeeze_encoder=False too."
+            )
 
     @property
     def depends_on_task(self) -> bool:
@@ -85,7 +97,12 @@ class Modulation:
     def squeeze_excitation(
         self, channels: int, reduction: int, activation: Callable[[], nn.Module] = nn.ReLU
     ) -> TaskSwitch:
-        """Squeeze-and-excitation, ``channels // reduction`` hidden units, per task or shared."""
+        """Squeeze-and-excitation, ``channels // reduction`` hidden units, per task or shared.
+
+        Nothing, if there is none.
+        """
+        if not self.excitation:
+            return TaskSwitch(nn.Identity, None)
         return TaskSwitch(
             lambda: SqueezeExcitation(channels, channels // reduction, activation=activation),
             self.tasks if self.squeeze else None,

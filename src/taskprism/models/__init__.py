@@ -14,7 +14,8 @@
 * ``cross_stitch``, ``nddr_cnn``, ``mtan``: tasks share between the stages of a ResNet (Misra et
   al., CVPR 2016; Gao et al., CVPR 2019; Liu et al., CVPR 2019);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
-  ``model(images, tasks=["depth"])`` computes nothing for the others.
+  ``model(images, tasks=["depth"])`` computes nothing for the others; ``astmt_single_task``: its
+  yardstick, such a network per task.
 
 >>> import torch
 >>> from taskprism.models import create_model
@@ -35,6 +36,7 @@ A new system is one file with a subclass of :class:`MultiTaskModel` and one line
 """
 
 from taskprism.models.astmt import ASTMT
+from taskprism.models.astmt_single_task import ASTMTSingleTask
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet
@@ -63,6 +65,7 @@ __all__ = [
     "MODELS",
     "MTAN",
     "NDDRCNN",
+    "ASTMTSingleTask",
     "CTALMultiScale",
     "CTALNet",
     "ConcatNet",

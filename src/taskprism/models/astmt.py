@@ -30,7 +30,8 @@ class ASTMT(SingleTaskingModel):
     SE-ResNet or SE-MobileNetV2 and a DeepLab-v3+ decoder, in which squeeze-and-excitation, residual
     adapters and batch norms belong to tasks. Each task is a forward pass of its own, except that
     whatever does not depend on the task is run once: with ``squeeze_encoder=False,
-    adapters=False`` ("decoder only" in table 3c) all tasks share a single encoder pass.
+    adapters=False`` ("decoder only" in table 3c) all tasks share a single encoder pass. Single-task
+    networks of the same layers are :class:`~taskprism.models.ASTMTSingleTask`.
 
     The defaults are the configuration of the released models (SE and adapters everywhere, width 64,
     which the paper does not say but its parameter counts do), with two exceptions that leave these
@@ -44,6 +45,8 @@ class ASTMT(SingleTaskingModel):
         backbone: ``"se_resnet26"``, ``"se_resnet50"``, ``"se_resnet101"`` or ``"mobilenet_v2"``.
         squeeze_encoder: Squeeze-and-excitation in the encoder per task; otherwise it is shared.
         squeeze_decoder: Squeeze-and-excitation in the decoder per task; otherwise there is none.
+        excitation: Squeeze-and-excitation in the encoder at all; without it, which takes
+            ``squeeze_encoder=False`` too, the encoder is a plain ResNet or MobileNetV2 (table 3a).
         adapters: Residual adapters in encoder and decoder; None: where published, that is in
             SE-ResNets.
         norm_per_task: Batch norm per task in an encoder with squeeze-and-excitation or adapters of
@@ -65,6 +68,7 @@ class ASTMT(SingleTaskingModel):
         backbone: str,
         squeeze_encoder: bool = True,
         squeeze_decoder: bool = True,
+        excitation: bool = True,
         adapters: bool | None = None,
         norm_per_task: bool = True,
         encoder_norm_per_task: bool | None = None,
@@ -83,7 +87,7 @@ class ASTMT(SingleTaskingModel):
             adapters = backbone.startswith("se_resnet")
         if encoder_norm_per_task is None:
             encoder_norm_per_task = norm_per_task and (squeeze_encoder or adapters)
-        in_encoder = Modulation(names, squeeze_encoder, adapters, encoder_norm_per_task)
+        in_encoder = Modulation(names, squeeze_encoder, adapters, encoder_norm_per_task, excitation)
         self.encoder = create_modulated_backbone(backbone, in_encoder, output_stride)
         is_mobilenet = isinstance(self.encoder, SEMobileNetV2)
         self.decoder: DeepLabDecoder | None = None

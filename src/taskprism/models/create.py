@@ -7,6 +7,7 @@ from typing import Any
 
 from taskprism.errors import UnknownNameError
 from taskprism.models.astmt import ASTMT
+from taskprism.models.astmt_single_task import ASTMTSingleTask
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet
@@ -41,6 +42,7 @@ MODELS: list[type[MultiTaskModel]] = [
     NDDRCNN,
     MTAN,
     ASTMT,
+    ASTMTSingleTask,
 ]
 
 
@@ -73,7 +75,7 @@ def create_model(
         name: One of :func:`list_models`.
         tasks: Main tasks: kind -> channels (``{"semseg": 40, "depth": 1}``), or a list of tasks.
         auxiliary_tasks: Predicted by the front end in addition to the main ones, same forms.
-        backbone: Any timm name; ``astmt`` has its own.
+        backbone: Any timm name; ``astmt`` and ``astmt_single_task`` have their own.
         pretrained: Backbone weights: False, True (hub), a path, or a weights package
             (see :func:`taskprism.backbones.create_backbone`).
         **options: The model's own (see its class) and the backbone's (``neck``, ``neck_channels``,

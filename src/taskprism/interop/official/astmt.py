@@ -98,8 +98,8 @@ def _encoder(tensors: Mapping[str, Tensor]) -> str:
     found = [re.match(r"layer(\d)\.(\d+)\.", name) for name in tensors]
     numbers = {(int(match[1]), int(match[2])) for match in found if match}
     blocks = tuple(sum(layer == index for layer, _ in numbers) for index in (1, 2, 3, 4))
-    for name, expected in SE_RESNETS.items():
-        if blocks == expected:
+    for name, shape in SE_RESNETS.items():
+        if blocks == shape.blocks:
             return name
     raise CheckpointError(
         f"The encoder in this file (layers of {blocks} blocks) is none of "
