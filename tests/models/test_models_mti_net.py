@@ -76,6 +76,30 @@ class TestMTINet(ModelTests):
             a, b = model(self.images()), turned(self.images())
         torch.testing.assert_close(a["depth"], b["depth"])
 
+    @pytest.mark.parametrize(
+        ("task_channels", "widths"), [(8, (8, 8, 8, 8)), ([8, 12, 20, 32], (8, 12, 20, 32))]
+    )
+    def test_width_of_the_task_features(
+        self, task_channels: int | list[int], widths: tuple[int, ...]
+    ) -> None:
+        model = self.make("pyramid", task_channels=task_channels, head="high_resolution").eval()
+        with torch.no_grad():
+            features, initial = model.front_end(model.backbone(self.images()))
+        assert tuple(each["depth"].shape[1] for each in features) == widths
+        assert [each["semseg"].shape[1] for each in initial] == [5] * 4
+        assert [distil.channels for distil in model.distillations] == list(widths)
+
+    def test_task_features_are_as_wide_as_the_maps_by_default(self) -> None:
+        given = self.make("branches").state_dict()
+        widths = self.make("branches").backbone.channels
+        same = self.make("branches", task_channels=list(widths)).state_dict()
+        assert all(torch.equal(value, same[key]) for key, value in given.items())
+
+    @pytest.mark.parametrize("task_channels", [0, [8, 8], [8, 8, 8, -1], [8] * 5])
+    def test_bad_widths(self, task_channels: int | list[int]) -> None:
+        with pytest.raises(InputError, match=r"task_channels=.*4 of them"):
+            self.make("branches", task_channels=task_channels)
+
     @pytest.mark.parametrize("scales", [(), (1, 0), (0, 0), (4,), (-1,)])
     def test_scales_that_do_not_exist(self, scales: tuple[int, ...]) -> None:
         with pytest.raises(InputError, match="finest first"):

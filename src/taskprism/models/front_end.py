@@ -21,12 +21,13 @@ class MultiScaleFrontEnd(nn.Module):
 
     Args:
         tasks: All tasks, main then auxiliary.
-        channels: Channels of the backbone's maps, finest first; task features have the same.
+        channels: Channels of the backbone's maps, finest first.
         propagation: False leaves propagation out, so that scales know nothing of each other.
         reduction: Of the feature propagation.
         softmax: Of the feature propagation.
         order: Names of all tasks in the order in which propagation concatenates them; by default
             that of ``tasks``.
+        task_channels: Channels of the task features, finest first; by default ``channels``.
 
     Raises:
         InputError: If ``order`` is not made of the names of ``tasks``.
@@ -40,6 +41,7 @@ class MultiScaleFrontEnd(nn.Module):
         reduction: int = 4,
         softmax: PropagationSoftmax = "channels",
         order: Sequence[str] | None = None,
+        task_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         names = [task.name for task in tasks]
@@ -47,20 +49,21 @@ class MultiScaleFrontEnd(nn.Module):
             raise InputError(
                 f"propagation_order={list(order)} must name each of {', '.join(names)} once."
             )
-        coarser = [*channels[1:], 0] if propagation else [0] * len(channels)
+        widths = list(channels if task_channels is None else task_channels)
+        coarser = [*widths[1:], 0] if propagation else [0] * len(widths)
         self.heads = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    task.name: InitialHead(basic_block, own + received, own, task.channels)
+                    task.name: InitialHead(basic_block, given + received, own, task.channels)
                     for task in tasks
                 }
             )
-            for own, received in zip(channels, coarser, strict=True)
+            for given, received, own in zip(channels, coarser, widths, strict=True)
         )
         # Entry i passes scale i + 1 on to scale i.
         self.propagation = nn.ModuleList(
             FeaturePropagation(order or names, width, reduction, softmax)
-            for width in (channels[1:] if propagation else [])
+            for width in (widths[1:] if propagation else [])
         )
 
     def forward(

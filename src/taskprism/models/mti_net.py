@@ -43,6 +43,9 @@ class MTINet(MultiTaskModel):
         distillation_options: Its own options.
         head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
         size: Input image's ``(H, W)``; only for distillations that are built for one size.
+        task_channels: Channels of the task features at every scale; by default those of the
+            backbone's map, which suits HRNet. On a feature pyramid, whose maps are as wide at the
+            finest scale as at the coarsest, this is most of the network (see the paper's table 7b).
     """
 
     name: ClassVar[str] = "mti_net"
@@ -63,18 +66,21 @@ class MTINet(MultiTaskModel):
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
         size: tuple[int, int] | None = None,
+        task_channels: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
         self.scales = _checked(scales, len(backbone.channels))
-        channels = [backbone.channels[scale] for scale in self.scales]
+        given = [backbone.channels[scale] for scale in self.scales]
+        channels = _widths(task_channels, given)
         self.front_end = MultiScaleFrontEnd(
             self.all_tasks,
-            channels,
+            given,
             propagation,
             fpm_reduction,
             propagation_softmax,
             propagation_order,
+            channels,
         )
         sizes = backbone.feature_sizes(size) if size else None
         distillations = [
@@ -121,3 +127,16 @@ def _checked(scales: Sequence[int] | None, available: int) -> list[int]:
             f"any of {list(range(available))}."
         )
     return chosen
+
+
+def _widths(channels: int | Sequence[int] | None, given: list[int]) -> list[int]:
+    """Channels of the task features at each scale."""
+    if channels is None:
+        return given
+    widths = [channels] * len(given) if isinstance(channels, int) else list(channels)
+    if len(widths) != len(given) or min(widths) < 1:
+        raise InputError(
+            f"task_channels={channels} must be one number of channels, or {len(given)} of them, "
+            "one per scale, finest first."
+        )
+    return widths
