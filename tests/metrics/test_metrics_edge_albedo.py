@@ -82,3 +82,9 @@ def test_albedo_agrees_with_scikit_learn():
     p, t = prediction[mask].double(), target[mask].double()
     assert scores["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(t, p))
     assert scores["abs_error"] == pytest.approx(sklearn_metrics.mean_absolute_error(t, p))
+    images = [
+        sklearn_metrics.root_mean_squared_error(target[i][mask[i]], prediction[i][mask[i]])
+        for i in range(4)
+        if mask[i].any()
+    ]
+    assert scores["rmse_image_mean"] == pytest.approx(sum(images) / 3)

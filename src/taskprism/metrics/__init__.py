@@ -26,7 +26,12 @@ from typing import TYPE_CHECKING, Any
 from taskprism.metrics.gain import gain, task_gains
 
 if TYPE_CHECKING:
-    from taskprism.metrics.albedo import AlbedoAbsoluteError, AlbedoRmse, albedo_metrics
+    from taskprism.metrics.albedo import (
+        AlbedoAbsoluteError,
+        AlbedoImageRmse,
+        AlbedoRmse,
+        albedo_metrics,
+    )
     from taskprism.metrics.depth import (
         DepthAbsoluteError,
         DepthDelta,
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlbedoAbsoluteError",
+    "AlbedoImageRmse",
     "AlbedoRmse",
     "DepthAbsoluteError",
     "DepthDelta",
@@ -85,6 +91,7 @@ __all__ = [
 
 _HOMES = {
     "AlbedoAbsoluteError": "albedo",
+    "AlbedoImageRmse": "albedo",
     "AlbedoRmse": "albedo",
     "DepthAbsoluteError": "depth",
     "DepthDelta": "depth",

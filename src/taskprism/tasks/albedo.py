@@ -53,7 +53,7 @@ class Albedo(Task):
         return output.clamp(0, 1)
 
     def metrics(self) -> MetricCollection:
-        """RMSE and mean absolute error, pooled over the elements of all valid pixels."""
+        """RMSE and mean absolute error, pooled over all valid pixels; RMSE as mean over images."""
         return albedo_metrics()
 
     def colour(

@@ -108,7 +108,7 @@ class FsvProtocol(BenchmarkProtocol):
     used_by: ClassVar[tuple[str, ...]] = ("ASTMT",)
     conventions: ClassVar[tuple[str, ...]] = (
         "mean IoU over 3 classes, background included; no pixel is void",
-        "albedo: RMSE over all pixels, in [0, 1]",
+        "albedo in [0, 1]: mean over images of each image's RMSE (rmse_image_mean)",
         "disparity=published keeps 16 of 24 bits, as ASTMT's code does, so that near things wrap "
         "around at 8; disparity=intended does not",
         "disparity: mean over images of each image's RMSE (rmse_image_mean)",
@@ -129,7 +129,7 @@ class FsvProtocol(BenchmarkProtocol):
         """Semseg 1, albedo 10, disparity 1."""
         return (
             SemanticSegmentation(channels=3, class_names=CLASSES, absent_classes="zero"),
-            Albedo(loss_weight=10.0),
+            Albedo(loss_weight=10.0, primary_metric="rmse_image_mean"),
             InverseDepth(name="disparity", loss_weight=1.0, primary_metric="rmse_image_mean"),
         )
 
