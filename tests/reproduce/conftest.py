@@ -1,9 +1,14 @@
-"""A made table in a folder of its own."""
+"""A made table in a folder of its own, and a reporter whose words can be read."""
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from reproduce_tables import PLAIN
+from rich.console import Console
+
+from taskprism.training.progress import Reporter
 
 
 @pytest.fixture
@@ -22,3 +27,13 @@ def table_file(write):
     """``paper/1.yaml``: two trained rows, one readout, one quoted row."""
     write("paper/_shared.yaml", "extends: rooms/_base\nepochs: 7\noptimiser: {lr: 1e-2}")
     return write("paper/1.yaml", PLAIN)
+
+
+@pytest.fixture
+def reporter() -> Reporter:
+    return Reporter(Console(file=io.StringIO(), width=200))
+
+
+@pytest.fixture
+def told(reporter):
+    return lambda: reporter.console.file.getvalue()

@@ -39,6 +39,9 @@ COMMANDS: dict[str, Command] = {
     "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
     "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
     "analyse": Command("taskprism.cli.analyse:analyse", "look into labels and trained runs", True),
+    "reproduce": Command(
+        "taskprism.cli.reproduce:reproduce", "train a paper's table and set ours beside it"
+    ),
     "import": Command(
         "taskprism.cli.import_official:import_official", "read a checkpoint that authors released"
     ),

@@ -1,0 +1,124 @@
+"""Write a result: ``table.md``, ``table.json`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from taskprism.reproduce.notes import order_notes, part_notes, setting_notes
+from taskprism.reproduce.plots import plot_columns
+from taskprism.reproduce.results import PartResult, TableResult
+from taskprism.reproduce.tables import commands, lines, markdown, to_json
+from taskprism.reproduce.text import headings, setting, title
+from taskprism.training.atomic import write_text
+from taskprism.visualization import Figure, Section, TableBlock, as_svg, write_report
+
+
+def write_result(result: TableResult, folder: Path) -> Path:
+    """Write everything there is to read about a result.
+
+    Args:
+        result: Finished or not.
+        folder: Where to; made if it does not exist.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+    """
+    write_text(folder / "table.md", markdown(result))
+    write_text(folder / "table.json", to_json(result))
+    page = folder / "report.html"
+    summary = [*setting_notes(result), *result.notes]
+    write_report(page, title(result), summary, _sections(result))
+    return page
+
+
+def _sections(result: TableResult) -> list[Section]:
+    sections = []
+    for part in result.parts:
+        sections += _part_sections(result, part)
+    if result.failed:
+        facts = list(result.failed.items())
+        sections.append(Section("Failed runs", ["Their rows lack these seeds."], facts=facts))
+    return [*sections, _origin(result)]
+
+
+def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
+    name = part.part.label or part.name
+    rows, marks = lines(result, part)
+    table = TableBlock(
+        setting(result),
+        headings(result, part),
+        rows,
+        frozenset(marks),
+        part_notes(result, part),
+    )
+    figures = []
+    relative = [column for column in part.columns if column.quantity in {"gain", "drop"}]
+    metrics = [column for column in part.columns if column.task is not None]
+    shared = result.plan.request.as_published
+    for caption, columns in (
+        ("Δm, ours and the paper's", relative),
+        ("Every metric, ours and the paper's", metrics),
+    ):
+        if columns and any(row.cells[c.key].ours for row in part.rows for c in columns):
+            figures.append(Figure(caption, as_svg(plot_columns(part, columns, shared))))
+    suffix = f": {name}" if name else ""
+    return [
+        Section(f"Ours beside the paper's{suffix}", [], table, figures),
+        Section(f"The order of the rows{suffix}", order_notes(part)),
+    ]
+
+
+def _origin(result: TableResult) -> Section:
+    facts = [("Table", f"{result.plan.table.name}, {result.plan.table.source}")]
+    manifests = _manifests(result)
+    for name, read in (
+        ("Data", lambda m: m["licences"]["data"]),
+        ("Data fingerprint", lambda m: m["data_fingerprint"]),
+        ("Input size", lambda m: " x ".join(map(str, m["protocol"]["input_size"]))),
+        ("First weights", lambda m: m["licences"]["weights"]),
+        ("Machine", _machine),
+        ("Commit", lambda m: _commit(m["git"])),
+        ("Versions", lambda m: ", ".join(f"{k} {v}" for k, v in m["versions"].items())),
+    ):
+        values = dict.fromkeys(str(read(manifest)) for manifest in manifests.values())
+        if any(values):
+            facts.append((name, "; ".join(value for value in values if value)))
+    resumed = [name for name, manifest in manifests.items() if manifest["resumed"]]
+    if resumed:
+        facts.append(("Interrupted and resumed", ", ".join(resumed)))
+    return Section(
+        "How to make it again",
+        [
+            "Each run directory holds its resolved recipe, manifest, log, checkpoints, scores and "
+            "pictures. Where the facts below name several values, runs differ in them."
+        ],
+        facts=facts,
+        commands=commands(result),
+    )
+
+
+def _manifests(result: TableResult) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in result.plan.runs:
+        file = result.folder / "runs" / run.name / "manifest.json"
+        if file.is_file():
+            found[run.name] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _machine(manifest: Mapping[str, Any]) -> str:
+    hardware = manifest["hardware"]
+    device = hardware["accelerator"] or hardware["device"]
+    return f"{device}, {hardware['cores']} cores, {hardware['threads']} threads, {hardware['cpu']}"
+
+
+def _commit(git: Mapping[str, Any] | None) -> str:
+    if git is None:
+        return ""
+    return f"{git['commit'][:12]}{' with changes' * bool(git['changed'])}"

@@ -1,0 +1,50 @@
+"""Confidence intervals of Δm, by resampling the images and the seeds of finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from taskprism.analysis.bootstrap import GainBootstrap
+from taskprism.errors import TaskprismError
+from taskprism.reproduce.results import Range
+from taskprism.reproduce.scores import Scores
+
+
+class GainSpread:
+    """Intervals of Δm for the rows of one part, see :mod:`taskprism.analysis.bootstrap`.
+
+    Args:
+        metrics: Task -> metric that Δm reads.
+        notes: Reasons for missing intervals are added here.
+    """
+
+    def __init__(self, metrics: Mapping[str, str], notes: list[str]) -> None:
+        self._metrics = metrics
+        self._notes = notes
+        self._bootstrap = GainBootstrap()
+
+    def of(
+        self, scores: Sequence[Scores], baseline: Sequence[Scores], factor: float
+    ) -> Range | None:
+        """Interval of a row's Δm, or None where the runs do not hold what it needs.
+
+        Args:
+            scores: Of the row, by seed.
+            baseline: Of the row that it is compared with.
+            factor: Printed figure / Δm in percent; negative for a drop.
+        """
+        runs, references = ([each.run for each in side] for side in (scores, baseline))
+        if any(each.run.metrics is not each.metrics for each in (*scores, *baseline)):
+            return None  # read out: the run's image states are those of its final predictions
+        try:
+            found = self._bootstrap.gain(runs, references, self._metrics)
+        except TaskprismError as error:
+            note = f"Without an interval of Δm: {error}"
+            if note not in self._notes:
+                self._notes.append(note)
+            return None
+        low, high = sorted((factor * found.low, factor * found.high))
+        origin = "paired bootstrap over test images and seeds"
+        if found.seeds == 1 or found.baseline_seeds == 1:
+            origin = "paired bootstrap over test images; one seed, so its spread is not in it"
+        return Range(low, high, origin)
