@@ -47,6 +47,14 @@ OPERATIONS = [
     ("se_resnet26", {}, 20.012, 5.928),
     ("se_resnet50", {"adapters": False}, 31.623, 5.173),
     ("se_resnet50", {}, 33.301, 5.928),
+    ("se_resnet101", {"adapters": False}, 51.020, 5.173),
+    ("se_resnet101", {}, 53.839, 5.928),
+    (
+        "se_resnet26",
+        {"adapters": False, "squeeze_decoder": False, "decoder_channels": 256},
+        19.073,
+        36.797,
+    ),
     ("mobilenet_v2", {}, 2.3804, 0.2413),
 ]
 
