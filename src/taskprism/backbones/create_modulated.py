@@ -7,7 +7,7 @@ from taskprism.backbones.modulated_names import se_mobilenet_name, se_resnet_nam
 from taskprism.backbones.modulated_weights import Pretraining, load_modulated
 from taskprism.backbones.se_mobilenet import SEMobileNetV2
 from taskprism.backbones.se_resnet import SE_RESNETS, SEResNet
-from taskprism.errors import UnknownNameError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers.modulation import Modulation
 
 #: Every modulated backbone with its ImageNet weights; the list is the registry. The authors' own
@@ -38,7 +38,7 @@ MODULATED: dict[str, Pretraining] = {
 
 
 def create_modulated_backbone(
-    name: str, modulation: Modulation, output_stride: int = 16
+    name: str, modulation: Modulation, output_stride: int = 16, pyramid: bool = False
 ) -> ModulatedBackbone:
     """Backbone with random weights.
 
@@ -46,15 +46,21 @@ def create_modulated_backbone(
         name: A key of :data:`MODULATED`.
         modulation: Which layers every task has for itself.
         output_stride: Of the last map, 8 or 16.
+        pyramid: Give maps at strides 4, 8, 16 and 32 instead (SE-ResNets only).
 
     Raises:
         UnknownNameError: If there is no such backbone.
-        InputError: If it cannot have these layers, or this output stride.
+        InputError: If it cannot have these layers, or this output stride, or is no pyramid.
     """
     if name not in MODULATED:
         raise UnknownNameError("backbone of a model that runs one task at a time", name, MODULATED)
     if name in SE_RESNETS:
-        return SEResNet(name, modulation, output_stride)
+        return SEResNet(name, modulation, output_stride, pyramid)
+    if pyramid:
+        raise InputError(
+            f"{name!r} gives no pyramid of maps; take one of {', '.join(SE_RESNETS)}, or another "
+            "decoder."
+        )
     return SEMobileNetV2(modulation, output_stride)
 
 

@@ -14,6 +14,8 @@ from taskprism.layers.modulation import Modulation
 class ModulatedBackbone(Backbone):
     """Image ``(B, 3, H, W)`` and task -> two maps: low-level at stride 4, high-level at the last.
 
+    Some can give those in between too.
+
     Attributes:
         modulation: Which layers every task has for itself.
     """

@@ -26,6 +26,8 @@ SE_RESNETS: dict[str, Shape] = {
 }
 _EXPANSION = 4
 _REDUCTION = 16
+_STRIDES = (1, 2, 2, 2)
+_UNDILATED = [(stride, 1) for stride in _STRIDES]
 
 
 class SEResNet(ModulatedBackbone):
@@ -40,20 +42,25 @@ class SEResNet(ModulatedBackbone):
         name: A key of :data:`SE_RESNETS`.
         modulation: Which layers every task has for itself.
         output_stride: Of the last map, 8 or 16.
+        pyramid: Give the maps of all four layers, the last at stride 32; nothing is dilated then.
     """
 
-    def __init__(self, name: str, modulation: Modulation, output_stride: int = 16) -> None:
+    def __init__(
+        self, name: str, modulation: Modulation, output_stride: int = 16, pyramid: bool = False
+    ) -> None:
         super().__init__()
         self.modulation = modulation
         blocks, width = SE_RESNETS[name]
-        self.channels = (width * _EXPANSION, 8 * width * _EXPANSION)
-        self.strides = (4, output_stride)
+        self._given = (0, 1, 2, 3) if pyramid else (0, 3)
+        self.channels = tuple(width * 2**index * _EXPANSION for index in self._given)
+        self.strides = (4, 8, 16, 32) if pyramid else (4, output_stride)
+        steps = _UNDILATED if pyramid else dilated(4, _STRIDES, output_stride)
         self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         entering = width
-        for index, (stride, dilation) in enumerate(dilated(4, (1, 2, 2, 2), output_stride)):
+        for index, (stride, dilation) in enumerate(steps):
             layer = nn.ModuleList()
             for block in range(blocks[index]):
                 step = stride if block == 0 else 1
@@ -63,14 +70,14 @@ class SEResNet(ModulatedBackbone):
             self.add_module(f"layer{index + 1}", layer)
 
     def forward(self, images: Tensor, task: str | None = None) -> list[Tensor]:
-        """Output of the first and of the last layer."""
+        """Output of the first and of the last layer, or of all four."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps = []
         for index in range(4):
             for block in cast(nn.ModuleList, self.get_submodule(f"layer{index + 1}")):
                 x = block(x, task)
             maps.append(x)
-        return [maps[0], maps[-1]]
+        return [maps[index] for index in self._given]
 
 
 class SEBottleneck(nn.Module):

@@ -14,13 +14,14 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers import resize
 from taskprism.layers.modulation import Modulation, TaskSwitch
 from taskprism.models.astmt_decoder import MOBILENET_STYLE, RESNET_STYLE, DeepLabDecoder
+from taskprism.models.astmt_pyramid import PyramidDecoder
 from taskprism.models.astmt_start import start_as_mobilenet, start_as_resnet
 from taskprism.models.astmt_uber import UberNetHead
 from taskprism.models.single_tasking import SingleTaskingModel
 from taskprism.options import check_options, options_of
 from taskprism.tasks.base import Task
 
-DecoderName = Literal["deeplab", "uber_net"]
+DecoderName = Literal["deeplab", "uber_net", "panoptic"]
 _RAW_STD = 1 / 255  # what normalise() divides by to feed 0..255
 
 
@@ -53,9 +54,10 @@ class ASTMT(SingleTaskingModel):
             its tasks, and in a decoder with squeeze-and-excitation. The stem's is always shared.
         encoder_norm_per_task: The same for the encoder alone, whether modulated or not.
         decoder: ``"deeplab"``, or ``"uber_net"``: the light decoders of appendix B, wholly per
-            task; the other options of the decoder then do nothing.
+            task; the other options of the decoder then do nothing. ``"panoptic"``: a feature
+            pyramid and the decoder of Panoptic FPN, with which MTI-Net's paper compares itself.
         decoder_channels: Width of the decoder.
-        output_stride: Of the encoder, 16 or 8.
+        output_stride: Of the encoder, 16 or 8; with ``"panoptic"`` it is 32.
         raw_input: Make :meth:`normalise` give 0..255, as the released training code feeds.
     """
 
@@ -88,21 +90,24 @@ class ASTMT(SingleTaskingModel):
         if encoder_norm_per_task is None:
             encoder_norm_per_task = norm_per_task and (squeeze_encoder or adapters)
         in_encoder = Modulation(names, squeeze_encoder, adapters, encoder_norm_per_task, excitation)
-        self.encoder = create_modulated_backbone(backbone, in_encoder, output_stride)
+        pyramid = decoder == "panoptic"
+        self.encoder = create_modulated_backbone(backbone, in_encoder, output_stride, pyramid)
         is_mobilenet = isinstance(self.encoder, SEMobileNetV2)
-        self.decoder: DeepLabDecoder | None = None
+        self.decoder: DeepLabDecoder | PyramidDecoder | None = None
         if decoder == "uber_net":
             self.interface_channels = self.encoder.channels[-1]
             heads = {t.name: UberNetHead(self.encoder.channels, t.channels) for t in self.tasks}
         else:
             norm = norm_per_task and squeeze_decoder
-            self.decoder = DeepLabDecoder(
-                self.encoder.channels,
-                decoder_channels,
-                Modulation(names, squeeze_decoder, adapters, norm),
-                output_stride,
-                MOBILENET_STYLE if is_mobilenet else RESNET_STYLE,
-            )
+            channels = self.encoder.channels
+            in_decoder = Modulation(names, squeeze_decoder, adapters, norm)
+            if pyramid:
+                self.decoder = PyramidDecoder(channels, decoder_channels, in_decoder)
+            else:
+                style = MOBILENET_STYLE if is_mobilenet else RESNET_STYLE
+                self.decoder = DeepLabDecoder(
+                    channels, decoder_channels, in_decoder, output_stride, style
+                )
             self.interface_channels = decoder_channels
             heads = {t.name: nn.Conv2d(decoder_channels, t.channels, 1) for t in self.tasks}
         self.heads = nn.ModuleDict(heads)
