@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from taskprism.data.derived import edges_from_segments, normals_from_depth
+from taskprism.data.derived import edges_from_depth, edges_from_segments, normals_from_depth
 
 HEIGHT, WIDTH = 40, 56
 FOCAL, CENTRE = (60.0, 58.0), (26.3, 19.1)
@@ -86,3 +86,27 @@ def test_large_holes_have_no_boundary():
     assert not edges_from_segments(segments, gap=5).any()
     assert not edges_from_segments(np.zeros((5, 5), dtype=int)).any()
     assert not edges_from_segments(np.ones((5, 5), dtype=int)).any()
+
+
+def test_depth_jumps_are_boundaries_and_slopes_are_not():
+    depth = np.full((30, 40), 2.0)
+    depth[:, 20:] = 3.0 + 0.02 * np.arange(20)
+    edges, seen = edges_from_depth(depth)
+    assert seen.all()
+    assert (edges.sum(axis=1)[1:-1] == 1).all()
+    assert set(np.nonzero(edges)[1]) == {19}
+    assert not edges_from_depth(depth, jump=0.4)[0].any()
+
+
+def test_a_strip_without_depth_is_bridged_up_to_a_gap():
+    depth = np.full((30, 60), 2.0)
+    depth[:, 20:] = 3.0
+    depth[:, 20:24] = np.nan  # seen by one camera only
+    depth[:, 40:] = 0
+    edges, seen = edges_from_depth(depth, gap=5)
+    assert set(np.nonzero(edges)[1]) == {21}
+    assert seen[:, :45].all()
+    assert not seen[:, 45:].any()
+    masked, seen = edges_from_depth(depth, np.zeros(depth.shape, dtype=bool))
+    assert not masked.any()
+    assert not seen.any()

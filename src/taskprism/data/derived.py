@@ -1,4 +1,4 @@
-"""Labels computed from other labels: normals from depth, boundaries from segments.
+"""Labels computed from other labels: normals from depth, boundaries from segments or depth.
 
 They are not what a data set's authors published, only what its other labels imply; whoever uses
 them says so.
@@ -117,6 +117,43 @@ def edges_from_segments(segments: np.ndarray, gap: int = 10) -> np.ndarray:
     boundary[:, :-1] |= beside
     boundary[:, 1:] |= beside
     return thin(boundary)
+
+
+def edges_from_depth(
+    depth: np.ndarray, valid: np.ndarray | None = None, jump: float = 0.04, gap: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boundaries where depth jumps, one pixel wide.
+
+    Beside most jumps a stereo pair sees a strip with one eye only, which has no depth; it is filled
+    from the nearest pixel, so that the boundary lies in its middle.
+
+    Args:
+        depth: ``(H, W)`` metres.
+        valid: Boolean ``(H, W)``; by default where depth is finite and positive.
+        jump: Least difference of neighbours, relative to the farther one's depth. Surfaces that
+            are seen from the side change less from pixel to pixel.
+        gap: Largest distance in pixels that is filled.
+
+    Returns:
+        Boolean ``(H, W)``: boundaries, and where depth is known or was filled; no boundary
+        elsewhere.
+    """
+    known = np.isfinite(depth) & (depth > 0)
+    if valid is not None:
+        known &= valid
+    if not known.any():
+        return np.zeros_like(known), known
+    distance, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+    filled = depth[tuple(nearest)]
+    reached = distance <= gap
+    boundary = np.zeros(depth.shape, dtype=bool)
+    boundary[:-1] |= _jumps(filled[:-1], filled[1:], jump)
+    boundary[:, :-1] |= _jumps(filled[:, :-1], filled[:, 1:], jump)
+    return thin(boundary & reached), reached
+
+
+def _jumps(first: np.ndarray, second: np.ndarray, jump: float) -> np.ndarray:
+    return np.abs(first - second) > jump * np.maximum(first, second)
 
 
 def _differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:
