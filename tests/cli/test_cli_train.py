@@ -58,6 +58,17 @@ def trained(monkeypatch):
     return calls
 
 
+def test_another_protocol_brings_its_own_options(trained, tmp_path):
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["train", "rooms/multi_task", "--data.protocol", "nyud40", *out]) == 0
+    assert trained[-1][0].data.options == {}
+    words = ["--data.protocol", "nyud40", "--data.options.edge_odsf", "true", *out]
+    assert main(["train", "rooms/multi_task", *words]) == 0
+    assert trained[-1][0].data.options == {"edge_odsf": True}
+    assert main(["train", "rooms/multi_task", "--data.protocol", "rooms", *out]) == 0
+    assert trained[-1][0].data.options["train_length"] == 160
+
+
 def test_every_kind_of_key_can_be_overridden(recipe, trained, tmp_path):
     words = f"""{recipe} --out {tmp_path / "run"} --epochs 3 --optimiser.lr 1e-3 --tasks depth
         --schedule.name cosine --clip-norm 2 --seed 4 --model.options.neck-channels 16

@@ -109,6 +109,14 @@ def test_unknown_names():
         load_recipe("nowhere.yaml")
 
 
+def test_another_protocol_does_not_take_over_the_options(write):
+    path = write("mine.yaml", "data: {protocol: rooms, options: {train_length: 4}, batch_size: 3}")
+    same = load_recipe(path, {"data.protocol": "rooms"})
+    assert same.data.options == {"train_length": 4}
+    other = load_recipe(path, {"data.options.cache": True, "data.protocol": "osd_rgbd"})
+    assert (other.data.options, other.data.batch_size) == ({"cache": True}, 3)
+
+
 def test_data_files_are_found_beside_the_recipe(write, monkeypatch, tmp_path):
     data = write("data/set.yaml", "")
     path = write("recipes/mine.yaml", "data: {protocol: ../data/set.yaml}")

@@ -47,6 +47,9 @@ def train(arguments: Sequence[str]) -> None:
     for key in _UNTYPED:
         section, _, inner = key.partition(".")
         values[section][inner] = getattr(getattr(recipe, section), inner)
+    if values["data"]["protocol"] != recipe.data.protocol:  # the recipe's options are the old one's
+        own = {key.removeprefix("data.options."): value for key, value in free.items()}
+        values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
     train_recipe(validate(values, source="command line"), given.out, resume=given.resume)
     disconnect()
 

@@ -45,7 +45,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     Args:
         source: File, run directory, name of a shipped recipe, or a row of a paper's table:
             ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
-        overrides: Dotted key (``optimiser.lr``) -> value, laid over everything else.
+        overrides: Dotted key (``optimiser.lr``) -> value, laid over everything else. With another
+            ``data.protocol`` the recipe's ``data.options``, which are the old one's, are dropped.
 
     Returns:
         The validated recipe. Without a ``name`` of its own it is called after its file or row.
@@ -55,7 +56,13 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
             another in a circle.
     """
     values = recipe_values(find_recipe(source))
-    for key, value in (overrides or {}).items():
+    overrides = overrides or {}
+    data = values.get("data")
+    if isinstance(data, dict):
+        protocol = data.get("protocol")
+        if overrides.get("data.protocol", protocol) != protocol:
+            data.pop("options", None)
+    for key, value in overrides.items():
         _set(values, key, value)
     return validate(values, source=str(source))
 
