@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         RecipeError: The file is missing, no YAML, or holds something else.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        state = path.stat()
+        values = copy.deepcopy(_read(path.resolve(), state.st_mtime_ns, state.st_size))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -47,6 +50,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold keys and values, not a {type(values).__name__}.")
     return values
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, changed: int, size: int) -> Any:
+    """Content of a file; read again only when it has changed."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
