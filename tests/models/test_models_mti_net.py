@@ -95,6 +95,23 @@ class TestMTINet(ModelTests):
         same = self.make("branches", task_channels=list(widths)).state_dict()
         assert all(torch.equal(value, same[key]) for key, value in given.items())
 
+    def test_initial_heads_that_sort_into_classes(self) -> None:
+        """Regions of the relational context are classes; predictions are what these amount to."""
+        model = self.make(
+            "branches", categorical_heads=True, distillation="relational_context"
+        ).eval()
+        seen: list[dict[str, int]] = []
+        model.distillations[0].register_forward_hook(
+            lambda module, given, result: seen.append({k: v.shape[1] for k, v in given[1].items()})
+        )
+        with torch.no_grad():
+            initial = model(self.images()).initial
+        assert seen == [{"semseg": 5, "depth": 40}]
+        assert [each["depth"].shape[1] for each in initial] == [1] * 4
+        smallest, largest = model.tasks[1].category_range
+        for each in initial:
+            assert smallest < each["depth"].min() <= each["depth"].max() < largest
+
     @pytest.mark.parametrize("task_channels", [0, [8, 8], [8, 8, 8, -1], [8] * 5])
     def test_bad_widths(self, task_channels: int | list[int]) -> None:
         with pytest.raises(InputError, match=r"task_channels=.*4 of them"):

@@ -28,6 +28,8 @@ class MultiScaleFrontEnd(nn.Module):
         order: Names of all tasks in the order in which propagation concatenates them; by default
             that of ``tasks``.
         task_channels: Channels of the task features, finest first; by default ``channels``.
+        categorical: Predict each task's categories (:attr:`taskprism.tasks.Task.categories`) and
+            not its output.
 
     Raises:
         InputError: If ``order`` is not made of the names of ``tasks``.
@@ -42,6 +44,7 @@ class MultiScaleFrontEnd(nn.Module):
         softmax: PropagationSoftmax = "channels",
         order: Sequence[str] | None = None,
         task_channels: Sequence[int] | None = None,
+        categorical: bool = False,
     ) -> None:
         super().__init__()
         names = [task.name for task in tasks]
@@ -54,7 +57,12 @@ class MultiScaleFrontEnd(nn.Module):
         self.heads = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    task.name: InitialHead(basic_block, given + received, own, task.channels)
+                    task.name: InitialHead(
+                        basic_block,
+                        given + received,
+                        own,
+                        task.categories if categorical else task.channels,
+                    )
                     for task in tasks
                 }
             )

@@ -46,6 +46,10 @@ class MTINet(MultiTaskModel):
         task_channels: Channels of the task features at every scale; by default those of the
             backbone's map, which suits HRNet. On a feature pyramid, whose maps are as wide at the
             finest scale as at the coarsest, this is most of the network (see the paper's table 7b).
+        categorical_heads: Initial heads sort pixels into classes (40 depths, 40 directions, ...)
+            and predict what these amount to (:meth:`taskprism.tasks.Task.from_categories`), as in
+            :class:`~taskprism.models.ATRC`; for ``distillation="relational_context"``, to which
+            every class is a region.
     """
 
     name: ClassVar[str] = "mti_net"
@@ -67,6 +71,7 @@ class MTINet(MultiTaskModel):
         head: HeadName = "auto",
         size: tuple[int, int] | None = None,
         task_channels: int | Sequence[int] | None = None,
+        categorical_heads: bool = False,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
@@ -81,7 +86,9 @@ class MTINet(MultiTaskModel):
             propagation_softmax,
             propagation_order,
             channels,
+            categorical_heads,
         )
+        self.categorical_heads = categorical_heads
         sizes = backbone.feature_sizes(size) if size else None
         distillations = [
             create_distillation(
@@ -114,6 +121,11 @@ class MTINet(MultiTaskModel):
             task: resize(head([scale[task] for scale in refined]), size)
             for task, head in self.heads.items()
         }
+        if self.categorical_heads:
+            initial = [
+                {task.name: task.from_categories(scale[task.name]) for task in self.all_tasks}
+                for scale in initial
+            ]
         return Predictions(final, initial)
 
 
