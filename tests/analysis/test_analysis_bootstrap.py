@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from reference.batches import every_task
 from reference.bootstrap import SCORES, gain_draws, mean_iou, pooled_rmse
+from taskprism.analysis import compare
 from taskprism.analysis.bootstrap import GainBootstrap, bootstrap_gain
-from taskprism.analysis.image_states import IMAGE_STATES_FILE, ImageStates
+from taskprism.analysis.image_states import ImageStates
 from taskprism.analysis.resampling import image_counts, resampled_scores
-from taskprism.analysis.runs import RunResult
+from taskprism.analysis.runs import IMAGE_STATES_FILE, RunResult
+from taskprism.analysis.tables import markdown, print_table, to_csv, to_json
 from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.metrics.depth import DepthSums
 from taskprism.tasks import create_task
@@ -256,6 +262,40 @@ def test_sums_of_another_metric_are_refused():
     )
     with pytest.raises(InputError, match="of which 'median_angle' is not made"):
         resampled_scores(states, "normals", "median_angle", np.ones((1, 1)))
+
+
+def test_a_comparison_shows_the_interval(runs):
+    ours, theirs = runs
+    table = compare([*ours, *theirs])
+    (row,) = [row for row in table.rows if not row.is_baseline]
+    expected = bootstrap_gain(ours, theirs)
+    assert row.gain_interval == expected
+    assert row.gain.mean == pytest.approx(expected.estimate)
+    text = markdown(table)
+    assert "| Δm (%) ↑ | Δm 95% |" in text
+    assert f"| {expected} |" in text
+    assert "95% interval of Δm, from a paired bootstrap over 24 test images" in text
+    (line,) = [line for line in to_csv(table).splitlines() if "mti_net" in line]
+    assert line.endswith(f",{expected.low},{expected.high}")
+    found = [line["gain_interval_percent"] for line in json.loads(to_json(table))["rows"]]
+    assert found == [None, asdict(expected)]
+    screen = io.StringIO()
+    print_table(table, Console(file=screen, width=200))
+    assert str(expected) in screen.getvalue()
+
+
+def test_a_comparison_says_why_there_is_no_interval_or_what_it_lacks(runs):
+    ours, theirs = runs
+    one = compare([*ours[:1], *theirs])
+    assert any(note.startswith("Δm of mti_net: one seed of the method") for note in one.notes)
+    (ours[0].path / IMAGE_STATES_FILE).unlink()
+    some = compare([*ours, *theirs])
+    assert any(note.startswith("No interval of Δm for mti_net") for note in some.notes)
+    for run in [*ours, *theirs]:
+        (run.path / IMAGE_STATES_FILE).unlink(missing_ok=True)
+    none = compare([*ours, *theirs])
+    assert not any("interval" in note for note in none.notes)
+    assert "95%" not in markdown(none)
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from reference.batches import every_task, random_batch
-from taskprism.analysis.image_states import IMAGE_STATES_FILE, read_image_states
+from taskprism.analysis.image_states import read_image_states
+from taskprism.analysis.runs import IMAGE_STATES_FILE
 from taskprism.errors import DataError
 from taskprism.tasks import create_task
 from taskprism.training import evaluate, train

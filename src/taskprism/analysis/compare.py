@@ -6,7 +6,8 @@ are the sums over its networks.
 
 Δm (MTI-Net, ECCV 2020, section 4.1) of a run is taken against the single-task networks of the same
 protocol, backbone and, where there are any, the same seed; otherwise against their mean over seeds.
-Spread is the sample standard deviation over seeds.
+Spread is the sample standard deviation over seeds. Where the runs hold what their scores were made
+of, image by image, Δm has a confidence interval (:mod:`taskprism.analysis.bootstrap`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from taskprism.analysis.comparison import Column, Comparison, Row, Statistic
+from taskprism.analysis.gain_intervals import GainIntervals
 from taskprism.analysis.runs import RunResult
 from taskprism.errors import InputError
 from taskprism.metrics.gain import gain, task_gains
@@ -45,11 +47,13 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
     groups = _group(runs)
     baselines = {key: group for key, group in groups.items() if group[0].model == BASELINE_MODEL}
     notes = _data_notes(runs)
+    intervals = GainIntervals()
     rows = []
     for key, group in sorted(groups.items(), key=lambda item: item[0] not in baselines):
         baseline, reason = _baseline_for(group[0], baselines)
         name = _row_name(key, groups)
-        rows.append(_row(name, group, columns, baseline, reason, notes))
+        row = _row(name, group, columns, baseline, reason, notes)
+        rows.append(intervals.added(row, group, baseline, notes))
     single = [row.name for row in rows if len(row.seeds) == 1]
     if len(single) == len(rows):
         notes.append("One seed each, so there is no spread.")
@@ -107,7 +111,7 @@ GroupKey = tuple[str, str]  # name without task and seed, backbone
 def _group(runs: Sequence[RunResult]) -> dict[GroupKey, list[RunResult]]:
     groups: dict[GroupKey, list[RunResult]] = {}
     for run in runs:
-        group = groups.setdefault((_method_name(run), run.backbone), [])
+        group = groups.setdefault((method_name(run), run.backbone), [])
         for other in group:
             shared = sorted(set(run.metrics) & set(other.metrics))
             if other.seed == run.seed and shared:
@@ -129,7 +133,7 @@ def _group(runs: Sequence[RunResult]) -> dict[GroupKey, list[RunResult]]:
     return groups
 
 
-def _method_name(run: RunResult) -> str:
+def method_name(run: RunResult) -> str:
     """Name of a run without its seed and, for a single-task run, without its task."""
     name = re.sub(rf"[-_ .]*(?:seed|s)[-_ .]?{run.seed}$", "", run.name)
     if run.model == BASELINE_MODEL and len(run.metrics) == 1:
@@ -154,7 +158,7 @@ def _baseline_for(run: RunResult, baselines: Baselines) -> tuple[Sequence[RunRes
     if not fitting:
         return [], f"no {BASELINE_MODEL} run has the backbone {run.backbone}"
     if len(fitting) > 1:
-        names = ", ".join(_method_name(group[0]) for group in fitting)
+        names = ", ".join(method_name(group[0]) for group in fitting)
         return [], f"there are several sets of {BASELINE_MODEL} runs ({names}); give one of them"
     return fitting[0], ""
 

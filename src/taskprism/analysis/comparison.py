@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from taskprism.analysis.interval import Interval
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -51,6 +53,7 @@ class Row:
         parameters: Of the network (single-task: of all networks together).
         macs: Likewise.
         gain: Δm in percent, or None without single-task runs to compare with.
+        gain_interval: Where Δm lies, or None where the runs do not hold what tells it.
         task_gains: Task -> its part of Δm in percent.
         is_baseline: These are single-task runs.
     """
@@ -63,6 +66,7 @@ class Row:
     parameters: int | None
     macs: int | None
     gain: Statistic | None = None
+    gain_interval: Interval | None = None
     task_gains: Mapping[str, Statistic] = field(default_factory=dict)
     is_baseline: bool = False
 

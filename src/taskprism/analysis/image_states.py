@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from taskprism.analysis.runs import IMAGE_STATES_FILE
 from taskprism.errors import DataError
 from taskprism.tasks import Task, task_from_config
 
-IMAGE_STATES_FILE = "image_states.npz"
 _TASKS, _NAMES = "tasks", "names"
 
 

@@ -13,6 +13,7 @@ import yaml
 from taskprism.errors import DataError, InputError
 
 METRICS_FILE = "metrics.json"
+IMAGE_STATES_FILE = "image_states.npz"
 
 
 @dataclass(frozen=True)

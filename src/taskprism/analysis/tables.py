@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from taskprism.analysis.comparison import Column, Comparison, Row, Statistic
+from taskprism.analysis.interval import Interval
 from taskprism.errors import CheckpointError, InputError
 
 NOTHING = "–"
@@ -22,7 +23,9 @@ NOTHING = "–"
 def headings(comparison: Comparison, all_metrics: bool = False) -> list[str]:
     """Titles of the columns; an arrow shows which way a metric is better."""
     shown = shown_columns(comparison, all_metrics)
-    return ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
+    titles = ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
+    intervals = _intervals(comparison)
+    return [*titles, f"Δm {intervals[0].level:.0%}"] if intervals else titles
 
 
 def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Column]:
@@ -39,7 +42,10 @@ def cells(comparison: Comparison, row: Row, all_metrics: bool = False) -> list[s
     millions = NOTHING if row.parameters is None else f"{row.parameters / 1e6:.2f}"
     billions = NOTHING if row.macs is None else f"{row.macs / 1e9:.2f}"
     change = "0 (reference)" if row.is_baseline else format_statistic(row.gain, "{:+.2f}".format)
-    return [row.name, str(len(row.seeds)), millions, billions, *values, change]
+    texts = [row.name, str(len(row.seeds)), millions, billions, *values, change]
+    if not _intervals(comparison):
+        return texts
+    return [*texts, NOTHING if row.gain_interval is None else str(row.gain_interval)]
 
 
 def best_rows(comparison: Comparison, column: Column) -> set[int]:
@@ -66,6 +72,11 @@ def caption(comparison: Comparison) -> list[str]:
         lines.append(
             "Δm: mean over tasks of the signed relative change of the primary metric against the "
             "single-task networks; positive is better."
+        )
+    if intervals := _intervals(comparison):
+        lines.append(
+            f"[low, high]: {intervals[0].level:.0%} interval of Δm, from a paired bootstrap over "
+            f"{intervals[0].images} test images and the seeds."
         )
     if any(row.is_baseline for row in comparison.rows):
         lines.append("Parameters and operations of single-task rows are sums over their networks.")
@@ -127,6 +138,7 @@ def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
     shown = shown_columns(comparison, all_metrics)
     names = [f"{column.task} {column.metric}" for column in shown]
     pairs = [part for name in [*names, "gain_percent"] for part in (name, f"{name} std")]
+    pairs += ["gain_percent low", "gain_percent high"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -139,9 +151,11 @@ def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
             for one in [*statistics, row.gain]
             for value in (("", "") if one is None else (one.mean, one.std))
         ]
+        interval = row.gain_interval
+        ends = ("", "") if interval is None else (interval.low, interval.high)
         head = [comparison.protocol, comparison.split, row.name, row.model, row.backbone]
         seeds = " ".join(map(str, row.seeds))
-        writer.writerow([*head, seeds, row.parameters, row.macs, *numbers])
+        writer.writerow([*head, seeds, row.parameters, row.macs, *numbers, *ends])
     return text.getvalue()
 
 
@@ -155,6 +169,7 @@ def to_json(comparison: Comparison, all_metrics: bool = False) -> str:
             statistic = row.values.get((column.task, column.metric))
             if statistic is not None:
                 metrics.setdefault(column.task, {})[column.metric] = asdict(statistic)
+        interval = row.gain_interval
         rows.append(
             {
                 "method": row.name,
@@ -165,6 +180,7 @@ def to_json(comparison: Comparison, all_metrics: bool = False) -> str:
                 "macs": row.macs,
                 "metrics": metrics,
                 "gain_percent": None if row.gain is None else asdict(row.gain),
+                "gain_interval_percent": interval and asdict(interval),
                 "task_gains_percent": {task: asdict(g) for task, g in row.task_gains.items()},
             }
         )
@@ -221,6 +237,10 @@ def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) 
 def arrow_title(column: Column) -> str:
     """Task and metric with an arrow that shows which way is better."""
     return f"{column.task} {column.metric} {'↑' if column.higher_is_better else '↓'}"
+
+
+def _intervals(comparison: Comparison) -> list[Interval]:
+    return [row.gain_interval for row in comparison.rows if row.gain_interval is not None]
 
 
 def _marked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from taskprism.analysis.image_states import IMAGE_STATES_FILE
+from taskprism.analysis.runs import IMAGE_STATES_FILE
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.training.atomic import recover_folder, write_text
