@@ -25,5 +25,13 @@ def released_shapes() -> Callable[[str], Shapes]:
     return read
 
 
+@pytest.fixture(scope="session")
+def released_tables() -> list[str]:
+    """Names of all tables."""
+    if not _TABLES.is_dir():
+        pytest.skip(f"tables of released checkpoints not found at {_TABLES}")
+    return sorted(file.stem for file in _TABLES.glob("*.tsv"))
+
+
 def _shape(text: str) -> tuple[int, ...]:
     return () if text == "scalar" else tuple(int(side) for side in text.split("x"))

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from reference import released_affinity, released_networks, released_sharing
+from reference.released_astmt import Variant
 from reference.released_layers import Released
 
 MTL = "multi_task_learning_pytorch"
@@ -57,6 +59,14 @@ class Case:
 
     def released_name(self, task: str) -> str:
         return {"saliency": "sal"}.get(task, task)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor of the checkpoint: what the restatement reads."""
+        released = Released(device="meta")
+        height, width = self.size
+        with torch.no_grad():
+            self.run(released, torch.empty(1, 3, height, width, device="meta"))
+        return {name: tuple(tensor.shape) for name, tensor in released.items()}
 
     def run(self, released: Released, images: Tensor, small: bool = False) -> tuple[Any, Any]:
         """Final outputs and initial ones of every scale."""
@@ -143,3 +153,17 @@ CASES = [
         "ema__cityscapes_hrnet18_m_emanet", EMA, "ctal_multiscale", CITYSCAPES, _ctal_ms, size=_CITY
     ),
 ]
+
+PASCAL_ASTMT = {"edge": 1, "semseg": 21, "human_parts": 7, "normals": 3, "sal": 1}
+NYUD_ASTMT = {"edge": 1, "semseg": 41, "normals": 3, "depth": 1}
+
+#: Released configurations of ASTMT by the names of their tables.
+ASTMT = {
+    "astmt__nyud_se_resnet50_seenc_sedec_adapt": Variant(NYUD_ASTMT, depth=50),
+    "astmt__pascal_se_mobilenet_v2_seenc_sedec": Variant(PASCAL_ASTMT, depth=None, adapters=False),
+    "astmt__pascal_se_resnet26_baseline": Variant(
+        PASCAL_ASTMT, squeeze_encoder=False, squeeze_decoder=False, adapters=False
+    ),
+    "astmt__pascal_se_resnet26_sedec": Variant(PASCAL_ASTMT, squeeze_encoder=False, adapters=False),
+    "astmt__pascal_se_resnet26_seenc_sedec_adapt": Variant(PASCAL_ASTMT),
+}

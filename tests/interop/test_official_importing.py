@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import taskprism
-from reference import astmt as reference_astmt
 from reference import released_affinity, released_networks
 from reference.released_layers import Released
 from taskprism.cli import main
@@ -203,59 +202,6 @@ def test_unknown_names(file: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no file 'nothing"):
         import_official("nothing.pth", MTL, "multi_task", TASKS)
     assert set(list_sources()) == {MTL, EMA, "astmt"}
-
-
-def astmt_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tame random values."""
-    generator = torch.Generator().manual_seed(4)
-    state = {}
-    for name, shape in shapes.items():
-        noise = torch.rand(shape, generator=generator)
-        if "num_batches" in name:
-            state[name] = torch.zeros(shape, dtype=torch.long)
-        elif "running_var" in name or (len(shape) == 1 and name.endswith("weight")):
-            state[name] = noise + 0.5
-        elif len(shape) > 1:
-            state[name] = (noise - 0.5) * (12 / noise[0].numel()) ** 0.5
-        else:
-            state[name] = noise - 0.5
-    return state
-
-
-@pytest.mark.parametrize(
-    ("table", "mobile"),
-    [
-        ("astmt__pascal_se_resnet26_seenc_sedec_adapt", False),
-        ("astmt__pascal_se_resnet26_baseline", False),
-        ("astmt__pascal_se_mobilenet_v2_seenc_sedec", True),
-    ],
-)
-def test_numbers_of_astmt(
-    table: str, mobile: bool, released_shapes, tmp_path: Path, capsys
-) -> None:
-    state = astmt_state(released_shapes(table))
-    file = {**state, "discriminator.model.0.weight": torch.zeros(64, 64, 1, 1)}
-    if mobile:
-        for name in list(state):
-            if name.startswith("features."):
-                part = "low" if int(name.split(".")[1]) < 4 else "high"
-                file[name.replace("features", f"features_{part}")] = state[name]
-    torch.save(file, tmp_path / "model_epoch-59.pth")
-    tasks = {"saliency": 1, "normals": 3, "semseg": 21, "human_parts": 7, "edge": 1}
-    model = import_official(tmp_path / "model_epoch-59.pth", "astmt", "astmt", tasks)
-    assert "dropped 1 tensors (discriminator.model.0.weight" in capsys.readouterr().err
-    images = 255 * torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    double = {name: value.double() for name, value in state.items()}
-    with torch.no_grad():
-        torch.testing.assert_close(model.normalise((images / 255).float()), images.float())
-        outputs = model.double()(images, tasks=["saliency", "semseg"])
-        for task, released in (("saliency", "sal"), ("semseg", "semseg")):
-            if mobile:
-                low, high = reference_astmt.mobilenet_encoder(double, released, images)
-            else:
-                low, high = reference_astmt.resnet_encoder(double, released, images, depth=26)
-            expected = reference_astmt.decoder(double, released, low, high, (64, 64), mobile)
-            torch.testing.assert_close(outputs[task], expected, rtol=1e-8, atol=1e-8)
 
 
 def test_the_command(file: Path, tmp_path: Path, capsys) -> None:
