@@ -40,6 +40,10 @@ class TestTPIM(ModelTests):
     def test_attention_works_on_the_grid_of_stride_16(self) -> None:
         assert [module.downscale for module in self.make().distillations] == [4, 2, 1, 1]
 
+    def test_width_of_the_task_features(self) -> None:
+        model = self.make("branches", task_channels=8)
+        assert [distil.channels for distil in model.distillations] == [8] * 4
+
     def test_distillation_is_not_to_choose(self) -> None:
         with pytest.raises(UnknownNameError, match=r"'distillation'\. Did you mean"):
             self.make(distillation="ctal")

@@ -63,6 +63,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation_order: As in :class:`~taskprism.models.MTINet`.
         distillation_options: Of TPIM.
         head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
+        task_channels: As in :class:`~taskprism.models.MTINet`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
+        task_channels: int | Sequence[int] | None = None,
     ) -> None:
         MTINet.__init__(
             self,
@@ -91,6 +93,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
             distillation="tpim",
             distillation_options=distillation_options,
             head=head,
+            task_channels=task_channels,
         )
 
 
