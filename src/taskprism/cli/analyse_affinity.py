@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from taskprism.analysis.affinity import DILATIONS, LabelAffinity, label_affinity
 from taskprism.analysis.affinity_plot import plot_affinity
 from taskprism.analysis.picking import spread
+from taskprism.cli.wide import print_wide
 from taskprism.data import create_protocol
 from taskprism.data.protocol import Split
 from taskprism.errors import InputError
@@ -90,4 +90,4 @@ def _print(result: LabelAffinity, title: str) -> None:
     for pair in dict.fromkeys((match.first, match.second) for match in result.matches):
         row = [match for match in result.matches if (match.first, match.second) == pair]
         table.add_row(" – ".join(pair), *(f"{match.agreement:.2f}" for match in row))
-    Console().print(table)
+    print_wide(table)

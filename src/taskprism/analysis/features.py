@@ -1,0 +1,207 @@
+"""Feature maps that a network has for each task, collected while it runs.
+
+No model has to say where they are. Whatever belongs to one task is filed in a module dictionary
+under the task's name, modules that let tasks meet return dictionaries by task, and a network that
+runs one task at a time (ASTMT) is run once for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from taskprism.backbones import Backbone
+from taskprism.layers.modulation import TaskSwitch
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.single_tasking import SingleTaskingModel
+
+_ANY_TASK = "*"
+
+
+@dataclass
+class FeatureMaps:
+    """Feature maps at one place of a network.
+
+    Attributes:
+        place: Path of the module, ``*`` for the task's name.
+        tasks: Task -> ``(B, C, h, w)``, C the same for all.
+        shared: ``(B, C', h, w)``: the shared backbone's map of the same size, if there is one.
+    """
+
+    place: str
+    tasks: dict[str, Tensor] = field(default_factory=dict)
+    shared: Tensor | None = None
+
+
+@torch.no_grad()
+def collect_features(model: MultiTaskModel, images: Tensor) -> list[FeatureMaps]:
+    """Run a model and keep the features of its tasks.
+
+    Args:
+        model: Any; it keeps its mode.
+        images: ``(B, 3, H, W)``, normalised, where the model is.
+
+    Returns:
+        Places in the order in which the network comes to them. Raw predictions are left out. A
+        shared backbone's map without task features of its size is a place of its own.
+    """
+    recorder = _Recorder(model)
+    was_training = model.training
+    model.eval()
+    try:
+        if isinstance(model, SingleTaskingModel):
+            for task in model.chosen(None):
+                with recorder.watching(_layers_that_switch(model), task):
+                    model(images, [task])
+        else:
+            with recorder.watching(dict(model.named_modules()), None):
+                model(images)
+    finally:
+        model.train(was_training)
+    return recorder.places()
+
+
+def _layers_that_switch(model: nn.Module) -> dict[str, nn.Module]:
+    """Outermost modules that hold layers per task as direct parts: blocks and decoder units."""
+    found: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{other}.") for other in found)
+        if not inside and any(isinstance(part, TaskSwitch) for part in module.children()):
+            found[path] = module
+    return found
+
+
+class _Recorder:
+    """Keeps what modules return, sorted by place and task."""
+
+    def __init__(self, model: MultiTaskModel) -> None:
+        self.channels = {task.name: task.channels for task in model.all_tasks}
+        self.known: dict[str, FeatureMaps] = {}
+        self.shared: list[Tensor] = []
+        self.modules = dict(model.named_modules())
+        self.backbones: list[str] = []
+
+    def watching(self, modules: Mapping[str, nn.Module], task: str | None) -> ExitStack:
+        """Hooks on modules, which are taken off at the end of the context."""
+        stack = ExitStack()
+        for path, module in modules.items():
+            hook = module.register_forward_hook(self._hook(path, task))
+            stack.callback(hook.remove)
+        return stack
+
+    def _hook(self, path: str, task: str | None) -> Callable[[nn.Module, Any, Any], None]:
+        place, owner = (path, task) if task is not None else self._owner(path)
+
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            if owner is not None:
+                maps = list(_maps(output))
+                for index, each in enumerate(maps):
+                    name = f"{place}[{index}]" if len(maps) > 1 else place
+                    self._add(name, {owner: each})
+            elif isinstance(output, dict) and self.channels.keys() >= output.keys():
+                self._add(path, output)
+            elif isinstance(module, Backbone) and not self._in_backbone(path):
+                self.backbones.append(path)
+                self.shared += _maps(output)
+
+        return keep
+
+    def _owner(self, path: str) -> tuple[str, str | None]:
+        """Place and task of a module that is filed under a task's name, at most one level deeper.
+
+        One that is filed under two tasks (a message from one to another) belongs to neither.
+        """
+        parts = path.split(".")
+        named = [
+            index
+            for index, part in enumerate(parts)
+            if part in self.channels
+            and isinstance(self.modules.get(".".join(parts[:index])), nn.ModuleDict)
+        ]
+        if len(named) != 1 or len(parts) - named[0] > 2:
+            return path, None
+        above = self.modules[".".join(parts[: named[0] + 1])]
+        if isinstance(above, Backbone) and len(parts) - named[0] == 2:
+            return path, None  # the inside of a task's own backbone
+        task = parts[named[0]]
+        return ".".join([*parts[: named[0]], _ANY_TASK, *parts[named[0] + 1 :]]), task
+
+    def _in_backbone(self, path: str) -> bool:
+        """Whether a backbone is part of another, whose maps are the ones that are used.
+
+        The part returns before the whole does, so it is asked by structure.
+        """
+        parts = path.split(".")
+        above = (self.modules.get(".".join(parts[:end])) for end in range(1, len(parts)))
+        return any(isinstance(module, Backbone) for module in above)
+
+    def _add(self, place: str, maps: Mapping[str, Any]) -> None:
+        known = self.known.setdefault(place, FeatureMaps(place))
+        for task, each in maps.items():
+            if isinstance(each, Tensor) and each.ndim == 4:
+                known.tasks[task] = each
+
+    def places(self) -> list[FeatureMaps]:
+        """Places with features of all that they hold, each tensor once.
+
+        Of a module that belongs to a task the result counts; where that is the raw prediction, the
+        last map inside it.
+        """
+        useful = {path: place for path, place in self.known.items() if self._has_features(place)}
+        last = {self._whole(path): path for path in useful}
+        found: list[FeatureMaps] = []
+        seen: set[int] = set()
+        for path, place in useful.items():
+            whole = self._whole(path)
+            is_part = whole != path
+            if is_part and (whole in useful or last[whole] != path):
+                continue
+            if all(id(each) in seen for each in place.tasks.values()):
+                continue
+            seen |= {id(each) for each in place.tasks.values()}
+            found.append(place)
+        return self._with_shared(found)
+
+    def _has_features(self, place: FeatureMaps) -> bool:
+        """Whether there are maps of one width, more than a pixel, that are no raw predictions."""
+        maps = place.tasks
+        is_raw = all(each.shape[1] == self.channels[task] for task, each in maps.items())
+        is_map = all(each.shape[-2] * each.shape[-1] > 1 for each in maps.values())
+        return is_map and not is_raw and len({each.shape[1] for each in maps.values()}) == 1
+
+    @staticmethod
+    def _whole(path: str) -> str:
+        """The module of a task that ``path`` is, or is a part of."""
+        above, star, _ = path.partition(f".{_ANY_TASK}.")
+        return f"{above}.{_ANY_TASK}" if star else path
+
+    def _with_shared(self, found: list[FeatureMaps]) -> list[FeatureMaps]:
+        alone = []
+        for index, each in enumerate(self.shared):
+            fitting = [p for p in found if _size(next(iter(p.tasks.values()))) == _size(each)]
+            for place in fitting:
+                place.shared = each
+            if not fitting:
+                alone.append(FeatureMaps(f"{self.backbones[0]}[{index}]", shared=each))
+        return [*alone, *found]
+
+
+def _maps(output: Any) -> Iterator[Tensor]:
+    """Feature maps of a module's output: itself, a list's, or the first of a tuple."""
+    if isinstance(output, Tensor):
+        if output.ndim == 4:
+            yield output
+    elif isinstance(output, list):
+        for each in output:
+            yield from _maps(each)
+    elif isinstance(output, tuple) and output:
+        yield from _maps(output[0])
+
+
+def _size(maps: Tensor) -> Sequence[int]:
+    return maps.shape[-2:]

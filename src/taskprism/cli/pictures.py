@@ -1,0 +1,24 @@
+"""Pictures as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from taskprism.errors import CheckpointError
+
+
+def write_picture(picture: np.ndarray, file: Path) -> Path:
+    """Write ``(H, W, 3)`` uint8 RGB and return the file.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(file, optimize=True)
+    except OSError as error:
+        raise CheckpointError(f"The picture cannot be written to {file}: {error}.") from error
+    return file
