@@ -17,7 +17,7 @@ from taskprism.errors import InputError
 
 
 class TPIM(Distillation):
-    r"""Task Pair Interaction Module ("An iterative fusion framework for multi-task learning").
+    r"""Task Pair Interaction Module, TPIM (https://doi.org/10.1007/978-981-99-8126-7_8).
 
     A Cross-task Interaction Block for each ordered pair of source s and target t; the block of a
     task with itself is the identity (equations 1 to 5):
