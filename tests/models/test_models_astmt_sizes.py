@@ -88,6 +88,32 @@ def test_what_all_tasks_share(backbone: str, shared: int, adapters: bool) -> Non
     assert count_parameters(model) - own == shared
 
 
+@pytest.mark.parametrize(
+    ("backbone", "squeezed", "with_adapters"),
+    [
+        ("se_resnet26", 1.4315, 2.1278),
+        ("se_resnet50", 2.5840, 3.8415),
+        ("se_resnet101", 4.8829, 7.2545),
+    ],
+)
+def test_what_each_task_adds(backbone: str, squeezed: float, with_adapters: float) -> None:
+    """Millions in the encoder, as published; what a decoder adds is the same on all of them."""
+    for adapters, encoder, decoder in ((False, squeezed, 0.0058), (True, with_adapters, 0.5626)):
+        one, two = (
+            build({"edge": 1, **more}, backbone, adapters=adapters) for more in ({}, {"depth": 1})
+        )
+        for part, expected in (("encoder", encoder), ("decoder", decoder)):
+            sizes = [count_parameters(getattr(model, part)) for model in (one, two)]
+            assert round((sizes[1] - sizes[0]) / 1e6, 4) == expected
+
+
+def test_a_task_costs_an_eighth_of_the_network() -> None:
+    """12.3 % more parameters per task, which the paper prints, tell its decoder's width of 64."""
+    full = count_parameters(build(PASCAL, "se_resnet26"))
+    plain = count_parameters(build(PASCAL, "se_resnet26", **BARE, **RELEASED))
+    assert (full - plain) / len(PASCAL) / plain == pytest.approx(0.123, abs=5e-4)
+
+
 class EncoderOnly(nn.Module):
     def __init__(self, model: ASTMT, tasks: int) -> None:
         super().__init__()

@@ -94,6 +94,11 @@ OPERATIONS = [
     ("dense_mtl", {**NYUD, "normals": 3}, RESNET_101, (448, 576), 403.5, 1e-3),
     ("atrc", NYUD_4, genotype("nyud_w18"), (425, 560), 25.05, 1e-3),
     ("atrc", PASCAL_5, genotype("pascal_w18"), (512, 512), 31.65, 1e-3),
+    ("atrc", NYUD_4, genotype("global"), (425, 560), 21.18, 1e-3),
+    ("atrc", NYUD_4, {}, (425, 560), 25.17, 1e-3),
+    ("atrc", NYUD_4, {"backbone": "hrnet_w48", **genotype("nyud_w48")}, (425, 560), 181.0, 1e-3),
+    ("atrc", PASCAL_5, genotype("global"), (512, 512), 27.86, 1e-3),
+    ("atrc", PASCAL_5, {}, (512, 512), 31.77, 1e-3),
     ("atrc", NYUD, genotype("nyud_w18"), (480, 640), 20.46, 1e-3),
     ("atrc", PASCAL_3_SOFTMAX, genotype("pascal_w18"), (512, 512), 21.48, 1e-3),
 ]
@@ -114,6 +119,29 @@ def test_parameters_in_table_5_of_ctal(
 @pytest.mark.parametrize(("name", "tasks", "options", "parameters"), EXACT)
 def test_parameters(name: str, tasks: dict, options: dict, parameters: int) -> None:
     assert count_parameters(build(name, tasks, **options)) == parameters
+
+
+def test_where_ctal_has_its_parameters() -> None:
+    block = build("ctal", NYUD_13, **CTAL).distillation
+    fusion = block.distillation.kernel.numel() + block.distillation.kernel_bias.numel()
+    parts = (block.project, block.distillation.values, block.upsample)
+    assert [count_parameters(part) for part in parts] == [98_688, 442_752, 640_512]
+    assert fusion == 193_536
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "ratio"),
+    [
+        ("ctal", {"distillation_options": {"shared_kernel": False}}, 0.546),
+        ("ctal_multiscale", {"propagation": False}, 0.725),
+    ],
+)
+def test_readings_of_ctal_that_the_published_sizes_rule_out(
+    name: str, changes: dict, ratio: float
+) -> None:
+    """Kernels per task as the paper draws them; several scales without feature propagation."""
+    own = count_parameters(build(name, NYUD_13, size=NYUD_13_SIZE, **changes))
+    assert round(own / 11_807_897, 3) == ratio
 
 
 def test_tpim_adds_to_pad_net_what_its_blocks_have() -> None:

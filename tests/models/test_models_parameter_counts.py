@@ -69,13 +69,63 @@ OTHER_BACKBONES = [
     ("multi_task", PASCAL_5, {}, "resnet18", {}, 21.9),
 ]
 
-#: model, tasks, auxiliary tasks, input size, known multiply-adds in 10^9; the docs page has more
+NYUD_SIZE, PASCAL_SIZE, NYUD_13_SIZE, CITYSCAPES_SIZE = (
+    (480, 640),
+    (512, 512),
+    (288, 384),
+    (128, 256),
+)
+NO_FPM: dict[str, Any] = {"propagation": False}
+HRNET_48: dict[str, Any] = {"backbone": "hrnet_w48"}
+RESNET_50: dict[str, Any] = {"backbone": "resnet50"}
+RESNET_18: dict[str, Any] = {"backbone": "resnet18"}
+
+#: model, tasks, auxiliary tasks, options, input size, known multiply-adds in 10^9
 OPERATIONS = [
-    ("multi_task", NYUD, {}, (480, 640), 12.772),
-    ("pad_net", NYUD, NE, (480, 640), 168.898),
-    ("mti_net", NYUD, {}, (480, 640), 17.142),
-    ("mti_net", NYUD_13, {}, (288, 384), 7.950),
-    ("pad_net", CITYSCAPES, {}, (128, 256), 7.471),
+    ("multi_task", NYUD, {}, {}, NYUD_SIZE, 12.772),
+    ("pad_net", NYUD, NE, {}, NYUD_SIZE, 168.898),
+    ("mti_net", NYUD, {}, {}, NYUD_SIZE, 17.142),
+    ("mti_net", NYUD_13, {}, {}, NYUD_13_SIZE, 7.950),
+    ("pad_net", CITYSCAPES, {}, {}, CITYSCAPES_SIZE, 7.471),
+]
+MORE_OPERATIONS = [
+    ("single_task", {"semseg": 40}, {}, {}, NYUD_SIZE, 11.367),
+    ("single_task", {"depth": 1}, {}, {}, NYUD_SIZE, 11.165),
+    ("single_task", NYUD, {}, {}, NYUD_SIZE, 22.53),
+    ("pad_net", NYUD, {}, {}, NYUD_SIZE, 70.245),
+    ("pad_net", NYUD, N, {}, NYUD_SIZE, 119.577),
+    ("mti_net", NYUD, N, {}, NYUD_SIZE, 19.928),
+    ("mti_net", NYUD, NE, {}, NYUD_SIZE, 22.879),
+    ("mti_net", NYUD, {}, NO_FPM, NYUD_SIZE, 15.486),
+    ("mti_net", NYUD, NE, NO_FPM, NYUD_SIZE, 19.072),
+    ("mti_net", NYUD, {}, {"fpm_reduction": 1}, NYUD_SIZE, 19.573),
+    ("single_task", NYUD, {}, HRNET_48, NYUD_SIZE, 219.04),
+    ("mti_net", NYUD, {}, HRNET_48, NYUD_SIZE, 150.72),
+    ("mti_net", NYUD, NE, HRNET_48, NYUD_SIZE, 191.50),
+    ("single_task", {"semseg": 21}, {}, {}, PASCAL_SIZE, 9.616),
+    ("single_task", {"human_parts": 7}, {}, {}, PASCAL_SIZE, 9.554),
+    ("single_task", {"edge": 1}, {}, {}, PASCAL_SIZE, 9.527),
+    ("single_task", {"normals": 3}, {}, {}, PASCAL_SIZE, 9.536),
+    ("multi_task", PASCAL_3, {}, {}, PASCAL_SIZE, 12.040),
+    ("pad_net", PASCAL_3, {}, {}, PASCAL_SIZE, 142.862),
+    ("mti_net", PASCAL_3, {}, {}, PASCAL_SIZE, 18.903),
+    ("single_task", PASCAL_5, {}, {}, PASCAL_SIZE, 47.76),
+    ("multi_task", PASCAL_5, {}, {}, PASCAL_SIZE, 14.447),
+    ("pad_net", PASCAL_5, {}, {}, PASCAL_SIZE, 424.900),
+    ("mti_net", PASCAL_5, {}, {}, PASCAL_SIZE, 30.310),
+    ("single_task", PASCAL_5, {}, RESNET_50, PASCAL_SIZE, 220.0),
+    ("multi_task", PASCAL_5, {}, RESNET_50, PASCAL_SIZE, 75.15),
+    ("single_task", PASCAL_5, {}, RESNET_18, PASCAL_SIZE, 153.0),
+    ("multi_task", PASCAL_5, {}, RESNET_18, PASCAL_SIZE, 61.8),
+    ("single_task", NYUD_13, {}, {}, NYUD_13_SIZE, 12.084),
+    ("multi_task", NYUD_13, {}, {}, NYUD_13_SIZE, 5.057),
+    ("pad_net", NYUD_13, {}, {}, NYUD_13_SIZE, 60.227),
+    ("single_task", CITYSCAPES, {}, {}, CITYSCAPES_SIZE, 2.392),
+    ("multi_task", CITYSCAPES, {}, {}, CITYSCAPES_SIZE, 1.351),
+    ("mti_net", CITYSCAPES, {}, {}, CITYSCAPES_SIZE, 1.815),
+]
+EVERY_OPERATION = OPERATIONS + [
+    pytest.param(*row, marks=pytest.mark.slow) for row in MORE_OPERATIONS
 ]
 
 
@@ -101,9 +151,11 @@ def test_parameters_on_other_backbones(
     assert count_parameters(model) / 1e6 == pytest.approx(millions, rel=1e-3)
 
 
-@pytest.mark.parametrize(("name", "tasks", "auxiliary", "size", "billions"), OPERATIONS)
+@pytest.mark.parametrize(
+    ("name", "tasks", "auxiliary", "options", "size", "billions"), EVERY_OPERATION
+)
 def test_operations(
-    name: str, tasks: dict, auxiliary: dict, size: tuple[int, int], billions: float
+    name: str, tasks: dict, auxiliary: dict, options: dict, size: tuple[int, int], billions: float
 ) -> None:
-    macs = count_macs(build(name, tasks, auxiliary), size)
+    macs = count_macs(build(name, tasks, auxiliary, **options), size)
     assert macs / 1e9 == pytest.approx(billions, rel=1e-3)
