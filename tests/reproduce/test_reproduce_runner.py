@@ -61,7 +61,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, reporter, told):
     assert failures(plan, place) == {}
 
 
-def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter):
+def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter, told):
     plan, place = make_plan(), Place(tmp_path / "my runs")
     with pytest.raises(KeyboardInterrupt) as stopped:
         Runner(plan, place, reporter, Recorder(stop_at=2)).work()
@@ -72,6 +72,7 @@ def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter):
     again = Recorder()
     Runner(plan, place, reporter, again).work()
     assert again.calls[0] == ("shared", 0, True)  # resumed
+    assert "going on with shared, seed 0" in told()
     assert len(again.calls) == 5
 
 
@@ -116,7 +117,7 @@ def test_a_run_whose_holder_died_is_taken_over_while_waiting(tmp_path, reporter,
     train = Recorder()
     Runner(plan, place, reporter, train, poll=0.05).work()
     assert sorted(train.calls)[-1] == ("single", 0, True)
-    assert "taking over and going on with single, seed 0" in told()
+    assert "taking over single, seed 0" in told()
 
 
 def _share(folder, start, calls, reporter):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from taskprism.errors import InputError, TaskprismError
+from taskprism.reproduce.budgets import load_budget
 from taskprism.reproduce.collect import collect
 from taskprism.reproduce.library import list_tables, load_table
 from taskprism.reproduce.listing import print_rows, print_tables
@@ -16,7 +17,6 @@ from taskprism.reproduce.place import Place
 from taskprism.reproduce.plan import Plan, Request, check_data, make_plan
 from taskprism.reproduce.report import write_result
 from taskprism.reproduce.runner import Runner, retry
-from taskprism.reproduce.settings import default_seeds
 from taskprism.reproduce.tables import print_result
 from taskprism.training.progress import Reporter
 
@@ -27,7 +27,7 @@ def reproduce(
     *,
     data: Path | None = None,
     protocol: str | None = None,
-    budget: Literal["tiny", "small", "full"] = "full",
+    budget: str = "full",
     seeds: int | None = None,
     out: Path = Path("reproduced"),
     rows: tuple[str, ...] = (),
@@ -48,7 +48,8 @@ def reproduce(
         data: Folder of the data.
         protocol: Train on this instead of the paper's data (`taskprism list protocols`); rooms
             needs no data at all.
-        budget: tiny: minutes on a CPU, small: about an hour on a GPU, full: as the paper.
+        budget: tiny: minutes on a CPU, small: about an hour on a GPU, full: as the paper; or a
+            file with a budget of your own.
         seeds: Trainings of each row; by default the budget's.
         out: Folder of all runs and tables; may be shared by tables and machines.
         rows: Only these, with what they are compared with.
@@ -66,7 +67,7 @@ def reproduce(
             )
         print_tables(console)
         return
-    count = default_seeds(budget) if seeds is None else seeds
+    count = load_budget(budget).seeds if seeds is None else seeds
     request = Request(protocol, data, budget, count, rows, parts)
     if list_:
         print_rows(load_table(table), request, console, reporter)

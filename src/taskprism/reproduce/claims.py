@@ -73,7 +73,8 @@ class Claims:
         """
         place = self.folder / name
         newest = _newest(place)
-        if newest and self._lives(place / f"{newest}.json"):
+        before = place / f"{newest}.json"
+        if newest and self._lives(before):
             return None
         file = place / f"{newest + 1}.json"
         try:
@@ -87,7 +88,8 @@ class Claims:
             ) from error
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(_me(), stream)
-        return Claim(file, self.beat)
+        abandoned = newest > 0 and not _read(before).get("released")
+        return Claim(file, self.beat, abandoned)
 
     def holder(self, name: str) -> Holder | None:
         """Who is at a piece of work, or None if it is free."""
@@ -129,6 +131,7 @@ class Claim:
     second time prevents, because the files belong to the other one by then.
 
     Attributes:
+        abandoned: Somebody else held this work before and died over it.
         lost: Somebody else has taken over.
     """
 
@@ -136,19 +139,16 @@ class Claim:
         self,
         file: Path,
         beat: float,
+        abandoned: bool = False,
         interrupt: Callable[[], None] = _thread.interrupt_main,
     ) -> None:
+        self.abandoned = abandoned
         self.lost = False
         self._file = file
         self._beat = beat
         self._interrupt = interrupt
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._give_signs, name="claim", daemon=True)
-
-    @property
-    def taken_over(self) -> bool:
-        """Whether somebody else held this work before and left it unfinished."""
-        return self._file.stem != "1"
 
     def __enter__(self) -> Self:
         self._thread.start()

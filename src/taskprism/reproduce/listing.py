@@ -47,7 +47,11 @@ def print_rows(table: Table, request: Request, console: Console, reporter: Repor
         for key in reporter.track(list(part.rows), f"resolving {table.name}"):
             try:
                 recipe = row_recipe(
-                    table, key, protocol=request.protocol, data=None, budget=request.budget
+                    table,
+                    key,
+                    protocol=request.protocol,
+                    data=request.data,
+                    budget=request.budget,
                 )
             except InputError as error:
                 reasons[key] = str(error)

@@ -47,6 +47,7 @@ def part_notes(result: TableResult, part: PartResult) -> list[str]:
     single = one_seed_note(part.rows)
     lines += [single] if single else []
     lines += same_run_notes(part.rows)
+    lines += change_notes(result, part)
     for row in part.rows:
         lines += [f"{row.label}: {note}" for note in row.notes]
         lines += [
@@ -55,6 +56,19 @@ def part_notes(result: TableResult, part: PartResult) -> list[str]:
             if cell.misprint
         ]
     return [*lines, *part.part.notes]
+
+
+def change_notes(result: TableResult, part: PartResult) -> list[str]:
+    """What the rows' recipes have otherwise than published, each change once."""
+    rows: dict[str, list[str]] = {}
+    changed = [row for row in part.rows if row.key in result.plan.changes]
+    for row in changed:
+        for change in result.plan.changes[row.key]:
+            rows.setdefault(change, []).append(row.label)
+    return [
+        change if len(labels) == len(changed) else f"{', '.join(labels)}: {change}"
+        for change, labels in rows.items()
+    ]
 
 
 def order_notes(part: PartResult) -> list[str]:

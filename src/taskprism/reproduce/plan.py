@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from taskprism.errors import DataError, InputError, UnknownNameError
-from taskprism.reproduce.settings import row_recipe, run_key
+from taskprism.reproduce.settings import changes, row_recipe, run_key
 from taskprism.reproduce.table import Part, Table
 from taskprism.training.experiment import build_protocol
 from taskprism.training.recipe import Recipe
@@ -46,7 +46,7 @@ class Request:
     Attributes:
         protocol: To train on instead of the paper's data; None for the paper's.
         data: Folder of the data, where it needs one.
-        budget: How long to train: ``tiny``, ``small`` or ``full`` (as the paper).
+        budget: How long to train: ``tiny``, ``small``, ``full`` (as the paper), or a file.
         seeds: Trainings of each row, with the seeds 0, 1, ...
         rows: Keys of rows; empty for all. Rows that they are compared with or read out of are
             added.
@@ -88,6 +88,7 @@ class Plan:
         parts: Those to be shown, with the rows to be shown.
         recipes: Key of a trained row -> one recipe per seed.
         impossible: Key of a row -> why nothing can be trained for it under this request.
+        changes: Key of a trained row -> what its recipe has otherwise than the published one.
     """
 
     table: Table
@@ -95,6 +96,7 @@ class Plan:
     parts: dict[str, Part]
     recipes: dict[str, tuple[Recipe, ...]]
     impossible: dict[str, str]
+    changes: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -131,6 +133,7 @@ def make_plan(table: Table, request: Request) -> Plan:
     parts = _shown(table, request)
     recipes: dict[str, tuple[Recipe, ...]] = {}
     impossible: dict[str, str] = {}
+    told: dict[str, list[str]] = {}
     for part in parts.values():
         for key, row in part.rows.items():
             if not row.trained:
@@ -139,10 +142,14 @@ def make_plan(table: Table, request: Request) -> Plan:
                 recipes[key] = tuple(_recipe(table, key, request, s) for s in range(request.seeds))
             except InputError as error:
                 impossible[key] = str(error)
+                continue
+            published = row_recipe(table, key)
+            if published is not None and not request.as_published:
+                told[key] = changes(published, recipes[key][0])
     if not recipes:
         reasons = "; ".join(f"{row}: {reason}" for row, reason in impossible.items())
         raise InputError(f"No row of {table.name} can be trained: {reasons or 'none is left'}.")
-    return Plan(table, request, parts, recipes, impossible)
+    return Plan(table, request, parts, recipes, impossible, told)
 
 
 def check_data(plan: Plan) -> None:
@@ -162,26 +169,33 @@ def check_data(plan: Plan) -> None:
             for split in protocol.splits:
                 protocol.dataset(split)
         except DataError as error:
-            name = settings.protocol if isinstance(settings.protocol, str) else "PROTOCOL"
-            raise DataError(
-                f"{error} Give the folder by --data ROOT (`taskprism data describe {name}` says "
-                "what it must hold and where it comes from), or take data that need none: "
-                f"`taskprism reproduce {plan.table.name} --protocol rooms --budget small`."
-            ) from error
+            raise _with_way_out(error, settings.protocol, table=plan.table) from error
+
+
+def _with_way_out(error: DataError, protocol: str | list[str], table: Table) -> DataError:
+    name = protocol if isinstance(protocol, str) else "PROTOCOL"
+    return DataError(
+        f"{error} Give the folder by --data ROOT (`taskprism data describe {name}` says what it "
+        "must hold and where it comes from), or take data that need none: `taskprism reproduce "
+        f"{table.name} --protocol rooms --budget small`."
+    )
 
 
 def _recipe(table: Table, row: str, request: Request, seed: int) -> Recipe:
-    recipe = row_recipe(
-        table,
-        row,
-        protocol=request.protocol,
-        data=request.data,
-        budget=request.budget,
-        seed=seed,
-    )
+    """Recipe of a trained row, called after what it trains: several rows may share the run."""
+    try:
+        recipe = row_recipe(
+            table,
+            row,
+            protocol=request.protocol,
+            data=request.data,
+            budget=request.budget,
+            seed=seed,
+        )
+    except DataError as error:
+        raise _with_way_out(error, request.protocol or "PROTOCOL", table) from error
     if recipe is None:
-        raise InputError(f"{table.name}/{row} has no recipe")
-    # A run that several rows or tables share must not be called after one of them.
+        raise InputError(f"{table.name}/{row} is not trained.")
     return recipe.model_copy(update={"name": run_key(recipe)})
 
 

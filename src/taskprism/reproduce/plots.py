@@ -1,4 +1,4 @@
-"""Ours beside the paper's as pictures: one panel per column, one line per row of the table."""
+"""Ours beside the paper's as pictures: one line per row of the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskprism.reproduce.results import Cell, PartResult, RowResult
 from taskprism.reproduce.table import Column
 
 _PAPER, _OURS = "#8a929c", "#0072B2"
-_WIDTH, _LINE = 2.9, 0.27  # inches of a panel and of a row in it
+_WIDTH, _LINE = 2.6, 0.27  # inches of a panel and of a row in it
 
 
 def plot_columns(part: PartResult, columns: Sequence[Column], shared: bool) -> Figure:
@@ -20,33 +20,31 @@ def plot_columns(part: PartResult, columns: Sequence[Column], shared: bool) -> F
 
     Args:
         part: With its rows from top to bottom.
-        columns: One panel each, side by side.
-        shared: The paper's and our figures mean the same and share an axis; otherwise each has a
-            panel of its own, the paper's above ours.
+        columns: Drawn side by side.
+        shared: The paper's and our figures mean the same and share a panel; otherwise ours have a
+            panel of their own beside the paper's.
     """
     rows = [row for row in part.rows if any(_known(row.cells[c.key]) for c in columns)]
-    above = 1 if shared else 2
-    label = max((len(row.label) for row in rows), default=0) * 0.075
-    size = (label + _WIDTH * len(columns), above * (0.9 + _LINE * len(rows)))
+    step = 1 if shared else 2
+    labels = max((len(row.label) for row in rows), default=0) * 0.075
+    size = (labels + _WIDTH * step * len(columns), 0.9 + _LINE * len(rows))
     with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(above, len(columns), squeeze=False, sharey=True)
+        axes = figure.subplots(1, step * len(columns), squeeze=False, sharey=True)[0]
         for number, column in enumerate(columns):
-            paper, ours = axes[0, number], axes[-1, number]
+            paper, ours = axes[number * step], axes[(number + 1) * step - 1]
+            title = f"{column.header}{_arrow(part, column)}"
             _paper(paper, rows, column)
             _ours(ours, rows, column)
-            title = f"{column.header}{_arrow(part, column)}"
+            ours.set_title(f"{title}, ours", loc="left", fontweight="bold")
             paper.set_title(title if shared else f"{title}, paper", loc="left", fontweight="bold")
-            if not shared:
-                ours.set_title(f"{title}, ours", loc="left", fontweight="bold")
             for axis in {paper, ours}:
                 _style(axis, column)
-        for line in axes:
-            line[0].set_yticks(range(len(rows)), [row.label for row in rows])
-            line[0].set_ylim(len(rows) - 0.5, -0.5)
+        axes[0].set_yticks(range(len(rows)), [row.label for row in rows])
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
         if shared:
-            handles, labels = axes[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+            handles, names = axes[0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

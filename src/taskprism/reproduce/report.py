@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from taskprism.reproduce.notes import order_notes, part_notes, setting_notes
 from taskprism.reproduce.plots import plot_columns
 from taskprism.reproduce.results import PartResult, TableResult
+from taskprism.reproduce.table import Column
 from taskprism.reproduce.tables import commands, lines, markdown, to_json
 from taskprism.reproduce.text import headings, setting, title
 from taskprism.training.atomic import write_text
@@ -49,6 +50,7 @@ def _sections(result: TableResult) -> list[Section]:
 
 def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
     name = part.part.label or part.name
+    shared = result.plan.request.as_published
     rows, marks = lines(result, part)
     table = TableBlock(
         setting(result),
@@ -57,21 +59,23 @@ def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
         frozenset(marks),
         part_notes(result, part),
     )
-    figures = []
     relative = [column for column in part.columns if column.quantity in {"gain", "drop"}]
     metrics = [column for column in part.columns if column.task is not None]
-    shared = result.plan.request.as_published
-    for caption, columns in (
-        ("Δm, ours and the paper's", relative),
-        ("Every metric, ours and the paper's", metrics),
-    ):
-        if columns and any(row.cells[c.key].ours for row in part.rows for c in columns):
-            figures.append(Figure(caption, as_svg(plot_columns(part, columns, shared))))
+    figures = [
+        Figure(f"{caption}, the paper's and ours", as_svg(plot_columns(part, group, shared)))
+        for caption, columns in (("Δm", relative), ("Every metric", metrics))
+        for group in _groups(columns, 4 if shared else 2)
+        if any(row.cells[column.key].ours for row in part.rows for column in group)
+    ]
     suffix = f": {name}" if name else ""
     return [
         Section(f"Ours beside the paper's{suffix}", [], table, figures),
         Section(f"The order of the rows{suffix}", order_notes(part)),
     ]
+
+
+def _groups(columns: Sequence[Column], size: int) -> list[Sequence[Column]]:
+    return [columns[start : start + size] for start in range(0, len(columns), size)]
 
 
 def _origin(result: TableResult) -> Section:

@@ -114,8 +114,8 @@ class Runner:
         directory = self.place.run(run)
         resume = directory.recipe_file.is_file()
         verb = "going on with" if resume else "training"
-        if resume and claim.taken_over:
-            verb = "taking over and going on with"
+        if resume and claim.abandoned:
+            verb = "taking over"
         self.reporter.line(
             f"[{done + 1}/{len(runs)}] {verb} {', '.join(run.rows)}, seed {run.seed}"
         )

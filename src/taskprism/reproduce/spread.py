@@ -15,12 +15,13 @@ class GainSpread:
 
     Args:
         metrics: Task -> metric that Δm reads.
-        notes: Reasons for missing intervals are added here.
+        notes: The reason for the first missing interval is added here.
     """
 
     def __init__(self, metrics: Mapping[str, str], notes: list[str]) -> None:
         self._metrics = metrics
         self._notes = notes
+        self._failed = False
         self._bootstrap = GainBootstrap()
 
     def of(
@@ -39,9 +40,9 @@ class GainSpread:
         try:
             found = self._bootstrap.gain(runs, references, self._metrics)
         except TaskprismError as error:
-            note = f"Without an interval of Δm: {error}"
-            if note not in self._notes:
-                self._notes.append(note)
+            if not self._failed:
+                self._notes.append(f"Some rows have no interval of Δm: {error}")
+            self._failed = True
             return None
         low, high = sorted((factor * found.low, factor * found.high))
         origin = "paired bootstrap over test images and seeds"
