@@ -19,9 +19,11 @@ from taskprism.reproduce.scores import (
     scores_of,
     value,
 )
+from taskprism.reproduce.settings import fit_columns
 from taskprism.reproduce.sizes import Size, size_of
 from taskprism.reproduce.spread import GainSpread
 from taskprism.reproduce.table import Column, Part, Row
+from taskprism.training.experiment import build_protocol
 from taskprism.training.progress import Reporter
 
 
@@ -40,7 +42,8 @@ def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> Table
     notes: list[str] = list(plan.table.notes)
     parts = []
     for name, part in plan.parts.items():
-        parts.append(_PartCollector(plan, place, part, reporter, notes).collect(name))
+        scored = _scored(plan, part)
+        parts.append(_PartCollector(plan, place, scored, reporter, notes).collect(name))
     done = [run for run in plan.runs if place.is_done(run)]
     protocols = dict.fromkeys(
         score.run.protocol for row in plan.recipes for score in scores_of(plan, place, row)
@@ -54,6 +57,14 @@ def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> Table
         failed=failures(plan, place),
         notes=tuple(notes),
     )
+
+
+def _scored(plan: Plan, part: Part) -> Part:
+    """The part with metrics that the requested data's tasks have."""
+    recipes = [plan.recipes[row][0] for row in part.rows if row in plan.recipes]
+    if plan.request.protocol is None or not recipes:
+        return part
+    return fit_columns(part, build_protocol(recipes[0].data).tasks)
 
 
 @dataclass

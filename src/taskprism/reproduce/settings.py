@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from taskprism.data.protocol import Protocol
 from taskprism.errors import InputError
 from taskprism.reproduce.budgets import load_budget
-from taskprism.reproduce.table import Table
+from taskprism.reproduce.table import Column, Part, Table
+from taskprism.tasks.base import Task
 from taskprism.training.experiment import build_protocol
 from taskprism.training.recipe import DataSettings, Recipe
 from taskprism.training.recipe_files import recipe_values, validate
@@ -96,7 +98,7 @@ def changes(published: Recipe, adapted: Recipe) -> list[str]:
         if task not in (*adapted.tasks, *adapted.auxiliary_tasks)
     ]
     data = _name(adapted.data.protocol)
-    told = [f"{data} labels no {' and no '.join(lost)}, which are left out."] if lost else []
+    told = [f"Not labelled in {data}: {', '.join(lost)}."] if lost else []
     pairs = {
         "Data": (_name(published.data.protocol), data),
         "Backbone": (published.model.backbone, adapted.model.backbone),
@@ -107,6 +109,29 @@ def changes(published: Recipe, adapted: Recipe) -> list[str]:
         ),
     }
     return told + [f"{what}: {new}, not {old}." for what, (old, new) in pairs.items() if old != new]
+
+
+def fit_columns(part: Part, tasks: Sequence[Task]) -> Part:
+    """Part whose columns are metrics that the tasks of another protocol have.
+
+    Protocols score some tasks by metrics of their own, edges for example by odsF, which takes long.
+    A column of a metric that a task lacks becomes one of the task's primary metric, and says so.
+
+    Args:
+        part: Part of the published table.
+        tasks: Tasks of the protocol that is scored.
+    """
+    known = {task.name: task for task in tasks}
+
+    def fit(column: Column) -> Column:
+        task = known.get(column.task or "")
+        if task is None or column.metric in task.higher_is_better:
+            return column
+        metric = task.primary_metric
+        changed = {"metric": metric, "scale": 1.0, "digits": 4}
+        return column.model_copy(update={**changed, "header": f"{column.header} ({metric})"})
+
+    return part.model_copy(update={"columns": tuple(map(fit, part.columns))})
 
 
 def _name(protocol: str | list[str]) -> str:
@@ -155,7 +180,25 @@ def _with_tasks_of(values: dict[str, Any], published: Recipe, name: str) -> dict
         if task in tasks or task in helpers
     }
     loss["weights"] = weights
-    return {**values, "tasks": tasks, "auxiliary_tasks": helpers, "loss": loss}
+    values = {**values, "tasks": tasks, "auxiliary_tasks": helpers, "loss": loss}
+    return _scored_as(values, build_protocol(published.data), protocol)
+
+
+def _scored_as(values: dict[str, Any], paper: Protocol, own: Protocol) -> dict[str, Any]:
+    """Recipe whose main tasks have the metrics of the paper's, such as odsF."""
+    theirs = {task.name: task for task in paper.tasks}
+    changes: dict[str, dict[str, Any]] = {}
+    for task in map(own.task, values["tasks"]):
+        other = theirs[task.name]
+        if other.scoring_fields != task.scoring_fields:
+            continue  # another kind of task under this name
+        fields = {field: getattr(other, field) for field in task.scoring_fields}
+        differing = {k: v for k, v in fields.items() if v != getattr(task, k)}
+        if differing:
+            changes[task.name] = differing
+    if not changes:
+        return values
+    return merge(values, {"data": {"options": {"task_options": changes}}})
 
 
 def _varied_options(table: Table, row: str) -> set[_OptionPath]:
