@@ -9,8 +9,9 @@ import torch
 
 from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.reproduce import load_table
+from taskprism.reproduce.settings import row_recipe
 from taskprism.training import Recipe, load_recipe
-from taskprism.training.experiment import Experiment, build_experiment
+from taskprism.training.experiment import Experiment, build_experiment, build_protocol
 from taskprism.training.optimisers import create_optimiser
 from taskprism.training.schedules import learning_rate_factor
 from taskprism.training.stepping import rate_factors
@@ -169,3 +170,17 @@ def test_only_rows_with_adversarial_training_have_a_discriminator() -> None:
                 "adversarial" in row or row.endswith("sea")
             )
             assert recipe.stepping.adversarial.kernel_size == (1 if table == "3d" else 3)
+
+
+def test_other_data_are_scored_as_the_papers() -> None:
+    """Edges by odsF, depth by its relative error, though rooms do otherwise by themselves."""
+    recipes = [
+        row_recipe(load_table(table), row, protocol="rooms", budget="tiny")
+        for table, row in (("astmt/3b", "squeeze"), ("ctal/1", "nyud_mtl"), ("ctal/3", "mtl"))
+    ]
+    protocols = [build_protocol(recipe.data) for recipe in recipes if recipe is not None]
+    primary = [{task.name: task.primary_metric for task in each.tasks} for each in protocols]
+    assert (primary[0]["edge"], primary[0]["saliency"]) == ("odsf", "max_miou")
+    assert "odsf" in protocols[0].task("edge").higher_is_better
+    assert primary[1]["depth"] == "rel_error"
+    assert (primary[2]["edge"], primary[2]["saliency"]) == ("loss", "max_f")

@@ -38,6 +38,7 @@ class Task(ABC):
         target_dtype: Type of the numbers in the label map.
         target_channels: Channels of the label map (1 for class indices).
         primary_metric: Key in :meth:`metrics` that Δm and "best checkpoint" read.
+        scoring_fields: Names of the fields that say how the task is scored, and nothing else.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task(ABC):
     target_type: ClassVar[type[DenseTarget]]
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
+    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric",)
 
     def __post_init__(self) -> None:
         if self.channels < 1:

@@ -79,6 +79,7 @@ class Edge(BinaryTask):
     odsf_convention: str = "default"
     odsf_thresholds: int | None = None
 
+    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "odsf")
     kind: ClassVar[str] = "edge"
     target_type: ClassVar[type[DenseTarget]] = EdgeMap
 

@@ -39,6 +39,7 @@ class Saliency(BinaryTask):
     max_f: Literal["atrc", "invpt", "astmt"] = "atrc"
     primary_metric: str = "max_miou"
 
+    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "max_f")
     kind: ClassVar[str] = "saliency"
     target_type: ClassVar[type[DenseTarget]] = SaliencyMap
 
