@@ -72,8 +72,7 @@ def test_parameters(row: str) -> None:
     assert sum(p.numel() for p in built(row).model.parameters()) == PARAMETERS[row]
 
 
-#: Row -> by how many points our parameters and operations may miss the printed percentage, or why
-#: they do not come near.
+#: Row -> by how many points our parameters and operations may miss the printed percentage.
 RELATIVE_SIZES = {
     "mti_net/7a/multi_task": (2, 2),
     "mti_net/7a/pad_net": (5, 8),
@@ -84,6 +83,7 @@ RELATIVE_SIZES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", RELATIVE_SIZES)
 def test_sizes_relative_to_single_task(row: str) -> None:
     table, name = row.rsplit("/", 1)
@@ -96,6 +96,7 @@ def test_sizes_relative_to_single_task(row: str) -> None:
     assert change == pytest.approx(printed["flops_change"], abs=many)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["mti_net/7a", "mti_net/7b"])
 def test_sizes_of_single_task_networks(table: str) -> None:
     printed, ours = load_table(table).row("single_task").paper, size_of(f"{table}/single_task")
@@ -103,6 +104,7 @@ def test_sizes_of_single_task_networks(table: str) -> None:
     assert ours.macs / 1e9 == pytest.approx(printed["flops"], rel=0.03)
 
 
+@pytest.mark.slow
 def test_mti_net_as_released_is_smaller_than_printed() -> None:
     """The known deviation of table 7a: +57 % and -13 % are printed."""
     base, ours = size_of("mti_net/7a/single_task"), size_of("mti_net/7a/mti_net")
