@@ -1,43 +1,104 @@
-"""Each system that is a choice of distillation learns from the rooms of its shipped recipe."""
+"""Every system, by its shipped recipes: it learns, is scored, predicts, is saved and loaded."""
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch.utils import _pytree
 
-from taskprism.data.sample import collate
-from taskprism.training import load_recipe
+import taskprism
+from reference.run_files import log
+from taskprism.models.inference import predict
+from taskprism.training import evaluate, load_recipe, train
 from taskprism.training.experiment import build_experiment
+from taskprism.training.recipe_files import list_recipes
 
 SIZE = (64, 64)
-SYSTEMS = ["pad_net", "pap_net", "ctal", "ctal_multiscale", "concat", "tpim", "dense_mtl", "atrc"]
+TRAINING, TEST = 8, 2
+SYSTEMS = [name for name in taskprism.list_models() if name != "astmt_single_task"]
+CHANGES: dict[str, Any] = {
+    "data.options.input_size": SIZE,
+    "data.batch_size": 4,
+    "model.pretrained": False,
+    "optimiser.lr": 3e-3,
+    "epochs": 5,
+    "evaluate_every": 5,
+}
+
+
+def recipe_of(name: str, folder: str) -> str:
+    """A single task's network has a recipe per task of the photographs."""
+    return (
+        f"{folder}/single_semseg"
+        if (name, folder) == ("single_task", "osd")
+        else f"{folder}/{name}"
+    )
+
+
+def on_rooms() -> dict[str, Any]:
+    options = {"train_length": TRAINING, "val_length": TEST, "test_length": TEST}
+    return {f"data.options.{key}": value for key, value in options.items()}
+
+
+def on_photographs(root: Path, folder: Path) -> dict[str, Any]:
+    """The first of the real photographs."""
+    splits = {}
+    for split, count in (("train", TRAINING), ("test", TEST)):
+        names = (root / f"{split}.txt").read_text().splitlines()[:count]
+        splits[split] = str(folder / f"{split}.txt")
+        Path(splits[split]).write_text("\n".join(names))
+    return {"data.root": str(root), "data.options.splits": splits}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("folder", ["rooms", "osd"])
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_loss_falls(name: str) -> None:
-    overrides = {
-        "data.options.input_size": SIZE,
-        "data.options.train_length": 4,
-        "model.pretrained": False,
-    }
-    experiment = build_experiment(load_recipe(f"rooms/{name}", overrides))
-    model, criterion = experiment.model.train(), experiment.criterion()
-    protocol = experiment.protocol
-    rooms = protocol.dataset("train", protocol.evaluation_transform())
-    batch = collate([rooms[index] for index in range(4)], experiment.tasks)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    history = []
-    for _ in range(15):
-        predictions = model(model.normalise(batch.images))
-        total, losses = criterion(predictions, batch.targets, batch.valid)
-        history.append({task: loss.item() for task, loss in losses.per_task().items()})
-        optimiser.zero_grad()
-        total.backward()
-        optimiser.step()
-    assert list(history[0]) == ["semseg", "depth", "normals", "edge"]
-    for task, first in history[0].items():
-        assert history[-1][task] < 0.9 * first, (task, [each[task] for each in history])
+def test_a_short_run(
+    name: str, folder: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if folder == "rooms":
+        data = on_rooms()
+    else:
+        data = on_photographs(request.getfixturevalue("real_data") / "osd_rgbd", tmp_path)
+    recipe = load_recipe(recipe_of(name, folder), {**CHANGES, **data})
+    run = train(recipe, tmp_path / "run")
+
+    losses = [entry["losses"] for entry in log(run) if entry["event"] == "train"]
+    assert len(losses) == 5
+    assert set(losses[0]) == set(recipe.tasks)
+    for task, first in losses[0].items():
+        assert losses[-1][task] < first, (task, [each[task] for each in losses])
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["model"] == name
+    assert all(math.isfinite(metrics["metrics"][t][m]) for t, m in metrics["primary"].items())
+    for task, values in evaluate(run, pictures=False).items():
+        assert metrics["metrics"][task] == pytest.approx(values, rel=1e-5, nan_ok=True), task
+
+    model = taskprism.load(run)
+    answers = predict(model, torch.rand(3, 50, 70))
+    assert set(answers) == set(recipe.tasks)
+    assert all(answer.shape[-2:] == (50, 70) for answer in answers.values())
+    model.save_pretrained(tmp_path / "saved")
+    again, images = taskprism.load(tmp_path / "saved"), torch.randn(1, 3, *SIZE)
+    with torch.no_grad():
+        pairs = zip(*(_pytree.tree_leaves(each(images)) for each in (model, again)), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("folder", ["rooms", "osd"])
+def test_every_system_has_a_recipe(folder: str) -> None:
+    names = {recipe_of(name, folder): name for name in SYSTEMS}
+    assert set(names) <= set(list_recipes())
+    for recipe, name in names.items():
+        changes = {"data.root": "."} if folder == "osd" else {}
+        assert load_recipe(recipe, changes).model.name == name
 
 
 def test_a_model_of_one_size_gets_the_protocols() -> None:
