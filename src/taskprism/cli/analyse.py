@@ -10,6 +10,21 @@ ACTIONS: dict[str, Action] = {
     "affinity": Action(
         "taskprism.cli.analyse_affinity:affinity", "which pixels belong together, task against task"
     ),
+    "flow": Action(
+        "taskprism.cli.analyse_flow:flow", "scores of initial predictions at each scale"
+    ),
+    "resources": Action(
+        "taskprism.cli.analyse_resources:resources", "performance against parameters, operations"
+    ),
+    "features": Action(
+        "taskprism.cli.analyse_features:features", "pictures of what a network sees at each layer"
+    ),
+    "modulation": Action(
+        "taskprism.cli.analyse_modulation:modulation", "t-SNE of ASTMT's activations per task"
+    ),
+    "sheet": Action(
+        "taskprism.cli.analyse_sheet:sheet", "predictions of several runs, image by image"
+    ),
 }
 
 

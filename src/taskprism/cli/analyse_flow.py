@@ -1,0 +1,114 @@
+"""``taskprism analyse flow``: scores of initial predictions at each scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.table import Table
+
+from taskprism.analysis.comparison import Statistic
+from taskprism.analysis.information_flow import Flow, information_flow
+from taskprism.analysis.information_flow_plot import (
+    flow_gain,
+    flow_statistic,
+    place_name,
+    places,
+    plot_flow,
+)
+from taskprism.analysis.runs import RunResult, find_runs
+from taskprism.analysis.tables import format_statistic, number
+from taskprism.cli.wide import print_wide
+from taskprism.errors import InputError
+from taskprism.training.progress import Reporter
+from taskprism.visualization.plotting import save_figure
+
+
+def flow(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    /,
+    *,
+    out: Path,
+    baseline: tuple[Path, ...] = (),
+    data_root: Path | None = None,
+    refresh: bool = False,
+    device: str | None = None,
+) -> None:
+    """Score the initial predictions at every scale of the front end, and the final ones.
+
+    MTI-Net, table 4. Every run keeps its scores in RUN/information_flow.json, every metric; OUT
+    gets the plot of the primary ones, information_flow.png.
+
+    Args:
+        runs: Trained runs of one method, one per seed.
+        out: Folder for the plot.
+        baseline: Single-task runs to draw beside, and to take Δm against.
+        data_root: Folder of the data, if it is no longer where the recipes say.
+        refresh: Score again where scores are kept.
+        device: Such as cpu or cuda:1; by default a GPU if there is one.
+    """
+    reporter = Reporter()
+    results = find_runs(runs)
+    others = find_runs(baseline)
+    _check(results, others)
+    flows = [information_flow(run.path, data_root, refresh, device, reporter) for run in results]
+    first = results[0]
+    better = {task: first.higher_is_better[task][metric] for task, metric in first.primary.items()}
+    single = _means(others, first.primary)
+    title = f"{first.name} on {first.protocol} {first.split}"
+    _print(flows, first.primary, better, single, title)
+    figure = plot_flow(flows, first.primary, better, single, title)
+    reporter.line(f"Written to {save_figure(figure, out / 'information_flow.png')}.")
+
+
+def _check(runs: Sequence[RunResult], others: Sequence[RunResult]) -> None:
+    kinds = {(run.name, run.model, run.backbone): run.path for run in runs}
+    if len(kinds) > 1:
+        raise InputError(
+            f"{', '.join(map(str, kinds.values()))} are runs of different methods; give the runs "
+            "of one, and single-task runs with --baseline."
+        )
+    protocols = {(run.protocol, run.split, run.input_size) for run in (*runs, *others)}
+    if len(protocols) > 1:
+        raise InputError(
+            "The runs were not scored on the same images at the same size: "
+            + "; ".join(f"{p} {split} {size}" for p, split, size in sorted(protocols, key=str))
+        )
+
+
+def _means(runs: Sequence[RunResult], primary: Mapping[str, str]) -> dict[str, float]:
+    """Task -> mean score of the runs that have it."""
+    means = {}
+    for task, metric in primary.items():
+        values = [r.metrics[task][metric] for r in runs if metric in r.metrics.get(task, {})]
+        statistic = Statistic.of(values)
+        if statistic is not None:
+            means[task] = statistic.mean
+    return means
+
+
+def _print(
+    flows: Sequence[Flow],
+    primary: Mapping[str, str],
+    better: Mapping[str, bool],
+    single: Mapping[str, float],
+    title: str,
+) -> None:
+    table = Table(title=title)
+    table.add_column("scale")
+    for task, metric in primary.items():
+        table.add_column(f"{task} {metric} {'↑' if better[task] else '↓'}", justify="right")
+    if single:
+        table.add_column("Δm %", justify="right")
+        row = [number(single[task]) if task in single else "–" for task in primary]
+        table.add_row("single task", *row, "")
+    for place in places(flows):
+        statistics = [flow_statistic(flows, place, task, m) for task, m in primary.items()]
+        cells = [format_statistic(statistic, number) for statistic in statistics]
+        if single:
+            gain = flow_gain(flows, place, single, primary, better)
+            cells.append(format_statistic(gain, "{:+.2f}".format))
+        table.add_row(place_name(place), *cells)
+    print_wide(table)
