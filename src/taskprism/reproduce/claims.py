@@ -104,7 +104,7 @@ class Claims:
         content, me = _read(file), _me()
         if content.get("released"):
             return False
-        if content.get("process") == me["process"]:
+        if (content.get("pid"), content.get("process")) == (me["pid"], me["process"]):
             return True
         if content.get("machine") == me["machine"] and not _runs(int(content["pid"])):
             return False
