@@ -17,24 +17,48 @@ HEIGHT, WIDTH = 64, 96
 SLANTED = unit(0.3, 0.5, 0.8)
 HOLE = (slice(10, 30), slice(20, 50))
 
+MOVES = [
+    T.RandomHorizontalFlip(1.0),
+    T.RandomZoom([1.5]),
+    T.RandomZoom(factor_range=(0.5, 0.6)),
+    T.RandomRotation((25.0, 25.0)),
+    T.ScaleRotate((-20.0, -20.0), factor_range=(0.75, 1.25)),
+    T.RandomRescale((0.5, 2.0)),
+    T.RandomCrop((40, 50)),
+    T.RandomCrop((80, 120)),
+    T.BalancedCrop((40, 50)),
+    T.PadTo((70, 110)),
+    T.Resize((48, 128)),
+    T.ResizeAndPad((64, 64)),
+    T.PadToMultiple(40),
+    T.Compose([T.Resize(60), T.RandomHorizontalFlip(1.0), T.ScaleRotate(30, (1.2,))]),
+]
 every_transform = pytest.mark.parametrize(
-    "transform",
-    [
-        T.RandomHorizontalFlip(1.0),
-        T.RandomZoom([1.5]),
-        T.RandomZoom(factor_range=(0.5, 0.6)),
-        T.RandomRotation((25.0, 25.0)),
-        T.ScaleRotate((-20.0, -20.0), factor_range=(0.75, 1.25)),
-        T.RandomRescale((0.5, 2.0)),
-        T.RandomCrop((40, 50)),
-        T.RandomCrop((80, 120)),
-        T.Resize((48, 128)),
-        T.ResizeAndPad((64, 64)),
-        T.PadToMultiple(40),
-        T.Compose([T.Resize(60), T.RandomHorizontalFlip(1.0), T.ScaleRotate(30, (1.2,))]),
-    ],
-    ids=lambda transform: type(transform).__name__,
+    "transform", MOVES, ids=lambda transform: type(transform).__name__
 )
+
+
+def test_no_transform_is_left_out():
+    """The other three have tests of their own: two only see colours, one wraps any of these."""
+    others = {"ColourJitter", "PhotometricDistortion", "ZeroBorder"}
+    assert {type(move).__name__ for move in MOVES} == set(T.__all__) - others
+
+
+@every_transform
+@pytest.mark.parametrize("seed", range(3))
+def test_the_plane_stays_one_plane(transform, seed):
+    """One normal everywhere, and depth and disparity of where pixels come from, times a number."""
+    torch.manual_seed(seed)
+    before = plane_sample(SLANTED, HEIGHT, WIDTH)
+    after = transform(before)
+    columns, rows = sources(after)
+    seen = mask(after, "depth")[0]
+    normals = plain(after, "normals")[:, seen]
+    assert (normals - normals[:, :1]).abs().max() < 1e-5
+    assert normals[2, 0] == pytest.approx(SLANTED[2].item(), abs=1e-5)  # turned in the image only
+    for name in ("depth", "disparity"):
+        ratio = plain(after, name)[0][seen] / plain(before, name)[0][rows, columns][seen]
+        assert (ratio / ratio[0] - 1).abs().max() < 1e-4
 
 
 def plain(sample, name):

@@ -29,7 +29,7 @@ def pack_shards(
 ) -> None:
     """Write all splits into WebDataset tars, without loss, and an index beside them.
 
-    Train from them with `data.protocol: shards` and `data.root: OUT` in the recipe.
+    Train from them with `data.protocol: OUT` in the recipe, or a list of several such folders.
 
     Args:
         protocol: A name of `taskprism list protocols`, or a data YAML.
@@ -58,7 +58,7 @@ def pack_shards(
         size = sum(shard.size for shard in shards) / 1e6
         counts = ", ".join(f"{name} {count}" for name, count in index.counts(split).items())
         print(f"{split}: {len(shards)} tars, {size:.1f} MB; {counts}")
-    print(f"Train with the protocol 'shards' and root {out}.")
+    print(f"Train with the protocol {out}.")
 
 
 def _values(options: tuple[str, ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 
@@ -72,9 +73,10 @@ def _settings(protocol: BenchmarkProtocol) -> list[str]:
     for name, chosen in protocol.augmentations.items():
         mark = " [default]" if name == protocol.augmentation else ""
         lines.append(f"  {name}{mark}: {chosen.summary}")
-    options = protocol.options()
-    if options:
-        told = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    general = {field.name for field in dataclasses.fields(BenchmarkProtocol)}
+    own = [field.name for field in dataclasses.fields(protocol) if field.name not in general]
+    if own:
+        told = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in own)
         lines.append(f"Options of its own: {told}")
     return lines
 

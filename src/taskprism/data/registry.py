@@ -24,6 +24,7 @@ from taskprism.data.folder_config import load_config
 from taskprism.data.joint import JointProtocol
 from taskprism.data.protocol import Protocol
 from taskprism.data.rooms.protocol import RoomsProtocol
+from taskprism.data.shards.index import FILE as INDEX
 from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.registry import change_task
@@ -74,8 +75,9 @@ def create_protocol(
     """Make a protocol.
 
     Args:
-        name: One of :func:`list_protocols`, the path of a data YAML, or a list of these, which
-            makes one partly labelled set of all of them.
+        name: One of :func:`list_protocols`, the path of a data YAML or of a folder that
+            ``taskprism data pack`` has written, or a list of these, which makes one partly labelled
+            set of all of them.
         root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
             folder per protocol, named like it, or a mapping protocol name -> folder.
         tasks: Names of the tasks to read, when not all are wanted.
@@ -129,6 +131,8 @@ def _only(
 
 def _create(name: str, root: Root, options: Mapping[str, Any], *, joint: bool) -> Protocol:
     classes = {protocol.name: protocol for protocol in PROTOCOLS}
+    if (Path(name) / INDEX).is_file():
+        return _from_class(ShardsProtocol, Path(name), options)
     if name in classes:
         folder = _folder(root, name, joint)
         # A generator among folders needs no folder of its own.

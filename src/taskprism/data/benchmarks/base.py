@@ -103,12 +103,13 @@ class BenchmarkProtocol(Protocol):
         raise DataError("\n".join(lines))
 
     def _hints(self, root: Path, wanted: list[Variant]) -> list[str]:
-        """Other folders, or the layout set aside by the option, that would do."""
+        """Other folders, other benchmarks, or the layout set aside by the option, that would do."""
         children = [path for path in sorted(root.iterdir()) if path.is_dir()]
         near = [p for p in (*children, root.resolve().parent) if any(v.matches(p) for v in wanted)]
         hints = [f"{path} does fit: give it as the root." for path in near[:1]]
         other = [v.name for v in self.variants() if v not in wanted and v.matches(root)]
-        return hints + [f"It does fit the variant {name!r}." for name in other]
+        hints += [f"It does fit the variant {name!r}." for name in other]
+        return hints or [f"It does fit {found}." for found in _recognised(root)]
 
     def folder(self) -> Path:
         """The root.
@@ -196,6 +197,20 @@ class BenchmarkProtocol(Protocol):
     def value_ranges(self) -> dict[str, tuple[float, float]]:
         """Task name -> least and largest value that the published data hold, for checks."""
         return {}
+
+
+def _recognised(root: Path) -> list[str]:
+    """Benchmarks whose files these are, with their variant."""
+    # Here, because the registry lists what is made of this file.
+    from taskprism.data.registry import PROTOCOLS
+
+    return [
+        f"{protocol.name}, variant {variant.name!r}"
+        for protocol in PROTOCOLS
+        if issubclass(protocol, BenchmarkProtocol)
+        for variant in protocol().variants()
+        if variant.matches(root)
+    ]
 
 
 @dataclass(frozen=True)

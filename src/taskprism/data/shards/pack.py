@@ -74,7 +74,10 @@ def pack(
         DataError: If ``out`` holds shards already, or the data are wrong.
     """
     if isinstance(protocol, (JointProtocol, ShardsProtocol)):
-        raise InputError(f"{protocol.name} cannot be packed: pack each of its data sets by itself.")
+        raise InputError(
+            f"{protocol.name} cannot be packed: pack each of its data sets by itself, and name the "
+            "folders of tars as protocols, in a list for several."
+        )
     if shard_bytes < 1:
         raise InputError(f"shard_bytes is {shard_bytes}; it must be positive.")
     out = Path(out)
