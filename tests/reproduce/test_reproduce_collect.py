@@ -143,7 +143,7 @@ def test_the_order_and_whether_the_spread_hides_it(done):
     assert [name for name, _ in order.ours] == ["Ours [full]", "Single", "Shared"]
     assert (order.kendall, order.spearman) == (pytest.approx(1), pytest.approx(1))
     assert (order.agreeing, order.reversed, order.agreeing_apart) == (3, 0, 3)
-    assert "does not hide" in order.sentences(2)[-1]
+    assert "does not hide" in order.findings()[-1]
 
 
 def with_gains(part, gains):
@@ -165,11 +165,11 @@ def test_overlapping_intervals_hide_an_order(done):
     # the paper: ours, single, shared; here: shared, ours, single
     assert (order.agreeing, order.reversed) == (1, 2)
     assert order.kendall == pytest.approx(-1 / 3)
-    assert "hides the order" in order.sentences(1)[-1]
+    assert "hides the order" in order.findings()[-1]
     part = with_gains(done.parts[0], [(-1, 0, 1), (1.5, 2, 4), (-3, 1, 5)])
     order = ordering(part, part.part.column("gain"))
     assert (order.agreeing_apart, order.reversed_apart) == (0, 1)
-    assert "hides part of the order" in order.sentences(1)[-1]
+    assert "hides part of the order" in order.findings()[-1]
 
 
 def test_an_interrupted_run_counts_its_epochs_not_its_pauses(tmp_path):

@@ -89,7 +89,7 @@ class _PartCollector:
         for key, row in rows.items():
             if row.readout is not None and row.readout.of in self.scores:
                 source = self.scores[row.readout.of]
-                self.scores[key] = readout_scores(source, row.readout, self.reporter)
+                self.scores[key] = readout_scores(source, row.readout, self.reporter, self.notes)
         directions = self._directions()
         results = tuple(self._row(key, row) for key, row in rows.items())
         scored = {

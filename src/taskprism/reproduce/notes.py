@@ -9,6 +9,8 @@ from taskprism.reproduce.results import PartResult, RowResult, TableResult
 from taskprism.reproduce.table import Column
 from taskprism.reproduce.text import MISPRINT
 
+NO_ORDER = "Fewer than three rows have both figures, so there is no order to compare."
+
 
 def setting_notes(result: TableResult) -> list[str]:
     """Whose figures stand beside whose, and whether they may be compared."""
@@ -74,9 +76,11 @@ def change_notes(result: TableResult, part: PartResult) -> list[str]:
 def order_notes(part: PartResult) -> list[str]:
     """Which order the rows stand in, here and in the paper."""
     lines = [
-        sentence for column, each in orderings(part) for sentence in each.sentences(column.digits)
+        sentence
+        for column, each in orderings(part)
+        for sentence in (each.chains(column.digits), *each.findings())
     ]
-    return lines or ["Fewer than three rows have both figures, so there is no order to compare."]
+    return lines or [NO_ORDER]
 
 
 def one_seed_note(rows: Sequence[RowResult]) -> str:

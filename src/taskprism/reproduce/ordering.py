@@ -50,10 +50,16 @@ class Ordering:
         """Number of pairs of rows."""
         return self.agreeing + self.reversed + self.same
 
-    def sentences(self, digits: int) -> list[str]:
-        """What the order is, and how far it can be trusted."""
-        paper, ours = (_chain(side, digits) for side in (self.paper, self.ours))
-        lines = [f"By {self.header}, best first. The paper: {paper}. Ours: {ours}."]
+    def chains(self, digits: int) -> str:
+        """Both orders, best first, in a sentence."""
+        paper, ours = (
+            " > ".join(f"{label} ({value:.{digits}f})" for label, value in side)
+            for side in (self.paper, self.ours)
+        )
+        return f"By {self.header}, best first. The paper: {paper}. Ours: {ours}."
+
+    def findings(self) -> list[str]:
+        """How alike the orders are, and how far ours can be trusted."""
         correlation = (
             "No rank correlation: all rows of one side are equal."
             if math.isnan(self.kendall)
@@ -61,11 +67,11 @@ class Ordering:
             f"Spearman ρ {self.spearman:+.2f} (1: the same order, -1: the opposite one)."
         )
         equal = f", {self.same} are equal" * bool(self.same)
-        lines.append(
+        counts = (
             f"{correlation} Of {self.pairs} pairs of rows, {self.agreeing} stand as in the paper, "
             f"{self.reversed} the other way round{equal}."
         )
-        return [*lines, self._verdict()]
+        return [counts, self._verdict()]
 
     def _verdict(self) -> str:
         if not self.ranged:
@@ -156,7 +162,3 @@ def _sorted(
 ) -> tuple[tuple[str, float], ...]:
     pairs = zip((row.label for row, _ in rows), values, strict=True)
     return tuple((label, sign * value) for label, value in sorted(pairs, key=lambda pair: -pair[1]))
-
-
-def _chain(side: Sequence[tuple[str, float]], digits: int) -> str:
-    return " > ".join(f"{label} ({value:.{digits}f})" for label, value in side)

@@ -45,7 +45,8 @@ class Request:
 
     Attributes:
         protocol: To train on instead of the paper's data; None for the paper's.
-        data: Folder of the data, where it needs one.
+        data: Folder of the data, where it needs one; for several data sets, a folder with one
+            folder for each, called like its protocol.
         budget: How long to train: ``tiny``, ``small``, ``full`` (as the paper), or a file.
         seeds: Trainings of each row, with the seeds 0, 1, ...
         rows: Keys of rows; empty for all. Rows that they are compared with or read out of are
@@ -138,14 +139,16 @@ def make_plan(table: Table, request: Request) -> Plan:
         for key, row in part.rows.items():
             if not row.trained:
                 continue
+            published = row_recipe(table, key)
             try:
-                recipes[key] = tuple(_recipe(table, key, request, s) for s in range(request.seeds))
+                recipe = _recipe(table, key, request, published)
             except InputError as error:
                 impossible[key] = str(error)
                 continue
-            published = row_recipe(table, key)
+            seeds = range(request.seeds)
+            recipes[key] = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
             if published is not None and not request.as_published:
-                told[key] = changes(published, recipes[key][0])
+                told[key] = changes(published, recipe)
     if not recipes:
         reasons = "; ".join(f"{row}: {reason}" for row, reason in impossible.items())
         raise InputError(f"No row of {table.name} can be trained: {reasons or 'none is left'}.")
@@ -181,19 +184,18 @@ def _with_way_out(error: DataError, protocol: str | list[str], table: Table) -> 
     )
 
 
-def _recipe(table: Table, row: str, request: Request, seed: int) -> Recipe:
+def _recipe(table: Table, row: str, request: Request, published: Recipe | None) -> Recipe:
     """Recipe of a trained row, called after what it trains: several rows may share the run."""
+    if published is None:
+        raise InputError(f"{table.name}/{row} is not trained.")
+    protocol = published.data.protocol if request.protocol is None else request.protocol
+    data = request.data
+    if data is not None and isinstance(protocol, str) and (data / Path(protocol).stem).is_dir():
+        data = data / Path(protocol).stem
     try:
-        recipe = row_recipe(
-            table,
-            row,
-            protocol=request.protocol,
-            data=request.data,
-            budget=request.budget,
-            seed=seed,
-        )
+        recipe = row_recipe(table, row, protocol=request.protocol, data=data, budget=request.budget)
     except DataError as error:
-        raise _with_way_out(error, request.protocol or "PROTOCOL", table) from error
+        raise _with_way_out(error, protocol, table) from error
     if recipe is None:
         raise InputError(f"{table.name}/{row} is not trained.")
     return recipe.model_copy(update={"name": run_key(recipe)})

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskprism.errors import DataError
+from taskprism.analysis.information_flow import information_flow
+from taskprism.errors import InputError
 from taskprism.reproduce.scores import Scores
 from taskprism.reproduce.table import Readout
 from taskprism.training.progress import Reporter
 
 
-def readout_scores(source: Sequence[Scores], readout: Readout, reporter: Reporter) -> list[Scores]:
+def readout_scores(
+    source: Sequence[Scores], readout: Readout, reporter: Reporter, notes: list[str]
+) -> list[Scores]:
     """Scores of the initial predictions at one scale, by seed (MTI-Net, Table 4).
 
     Args:
         source: Scores of the runs that are read.
         readout: Which scale.
         reporter: Progress for people; a run that was not read before takes a while.
+        notes: Why there is nothing to read is added here.
 
     Raises:
-        DataError: The network of a run makes no initial predictions at that stride.
+        CheckpointError: A run has lost its checkpoint.
     """
-    from taskprism.analysis.information_flow import information_flow
-
     found = []
     for each in source:
-        flow = information_flow(each.run.path)
+        try:
+            flow = information_flow(each.run.path, reporter=reporter)
+        except InputError as error:  # no initial predictions at all
+            notes.append(str(error))
+            return []
         if readout.initial_stride not in flow:
-            raise DataError(
-                f"{each.run.path} makes no initial predictions at stride "
-                f"{readout.initial_stride}, but at {', '.join(map(str, flow))}."
+            strides = ", ".join(str(place) for place in flow if isinstance(place, int))
+            notes.append(
+                f"There are no initial predictions at stride {readout.initial_stride} on this "
+                f"backbone, but at {strides}."
             )
+            return []
         found.append(Scores(each.seed, flow[readout.initial_stride], each.run))
     return found

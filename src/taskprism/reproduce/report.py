@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from taskprism.reproduce.notes import order_notes, part_notes, setting_notes
+from taskprism.reproduce.notes import NO_ORDER, part_notes, setting_notes
+from taskprism.reproduce.ordering import orderings
 from taskprism.reproduce.plots import plot_columns
 from taskprism.reproduce.results import PartResult, TableResult
 from taskprism.reproduce.table import Column
@@ -70,8 +71,22 @@ def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
     suffix = f": {name}" if name else ""
     return [
         Section(f"Ours beside the paper's{suffix}", [], table, figures),
-        Section(f"The order of the rows{suffix}", order_notes(part)),
+        *_order_sections(part, suffix),
     ]
+
+
+def _order_sections(part: PartResult, suffix: str) -> list[Section]:
+    found = orderings(part)
+    sections = []
+    for column, order in found:
+        rows = [
+            [str(place), *(f"{label} ({value:.{column.digits}f})" for label, value in pair)]
+            for place, pair in enumerate(zip(order.paper, order.ours, strict=True), start=1)
+        ]
+        table = TableBlock(f"By {column.header}", ["place", "paper", "ours"], rows)
+        by = f" by {column.header}" if len(found) > 1 else ""
+        sections.append(Section(f"The order of the rows{by}{suffix}", order.findings(), table))
+    return sections or [Section(f"The order of the rows{suffix}", [NO_ORDER])]
 
 
 def _groups(columns: Sequence[Column], size: int) -> list[Sequence[Column]]:
