@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
@@ -50,3 +51,33 @@ def test_rubbish_where_depth_is_invalid_changes_nothing():
     nan = torch.tensor(torch.nan)
     spoilt = torch.where(valid, prediction, nan), torch.where(valid, target, nan)
     assert score(depth_metrics(), *spoilt, valid) == clean
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_errors_up_to_scale_agree_with_numpy(seed):
+    generator = torch.Generator().manual_seed(seed)
+    target = 60 * torch.rand(MASK_SHAPE, generator=generator)
+    prediction = 90 * torch.rand(MASK_SHAPE, generator=generator)
+    target[0, 0, 0, 0] = 0
+    valid = mask_with_empty_image(seed)
+    scores = score(depth_metrics(median_scaled=True), prediction, target, valid)
+    squared, relative = [], []
+    for found, wanted, mask in zip(*to_numpy(prediction, target, valid), strict=True):
+        mask = mask & (wanted > 0)
+        if not mask.any():
+            continue
+        d, guess = wanted[mask].astype(float), found[mask].astype(float)
+        guess = np.clip(guess * np.median(d) / np.median(guess), 1e-3, 80)
+        squared.append(np.mean((d - guess) ** 2))
+        relative.append(np.mean(np.abs(d - guess) / d))
+    assert len(squared) == 3
+    assert scores["rmse_median_scaled"] == pytest.approx(math.sqrt(np.mean(squared)))
+    assert scores["rel_error_median_scaled"] == pytest.approx(np.mean(relative))
+
+
+def test_a_wrong_scale_costs_nothing_up_to_scale():
+    target = 1 + 9 * torch.rand(MASK_SHAPE)
+    valid = mask_with_empty_image(0)
+    scores = score(depth_metrics(median_scaled=True), 3 * target, target, valid)
+    assert scores["rmse_median_scaled"] == pytest.approx(0, abs=1e-5)
+    assert scores["rmse"] > 1

@@ -17,6 +17,8 @@ TASKS = [
     create_task("edge", odsf=True, odsf_thresholds=9, name="edge_odsf"),
     create_task("edge", 2, odsf=True, odsf_convention="pascal_survey", name="edge_survey"),
     create_task("semseg", 5, absent_classes="zero", name="semseg_zero"),
+    create_task("semseg", 5, absent_classes="nan", name="semseg_nan"),
+    create_task("depth", median_scaled=True, name="depth_scaled"),
     *[create_task("saliency", max_f=variant, name=variant) for variant in ("invpt", "astmt")],
 ]
 IMAGES = 6

@@ -62,3 +62,17 @@ def test_a_label_that_is_no_class_is_named():
     with pytest.raises(InputError, match=r"\[255\] are outside 0\.\.1; mask"):
         segmentation_metrics(2).update(target, target, valid)
     segmentation_metrics(2).update(target, target, target != 255)
+
+
+def test_an_absent_class_by_every_policy():
+    target, valid = torch.tensor([[[[0, 0, 1, 1]]]]), torch.ones(1, 1, 1, 4, dtype=torch.bool)
+    prediction = torch.tensor([[[[0, 0, 1, 0]]]])  # class 0: 2 / 3, class 1: 1 / 2, class 2: none
+    found = {
+        policy: score(segmentation_metrics(3, policy), prediction, target, valid)["miou"]
+        for policy in ("skip", "zero", "nan")
+    }
+    assert found["skip"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert found["zero"] == pytest.approx((2 / 3 + 1 / 2) / 3)
+    assert found["nan"] != found["nan"]
+    whole = score(segmentation_metrics(2, "nan"), prediction, target, valid)["miou"]
+    assert whole == pytest.approx(found["skip"])

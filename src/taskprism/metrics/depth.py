@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from taskprism.metrics.depth_scaled import MedianScaledRelativeError, MedianScaledRmse
+
 SMALLEST_PREDICTION = 1e-9
 
 
@@ -163,8 +165,8 @@ class DepthDelta(DepthMetric):
         return within / self.sums.positive_pixels
 
 
-def depth_metrics() -> MetricCollection:
-    """All depth errors on shared sums."""
+def depth_metrics(median_scaled: bool = False) -> MetricCollection:
+    """All depth errors on shared sums; those up to scale (:mod:`.depth_scaled`) where asked for."""
     metrics: dict[str, Metric | MetricCollection] = {
         "rmse": DepthRmse(),
         "rmse_image_mean": DepthImageRmse(),
@@ -173,4 +175,12 @@ def depth_metrics() -> MetricCollection:
         "rel_error": DepthRelativeError(),
         **{f"delta{power}": DepthDelta(power) for power in DepthDelta.powers},
     }
-    return MetricCollection(metrics, compute_groups=[list(metrics)])
+    groups = [list(metrics)]
+    if median_scaled:
+        scaled: dict[str, Metric | MetricCollection] = {
+            "rmse_median_scaled": MedianScaledRmse(),
+            "rel_error_median_scaled": MedianScaledRelativeError(),
+        }
+        metrics |= scaled
+        groups.append(list(scaled))
+    return MetricCollection(metrics, compute_groups=groups)

@@ -18,7 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from taskprism.errors import InputError
 
-AbsentClasses = Literal["skip", "zero"]
+AbsentClasses = Literal["skip", "zero", "nan"]
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, classes: int) -> Tensor:
@@ -62,7 +62,7 @@ def mean_over_classes(scores: Tensor, absent_classes: AbsentClasses) -> Tensor:
     """Mean of scores per class; NaN marks absent ones, and all NaN gives NaN."""
     if absent_classes == "zero" and not scores.isnan().all():
         scores = scores.nan_to_num(nan=0.0)
-    return scores.nanmean()
+    return scores.mean() if absent_classes == "nan" else scores.nanmean()
 
 
 class SegmentationMetric(Metric):
@@ -73,7 +73,7 @@ class SegmentationMetric(Metric):
     Args:
         classes: Number of classes.
         absent_classes: ``"skip"`` leaves classes that do not occur out of a mean over classes,
-            ``"zero"`` counts them as 0.
+            ``"zero"`` counts them as 0, ``"nan"`` makes the mean NaN (MTAN, LibMTL).
         kwargs: See :class:`torchmetrics.Metric`.
     """
 

@@ -58,6 +58,8 @@ class Depth(Task):
         loss_name: ``"l1"``, or ``"l1_gradient"`` for ASTMT's, which adds the L1 of the gradients.
         category_range: Smallest and largest value that the logarithmic classes tell apart. The
             default is for rooms and streets; ATRC takes (0.7, 10) on NYUD-v2.
+        median_scaled: Add errors after each prediction was brought to its label's median
+            (DenseMTL), ``rmse_median_scaled`` and ``rel_error_median_scaled``.
     """
 
     name: str = "depth"
@@ -65,6 +67,7 @@ class Depth(Task):
     loss_name: Literal["l1", "l1_gradient"] = "l1"
     category_range: tuple[float, float] = (0.2, 80.0)
     primary_metric: str = "rmse"
+    median_scaled: bool = False
 
     kind: ClassVar[str] = "depth"
     target_type: ClassVar[type[DenseTarget]] = DepthMap
@@ -101,7 +104,7 @@ class Depth(Task):
 
     def metrics(self) -> MetricCollection:
         """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""
-        return depth_metrics()
+        return depth_metrics(self.median_scaled)
 
     def colour(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None

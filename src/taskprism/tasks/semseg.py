@@ -48,7 +48,7 @@ class SemanticSegmentation(Task):
 
     name: str = "semseg"
     class_names: tuple[str, ...] = ()
-    absent_classes: Literal["skip", "zero"] = "skip"
+    absent_classes: Literal["skip", "zero", "nan"] = "skip"
     primary_metric: str = "miou"
 
     kind: ClassVar[str] = "semseg"
@@ -63,7 +63,7 @@ class SemanticSegmentation(Task):
                 f"Task {self.name!r} has {self.channels} channels but {len(self.class_names)} "
                 "class names; give one name per channel, or none."
             )
-        self._check_choice("absent_classes", ("skip", "zero"))
+        self._check_choice("absent_classes", ("skip", "zero", "nan"))
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Cross-entropy, see :func:`taskprism.tasks.losses.cross_entropy`."""

@@ -86,9 +86,13 @@ class BoundaryConvention:
 CONVENTIONS: dict[str, BoundaryConvention] = {
     "default": BoundaryConvention(),
     "bsds": BoundaryConvention(nms=False, comparison=">="),
-    "pascal": BoundaryConvention(thresholds=HED_THRESHOLDS, ground_truth="seism"),
-    "pascal_survey": BoundaryConvention(nms=False, comparison=">=", ground_truth="seism"),
-    "nyud": BoundaryConvention(thresholds=HED_THRESHOLDS, ground_truth="seism", max_distance=0.011),
+    "pascal": BoundaryConvention(thresholds=HED_THRESHOLDS, ground_truth="seism", eight_bit=True),
+    "pascal_survey": BoundaryConvention(
+        nms=False, comparison=">=", ground_truth="seism", eight_bit=True
+    ),
+    "nyud": BoundaryConvention(
+        thresholds=HED_THRESHOLDS, ground_truth="seism", max_distance=0.011, eight_bit=True
+    ),
 }
 """Named conventions.
 
@@ -99,6 +103,8 @@ CONVENTIONS: dict[str, BoundaryConvention] = {
 * ``pascal_survey``: the scripts of the MTI-Net and survey repository, without suppression.
 * ``nyud``: the same authors on NYUD-v2. Its edge maps are treated as label maps, which moves the
   boundaries by half a pixel.
+
+The last three cut predictions to 8 bits, as the papers' maps went through PNG files.
 """
 
 
