@@ -1,0 +1,50 @@
+"""Every protocol has a page that says what one has to know of it."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from taskprism.data import PROTOCOLS, list_protocols
+from taskprism.data.benchmarks.base import BenchmarkProtocol
+
+FOLDER = Path(__file__).parents[2] / "docs" / "protocols"
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in FOLDER.glob("*.md")}
+NAMES = {
+    page: re.findall(r"`(\w+)`", text.splitlines()[0])
+    for page, text in PAGES.items()
+    if page != "index"
+}
+KINDS = {kind.name: kind for kind in PROTOCOLS}
+
+
+def page_of(protocol):
+    (page,) = [page for page, names in NAMES.items() if protocol in names]
+    return PAGES[page]
+
+
+def test_pages_are_those_of_the_protocols():
+    assert sorted(name for names in NAMES.values() for name in names) == sorted(list_protocols())
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_page_has_tree_conventions_users_and_licence(name):
+    text = page_of(name)
+    for part in ("## Tree", "onventions", "used by|Used by|No paper|Used for", "## Licence"):
+        assert re.search(part, text), part
+    assert "taskprism data" in text
+
+
+@pytest.mark.parametrize("name", [n for n, k in KINDS.items() if issubclass(k, BenchmarkProtocol)])
+def test_page_names_every_option_and_variant(name):
+    text, kind = page_of(name), KINDS[name]
+    general = {"name", "root", "tasks", "licence", "variant", "input_size"}
+    for field in dataclasses.fields(kind):
+        assert field.name in general or f"`{field.name}`" in text, field.name
+    variants = kind().variants()
+    assert len(variants) == 1 or all(f"`{variant.name}`" in text for variant in variants)
+
+
+def test_the_index_links_all_pages():
+    assert "{toctree}\n:glob:\n\n*\n" in PAGES["index"]
