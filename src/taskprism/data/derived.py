@@ -143,9 +143,11 @@ def edges_from_depth(
         known &= valid
     if not known.any():
         return np.zeros_like(known), known
-    distance, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
-    filled = depth[tuple(nearest)]
-    reached = distance <= gap
+    nearest = np.asarray(
+        ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    )
+    filled = depth[nearest[0], nearest[1]]
+    reached = np.square(nearest - np.indices(depth.shape)).sum(axis=0) <= gap**2
     boundary = np.zeros(depth.shape, dtype=bool)
     boundary[:-1] |= _jumps(filled[:-1], filled[1:], jump)
     boundary[:, :-1] |= _jumps(filled[:, :-1], filled[:, 1:], jump)

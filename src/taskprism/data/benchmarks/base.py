@@ -202,13 +202,14 @@ class BenchmarkProtocol(Protocol):
 def _recognised(root: Path) -> list[str]:
     """Benchmarks whose files these are, with their variant."""
     # Here, because the registry lists what is made of this file.
-    from taskprism.data.registry import PROTOCOLS
+    from taskprism.data.registry import PROTOCOLS, create_protocol
 
+    benchmarks = (create_protocol(p.name) for p in PROTOCOLS if issubclass(p, BenchmarkProtocol))
     return [
         f"{protocol.name}, variant {variant.name!r}"
-        for protocol in PROTOCOLS
-        if issubclass(protocol, BenchmarkProtocol)
-        for variant in protocol().variants()
+        for protocol in benchmarks
+        if isinstance(protocol, BenchmarkProtocol)
+        for variant in protocol.variants()
         if variant.matches(root)
     ]
 
