@@ -12,6 +12,7 @@ from trees_nyud import write_nyud
 from trees_pascal import TRAIN, VAL, write_pascal
 from trees_single import write_bsds
 
+from taskprism.cli import main
 from taskprism.cli.data_pack import pack_shards
 from taskprism.data import create_protocol
 from taskprism.data.checking import check_protocol
@@ -235,3 +236,33 @@ def test_evaluation_of_a_run_reports_odsf(tmp_path):
     assert set(results["metrics"]["edge"]) == {"ap", "loss", "odsf", "oisf"}
     assert 0 <= results["metrics"]["edge"]["odsf"] <= 1
     assert results["higher_is_better"]["edge"]["odsf"]
+
+
+@pytest.mark.slow
+def test_a_run_can_be_scored_by_odsf_afterwards(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("taskprism.training.scores.count_macs", lambda model, size: 1)  # slow
+    write_bsds(tmp_path / "data")
+    recipe = {
+        "model": {
+            "name": "multi_task",
+            "backbone": "test_resnet",
+            "options": {"neck_channels": 8},
+        },
+        "data": {
+            "protocol": "bsds500",
+            "root": str(tmp_path / "data"),
+            "options": SMALL,
+            "batch_size": 2,
+        },
+        "epochs": 1,
+    }
+    train(validate(recipe, source="test"), tmp_path / "run")
+    before = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert set(before["metrics"]["edge"]) == {"loss"}
+    words = ["evaluate", str(tmp_path / "run"), "--no-pictures", "--options", "edge_odsf=true"]
+    assert main(words) == 0
+    assert "odsf" in capsys.readouterr().out
+    after = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert after["primary"] == {"edge": "odsf"}
+    assert 0 <= after["metrics"]["edge"]["odsf"] <= after["metrics"]["edge"]["oisf"] <= 1
+    assert after["metrics"]["edge"]["loss"] == pytest.approx(before["metrics"]["edge"]["loss"])

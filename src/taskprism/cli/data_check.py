@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
-import yaml
 from PIL import Image
 
+from taskprism.cli.words import options_of
 from taskprism.data import create_protocol
 from taskprism.data.checking import CheckReport, check_protocol, data_count
-from taskprism.errors import DataError, InputError
+from taskprism.errors import DataError
 from taskprism.metrics.boundaries.progress import tracked
 from taskprism.visualization import panel, sheet
 
@@ -38,7 +38,7 @@ def check(
         samples: Open so many of each split instead of all.
         picture: Where to draw some samples with their labels; by default PROTOCOL_check.png here.
     """
-    made = create_protocol(protocol, root=root, tasks=list(tasks) or None, **_parse(options))
+    made = create_protocol(protocol, root=root, tasks=list(tasks) or None, **options_of(options))
     report = check_protocol(
         made, samples, lambda indices, total: tracked(indices, total, "samples")
     )
@@ -48,14 +48,6 @@ def check(
         print(f"Pictures in {file}; hatched pixels have no label.")
     if report.problems:
         raise DataError(f"{made.name}: {len(report.problems)} problem(s), listed above.")
-
-
-def _parse(options: tuple[str, ...]) -> dict[str, Any]:
-    for option in options:
-        if "=" not in option:
-            raise InputError(f"--options takes KEY=VALUE, got {option!r}.")
-    pairs = (option.partition("=") for option in options)
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
 
 
 def summary(report: CheckReport) -> str:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from taskprism.cli.words import options_of
 from taskprism.data import create_protocol
 from taskprism.data.protocol import Split
 from taskprism.data.shards import pack
-from taskprism.errors import InputError
 
 
 def pack_shards(
@@ -40,7 +39,7 @@ def pack_shards(
         shard_megabytes: A tar ends with the sample that brings it to so many million bytes.
         workers: Processes that read and encode; 0 does it in this one.
     """
-    chosen = _values(options)
+    chosen = options_of(options)
     made = create_protocol(protocol, root=root, tasks=list(tasks) or None, **chosen)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     console = Console(stderr=True)
@@ -59,14 +58,3 @@ def pack_shards(
         counts = ", ".join(f"{name} {count}" for name, count in index.counts(split).items())
         print(f"{split}: {len(shards)} tars, {size:.1f} MB; {counts}")
     print(f"Train with the protocol {out}.")
-
-
-def _values(options: tuple[str, ...]) -> dict[str, Any]:
-    """``KEY=VALUE`` words as keys and YAML values."""
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise InputError(f"--options takes KEY=VALUE, got {option!r}.")
-        pairs[key] = yaml.safe_load(value)
-    return pairs

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 
+from taskprism.cli.words import options_of
 from taskprism.data.protocol import Split
 from taskprism.training.launch import disconnect
 from taskprism.training.run import evaluate as evaluate_run
@@ -27,6 +28,7 @@ def evaluate(
     batch_size: int | None = None,
     workers: int | None = None,
     pictures: bool = True,
+    options: tuple[str, ...] = (),
 ) -> None:
     """Score a trained run, print every metric, and write metrics.json and pictures into the run.
 
@@ -38,8 +40,18 @@ def evaluate(
         batch_size: Images at once; by default the recipe's.
         workers: Loader processes; by default the recipe's.
         pictures: Draw panels of some images into RUN/pictures.
+        options: Other options of the protocol than in training, as KEY=VALUE: edge_odsf=true.
     """
-    results = evaluate_run(run, split, checkpoint, data_root, batch_size, workers, pictures)
+    results = evaluate_run(
+        run,
+        split,
+        checkpoint,
+        data_root,
+        batch_size,
+        workers,
+        pictures,
+        options=options_of(options),
+    )
     is_first = PartialState().is_main_process
     disconnect()
     if not is_first:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.models.base import MultiTaskModel
+from taskprism.tasks.base import Task
 from taskprism.training.feeding import evaluation_loader
 from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.selection import Results
@@ -40,6 +41,12 @@ def split_loader(
     return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
 
 
+def tasks_as_in(protocol: Protocol, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """A network's tasks with the protocol's metrics; those that it has no equal of stay."""
+    named = {(task.name, task.kind, task.channels): task for task in protocol.tasks}
+    return tuple(named.get((task.name, task.kind, task.channels), task) for task in tasks)
+
+
 @torch.inference_mode()
 def score(
     model: MultiTaskModel,
@@ -62,7 +69,7 @@ def score(
         device: Where batches are moved.
         precision: Makes the context that the network runs in (autocast).
         on_batch: Called after each batch; may raise to give up.
-        recorder: Keeps the primary metrics' states of each image.
+        recorder: Keeps the metrics' states of each image.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever valid.

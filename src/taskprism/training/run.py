@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -11,7 +13,7 @@ from taskprism.data.protocol import Split
 from taskprism.interop import load
 from taskprism.training import manifest
 from taskprism.training.atomic import write_json
-from taskprism.training.evaluation import describe, score, split_loader
+from taskprism.training.evaluation import describe, score, split_loader, tasks_as_in
 from taskprism.training.experiment import (
     Experiment,
     build_experiment,
@@ -92,6 +94,7 @@ def evaluate(
     workers: int | None = None,
     pictures: bool = True,
     reporter: Reporter | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Results:
     """Score a trained run and write ``metrics.json`` and pictures into it.
 
@@ -104,6 +107,8 @@ def evaluate(
         workers: Loader processes; by default the recipe's.
         pictures: Draw panels of some images.
         reporter: Progress for people; by default on standard error.
+        options: Options of the protocol that are to be others than in training, such as
+            ``{"edge_odsf": True}``; tasks are then scored as this protocol says.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever labelled.
@@ -117,9 +122,13 @@ def evaluate(
     folder = run.find_checkpoint(checkpoint)
     accelerator = Accelerator(mixed_precision=recipe.precision)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    settings = recipe.data.model_dump() | ({} if root is None else {"root": root})
-    protocol = build_protocol(DataSettings.model_validate(settings))
+    settings: dict[str, Any] = {"options": {**recipe.data.options, **(options or {})}}
+    if root is not None:
+        settings["root"] = root
+    protocol = build_protocol(DataSettings.model_validate(recipe.data.model_dump() | settings))
     model = load(folder, accelerator.device)
+    if options:
+        model.tasks = tasks_as_in(protocol, model.tasks)
     loader = split_loader(
         protocol,
         split,
