@@ -28,6 +28,7 @@ ASSEMBLIES: dict[str, tuple[type[MultiTaskModel], dict[str, Any]]] = {
 }
 SIZE = (32, 64)
 TASKS = {"semseg": 5, "depth": 1}
+QUICK: dict[str, dict[str, Any]] = {"tpim": {"iterations": 2}}  # of 18, in every block
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +40,16 @@ def backbones() -> dict[str, Backbone]:
     }
 
 
-def build(kind: str, assembly: str, distillation: str, made: dict[str, Backbone]) -> MultiTaskModel:
+def build(
+    kind: str, assembly: str, distillation: str, made: dict[str, Backbone], auxiliary: bool = True
+) -> MultiTaskModel:
     model, options = ASSEMBLIES[assembly]
     return model(
         resolve_tasks(TASKS),
-        resolve_tasks({"edge": 1}),
+        resolve_tasks({"edge": 1} if auxiliary else {}),
         copy.deepcopy(made[kind]),
         distillation=distillation,
+        distillation_options=QUICK.get(distillation),
         size=SIZE,
         **options,
     )
@@ -81,11 +85,12 @@ def test_runs_without_data(distillation: str, backbones: dict[str, Backbone]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("distillation", list_distillations())
-@pytest.mark.parametrize(("kind", "assembly"), [("hrnet", "multi_scale"), ("vit", "single_scale")])
+@pytest.mark.parametrize("assembly", ASSEMBLIES)
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_exports(
     kind: str, assembly: str, distillation: str, backbones: dict[str, Backbone]
 ) -> None:
-    model = build(kind, assembly, distillation, backbones).eval()
+    model = build(kind, assembly, distillation, backbones, auxiliary=False).eval()
     images = torch.randn(1, 3, *SIZE)
     with torch.no_grad():
         exported = torch.export.export(model, (images,)).module()(images)
