@@ -107,18 +107,20 @@ def test_gains_and_spreads_are_over_the_runs_that_have_all_tasks():
     assert places([*FLOWS, {32: {}}]) == [32, 4, "final"]
     mean = flow_statistic(FLOWS, 4, "a", "m")
     assert mean.mean == pytest.approx(0.5) and mean.count == 2
-    baseline = {"a": 0.5, "b": 1.0}
-    final = flow_gain(FLOWS, "final", baseline, primary, better)
+    baselines = [{"a": 0.5, "b": 1.0}] * 2
+    final = flow_gain(FLOWS, "final", baselines, primary, better)
     assert final.mean == pytest.approx(((20 + 0) / 2 + (60 + 50) / 2) / 2)
-    coarse = flow_gain(FLOWS, 4, baseline, primary, better)
+    own = flow_gain(FLOWS, "final", [{"a": 0.5, "b": 1.0}, {"a": 0.8, "b": 0.5}], primary, better)
+    assert own.mean == pytest.approx(((20 + 0) / 2 + 0) / 2)
+    coarse = flow_gain(FLOWS, 4, baselines, primary, better)
     assert coarse.count == 1 and coarse.mean == pytest.approx((-20 - 100) / 2)
-    assert flow_gain(FLOWS, 4, {}, primary, better) is None
+    assert flow_gain(FLOWS, 4, [{}, {}], primary, better) is None
 
 
 def test_the_plot_has_a_panel_per_task_and_one_for_the_gain():
     primary, better = {"a": "m", "b": "e"}, {"a": True, "b": False}
     assert len(plot_flow(FLOWS, primary, better).axes) == 2
-    figure = plot_flow(FLOWS, primary, better, {"a": 0.5, "b": 1.0}, "title")
+    figure = plot_flow(FLOWS, primary, better, [{"a": 0.5, "b": 1.0}] * 2, "title")
     assert len(figure.axes) == 3
     labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert labels == ["1/4", "final"]

@@ -1,4 +1,32 @@
-"""Resources, comparisons and what a trained model does inside."""
+"""Resources, comparisons and what a trained model does inside.
+
+* :func:`compare` sets runs side by side, with Δm against their single-task networks; its modules
+  ``tables`` and ``bootstrap`` print the table and say how sure it is;
+* :mod:`~taskprism.analysis.resources` counts parameters and operations and measures time;
+* :mod:`~taskprism.analysis.affinity` counts which pixels belong together in the labels of two
+  tasks (MTI-Net, figure 2b);
+* :mod:`~taskprism.analysis.information_flow` scores initial predictions at every scale (table 4);
+* :mod:`~taskprism.analysis.resource_plot` draws performance against resources (ASTMT, figure 5);
+* :mod:`~taskprism.analysis.feature_pictures` draws the features of every task (figure 1);
+* :mod:`~taskprism.analysis.modulation_tsne` maps how ASTMT attends to its tasks (figure 6);
+* :mod:`~taskprism.analysis.qualitative` sets the predictions of several methods side by side.
+
+Those that read trained runs stand above :mod:`taskprism.training` and are imported by their own
+names. ``taskprism analyse`` runs them from the command line.
+
+>>> import torch
+>>> from taskprism.analysis.features import collect_features
+>>> from taskprism.models import create_model
+>>> model = create_model("pad_net", {"semseg": 5, "depth": 1}, backbone="test_resnet")
+>>> for place in collect_features(model, torch.rand(1, 3, 32, 48)):
+...     print(place.place, *place.tasks)
+backbone[1]
+backbone[2]
+backbone[3]
+initial_heads.* semseg depth
+distillation semseg depth
+heads.*.1 semseg depth
+"""
 
 from taskprism.analysis.compare import compare
 from taskprism.analysis.runs import RunResult, find_runs, read_run

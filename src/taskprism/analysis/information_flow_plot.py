@@ -35,13 +35,21 @@ def flow_statistic(
 def flow_gain(
     flows: Sequence[Flow],
     place: int | str,
-    baseline: Mapping[str, float],
+    baselines: Sequence[Mapping[str, float]],
     primary: Mapping[str, str],
     higher_is_better: Mapping[str, bool],
 ) -> Statistic | None:
-    """Δm in percent at a place against single-task scores; None if some task is missing there."""
+    """Δm in percent at a place, of each run against its single-task scores.
+
+    Args:
+        flows: Of runs; one that misses a task at this place is left out.
+        place: Stride or ``"final"``.
+        baselines: Of each run, task -> score of the single-task network.
+        primary: Task -> metric.
+        higher_is_better: Task -> direction.
+    """
     totals = []
-    for flow in flows:
+    for flow, baseline in zip(flows, baselines, strict=True):
         scores = {t: flow.get(place, {}).get(t, {}).get(m, math.nan) for t, m in primary.items()}
         if baseline and all(math.isfinite(scores[task]) for task in baseline):
             chosen = {task: scores[task] for task in baseline}
@@ -49,11 +57,18 @@ def flow_gain(
     return Statistic.of(totals)
 
 
+def mean_baseline(baselines: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Task -> mean of its scores."""
+    tasks = dict.fromkeys(task for baseline in baselines for task in baseline)
+    known = {task: Statistic.of([b[task] for b in baselines if task in b]) for task in tasks}
+    return {task: statistic.mean for task, statistic in known.items() if statistic is not None}
+
+
 def plot_flow(
     flows: Sequence[Flow],
     primary: Mapping[str, str],
     higher_is_better: Mapping[str, bool],
-    baseline: Mapping[str, float] | None = None,
+    baselines: Sequence[Mapping[str, float]] = (),
     title: str = "",
 ) -> Figure:
     """Small multiples: a task each, and Δm if there is a baseline; places from coarse to final.
@@ -62,17 +77,19 @@ def plot_flow(
         flows: Of runs that differ in their seed; a line is their mean, a bar their spread.
         primary: Task -> metric to draw; also the order of the panels.
         higher_is_better: Task -> direction.
-        baseline: Task -> score of its single-task network, drawn as a dashed line.
+        baselines: Of each run, task -> score of its single-task network; their mean is drawn as a
+            dashed line.
         title: Line above the plot.
     """
-    baseline = baseline or {}
+    baseline = mean_baseline(baselines)
     along = places(flows)
     count = len(primary) + bool(baseline)
     with plot_style():
-        figure = Figure(figsize=(max(2.5 * count, 4), 2.9), layout="constrained")
-        spread = "" if len(flows) == 1 else f"; mean and standard deviation of {len(flows)} seeds"
-        dashed = "; dashed: single task" if baseline else ""
-        figure.suptitle(f"{title}{spread}{dashed}".strip("; "), fontsize=9, x=0.01, ha="left")
+        figure = Figure(figsize=(max(2.5 * count, 5), 3.0), layout="constrained")
+        notes = [f"mean and standard deviation of {len(flows)} seeds"] * (len(flows) > 1)
+        notes += ["dashed: single task"] * bool(baseline)
+        lines = [title, "; ".join(notes)]
+        figure.suptitle("\n".join(filter(None, lines)), fontsize=9, x=0.01, ha="left")
         axes = figure.subplots(1, count, squeeze=False)[0]
         for axis, (task, metric) in zip(axes, primary.items(), strict=False):
             _line(axis, along, [flow_statistic(flows, place, task, metric) for place in along])
@@ -81,7 +98,7 @@ def plot_flow(
             arrow = "↑" if higher_is_better[task] else "↓"
             axis.set_title(f"{task}\n{metric} {arrow}", loc="left", fontsize=9)
         if baseline:
-            gains = [flow_gain(flows, p, baseline, primary, higher_is_better) for p in along]
+            gains = [flow_gain(flows, p, baselines, primary, higher_is_better) for p in along]
             _line(axes[-1], along, gains)
             axes[-1].axhline(0, color=LINES[1], linestyle="--", lw=1.1)
             axes[-1].set_title("Δm in percent ↑\nagainst single task", loc="left", fontsize=9)

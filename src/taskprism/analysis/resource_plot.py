@@ -133,7 +133,7 @@ def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
     backbones = list(dict.fromkeys(point.backbone for point in points if point.backbone))
     markers = {name: MARKERS[index % len(MARKERS)] for index, name in enumerate(names)}
     with plot_style():
-        figure = Figure(figsize=(8.6, 3.4), layout="constrained")
+        figure = Figure(figsize=(8.6, 3.9), layout="constrained")
         seeds = max((point.gain.count for point in points), default=1)
         note = f"{title}; mean and standard deviation over {seeds} seeds" if seeds > 1 else title
         figure.suptitle(note, fontsize=9, x=0.01, ha="left")
@@ -161,7 +161,14 @@ def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
         axes[0].set_ylabel("Δm in percent ↑")
         handles, labels = axes[0].get_legend_handles_labels()
         known = dict(zip(labels, handles, strict=True))
-        figure.legend(list(known.values()), list(known), loc="outside right upper", frameon=False)
+        longest = max(map(len, known), default=1)
+        figure.legend(
+            list(known.values()),
+            list(known),
+            loc="outside lower left",
+            ncols=min(max(120 // (longest + 6), 1), 4),
+            frameon=False,
+        )
     return figure
 
 

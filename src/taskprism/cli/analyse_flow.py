@@ -14,6 +14,7 @@ from taskprism.analysis.information_flow import Flow, information_flow
 from taskprism.analysis.information_flow_plot import (
     flow_gain,
     flow_statistic,
+    mean_baseline,
     place_name,
     places,
     plot_flow,
@@ -56,7 +57,7 @@ def flow(
     flows = [information_flow(run.path, data_root, refresh, device, reporter) for run in results]
     first = results[0]
     better = {task: first.higher_is_better[task][metric] for task, metric in first.primary.items()}
-    single = _means(others, first.primary)
+    single = [_baseline(others, run.seed, first.primary) for run in results] if others else []
     title = f"{first.name} on {first.protocol} {first.split}"
     _print(flows, first.primary, better, single, title)
     figure = plot_flow(flows, first.primary, better, single, title)
@@ -78,24 +79,26 @@ def _check(runs: Sequence[RunResult], others: Sequence[RunResult]) -> None:
         )
 
 
-def _means(runs: Sequence[RunResult], primary: Mapping[str, str]) -> dict[str, float]:
-    """Task -> mean score of the runs that have it."""
-    means = {}
+def _baseline(runs: Sequence[RunResult], seed: int, primary: Mapping[str, str]) -> dict[str, float]:
+    """Task -> score of the single-task run of that seed, or their mean over seeds."""
+    scores = {}
     for task, metric in primary.items():
-        values = [r.metrics[task][metric] for r in runs if metric in r.metrics.get(task, {})]
-        statistic = Statistic.of(values)
+        known = [run for run in runs if metric in run.metrics.get(task, {})]
+        chosen = [run for run in known if run.seed == seed] or known
+        statistic = Statistic.of([run.metrics[task][metric] for run in chosen])
         if statistic is not None:
-            means[task] = statistic.mean
-    return means
+            scores[task] = statistic.mean
+    return scores
 
 
 def _print(
     flows: Sequence[Flow],
     primary: Mapping[str, str],
     better: Mapping[str, bool],
-    single: Mapping[str, float],
+    baselines: Sequence[Mapping[str, float]],
     title: str,
 ) -> None:
+    single = mean_baseline(baselines)
     table = Table(title=title)
     table.add_column("scale")
     for task, metric in primary.items():
@@ -108,7 +111,7 @@ def _print(
         statistics = [flow_statistic(flows, place, task, m) for task, m in primary.items()]
         cells = [format_statistic(statistic, number) for statistic in statistics]
         if single:
-            gain = flow_gain(flows, place, single, primary, better)
+            gain = flow_gain(flows, place, baselines, primary, better)
             cells.append(format_statistic(gain, "{:+.2f}".format))
         table.add_row(place_name(place), *cells)
     print_wide(table)
