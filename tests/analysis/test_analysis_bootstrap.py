@@ -16,7 +16,7 @@ from reference.batches import every_task
 from reference.bootstrap import SCORES, gain_draws, mean_iou, pooled_rmse
 from taskprism.analysis import compare
 from taskprism.analysis.bootstrap import GainBootstrap, bootstrap_gain
-from taskprism.analysis.image_states import ImageStates
+from taskprism.analysis.image_states import ImageStates, read_image_states
 from taskprism.analysis.resampling import image_counts, resampled_scores
 from taskprism.analysis.runs import IMAGE_STATES_FILE, RunResult
 from taskprism.analysis.tables import markdown, print_table, to_csv, to_json
@@ -224,14 +224,25 @@ def test_intervals_are_deterministic_and_read_each_run_once(runs, monkeypatch):
     assert maker.gain(ours, theirs) == first
 
 
-def test_another_metric_of_the_same_sums_can_be_asked_for(runs):
+def values_in(run, task):
+    (values,) = read_image_states(run.path).states[task].values()
+    return values
+
+
+def test_another_metric_can_be_asked_for_and_what_was_not_scored_is_left_out(runs):
     ours, theirs = runs
-    depth = bootstrap_gain(ours, theirs, samples=20, metrics={"depth": "rmse"})
     both = bootstrap_gain(ours, theirs, samples=20)
-    assert depth.estimate != both.estimate
-    bootstrap_gain(ours, theirs, samples=20, metrics={"semseg": "pixel_accuracy"})
-    with pytest.raises(UnknownNameError, match="metric of task 'depth'"):
-        bootstrap_gain(ours, theirs, samples=20, metrics={"depth": "miou"})
+    for run in [*ours, *theirs]:
+        for name, scores in run.metrics.items():
+            states = states_of({name: values_in(run, name)})
+            more = {"semseg": "pixel_accuracy", "depth": "delta1"}[name]
+            scores[more] = float(resampled_scores(states, name, more, np.ones((1, 24)))[0])
+    accuracy = bootstrap_gain(ours, theirs, samples=20, metrics={"semseg": "pixel_accuracy"})
+    assert accuracy.estimate != both.estimate
+    unscored = {"depth": "rmse", "semseg": "mean_accuracy"}
+    assert bootstrap_gain(ours, theirs, samples=20, metrics=unscored) == bootstrap_gain(
+        ours, theirs, samples=20, metrics={"depth": "rmse"}
+    )
 
 
 def test_what_cannot_be_compared_is_refused(arrays, runs, tmp_path):
@@ -260,8 +271,12 @@ def test_sums_of_another_metric_are_refused():
     states = ImageStates(
         ("a",), {"normals": normals}, {"normals": {"angle_sums": sums.numpy()[None]}}
     )
-    with pytest.raises(InputError, match="of which 'median_angle' is not made"):
+    with pytest.raises(InputError, match=r"'median_angle' is made of \(angle_histogram\)"):
         resampled_scores(states, "normals", "median_angle", np.ones((1, 1)))
+    with pytest.raises(UnknownNameError, match="metric of task 'normals'"):
+        resampled_scores(states, "normals", "miou", np.ones((1, 1)))
+    with pytest.raises(UnknownNameError, match="task with image states"):
+        resampled_scores(states, "depth", "rmse", np.ones((1, 1)))
 
 
 def test_a_comparison_shows_the_interval(runs):

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torchmetrics import CatMetric, MetricCollection
 
 from reference.batches import every_task, random_batch
 from taskprism.analysis.image_states import read_image_states
 from taskprism.analysis.runs import IMAGE_STATES_FILE
 from taskprism.errors import DataError
-from taskprism.tasks import create_task
+from taskprism.metrics import DepthRmse
+from taskprism.tasks import Depth, create_task
 from taskprism.training import evaluate, train
 from taskprism.training.image_states import LARGEST_STATE, ImageStateRecorder
 
@@ -47,22 +49,26 @@ TASKS = [*every_task(), create_task("edge", odsf=True, odsf_thresholds=9, primar
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.kind} {task.primary_metric}")
 def test_the_sum_over_images_is_the_state_of_the_pooled_score(task):
+    """Of every metric whose state is small."""
     metrics, at_once = task.metrics(), task.metrics()
     (states,) = recorded([task], [[0, 1], [2, 3, 4]], {task.name: metrics}).states.values()
     task.update_metrics(at_once, *data_of(task))
-    pooled, fresh = metrics[task.primary_metric], task.metrics()[task.primary_metric]
-    assert set(states) == set(pooled.metric_state)
-    for name, values in states.items():
-        expected = getattr(at_once[task.primary_metric], name)
-        total = np.add.accumulate(values)[-1]  # one after the other, as they were added
-        assert values.shape == (5, *expected.shape)
-        assert not values[3].any()  # no label
-        assert np.array_equal(total, getattr(pooled, name).numpy())
-        np.testing.assert_allclose(total, expected.numpy(), rtol=1e-13)
-        setattr(fresh, name, torch.from_numpy(np.asarray(total)))
-    assert fresh.compute() == pooled.compute()
-    for key, value in metrics.compute().items():  # the other metrics are as they were, too
-        torch.testing.assert_close(value, at_once.compute()[key], rtol=1e-13, atol=0)
+    for key, pooled in metrics.items():
+        if sum(state.numel() for state in pooled.metric_state.values()) > LARGEST_STATE:
+            assert not set(pooled.metric_state) & set(states)
+            continue
+        fresh = task.metrics()[key]
+        for name, state in pooled.metric_state.items():
+            values = states[name]
+            total = np.add.accumulate(values)[-1]  # one after the other, as they were added
+            assert values.shape == (5, *state.shape)
+            assert not values[3].any()  # no label
+            assert np.array_equal(total, state.numpy())
+            expected = getattr(at_once[key], name).numpy()
+            np.testing.assert_allclose(total, expected, rtol=1e-13)
+            setattr(fresh, name, torch.from_numpy(np.asarray(total)))
+        assert fresh.compute() == pooled.compute()
+        torch.testing.assert_close(pooled.compute(), at_once[key].compute(), rtol=1e-13, atol=0)
 
 
 def test_batches_do_not_matter_to_the_last_bit():
@@ -79,11 +85,27 @@ def test_states_survive_the_file_which_is_the_same_each_time(tmp_path):
 
 
 def test_states_too_large_to_keep_are_left_out():
-    normals = create_task("normals", primary_metric="median_angle")
-    size = sum(s.numel() for s in normals.metrics()["median_angle"].metric_state.values())
-    assert size > LARGEST_STATE
-    states = recorded([normals, create_task("depth")])
+    (states,) = recorded([create_task("normals")]).states.values()
+    assert list(states) == ["angle_sums"]
+
+
+class Listing(Depth):
+    """A task of which one metric keeps all values instead of a sum."""
+
+    def metrics(self):
+        return MetricCollection({"rmse": DepthRmse(), "all": CatMetric()})
+
+    def update_metrics(self, metrics, output, target, valid):
+        metrics["rmse"].update(output, target, valid)
+        metrics["all"].update(output[valid])
+
+
+def test_metrics_that_are_no_sums_are_left_alone():
+    task, other = Listing(name="listing"), create_task("depth")
+    metrics = {"listing": task.metrics(), "depth": other.metrics()}
+    states = recorded([task, other], metrics=metrics)
     assert list(states.states) == list(states.tasks) == ["depth"]
+    assert len(metrics["listing"].compute()["all"]) == data_of(task)[2].sum()
 
 
 def test_a_run_holds_what_its_scores_were_made_of(tiny_recipe, quick, tmp_path):
@@ -93,8 +115,8 @@ def test_a_run_holds_what_its_scores_were_made_of(tiny_recipe, quick, tmp_path):
     results = evaluate(run, batch_size=5, pictures=False)
     for name, task in trained.tasks.items():
         metric = task.metrics()[task.primary_metric]
-        for state, values in trained.states[name].items():
-            setattr(metric, state, torch.from_numpy(values.sum(axis=0)))
+        for state in metric.metric_state:
+            setattr(metric, state, torch.from_numpy(trained.states[name][state].sum(axis=0)))
         assert metric.compute().item() == pytest.approx(results[name][task.primary_metric], 1e-6)
     (run / IMAGE_STATES_FILE).unlink()
     evaluate(run, split="train", pictures=False)

@@ -72,8 +72,8 @@ class GainBootstrap:
         Args:
             runs: The method's, one per seed.
             baseline: Single-task runs, of one or several tasks each, of any seeds.
-            metrics: Task -> metric that Δm reads; by default each task's primary metric, and all
-                tasks of ``runs`` in which the baseline scored something other than 0.
+            metrics: Task -> metric that Δm reads, by default each task's primary one. Tasks that
+                one side was not scored in, or the baseline with 0, are left out.
 
         Raises:
             DataError: A run holds no image states, or such of another evaluation.
@@ -83,18 +83,19 @@ class GainBootstrap:
         if not runs or not baseline:
             raise InputError("An interval of Δm needs runs of a method and of its baseline.")
         chosen = metrics if metrics is not None else runs[0].primary
-        tasks = {
-            task: metric
+        single_task = {
+            task: [run for run in baseline if metric in run.metrics.get(task, {})]
             for task, metric in chosen.items()
-            if all(task in run.metrics for run in runs)
-            and any(task in run.metrics for run in baseline)
+            if all(metric in run.metrics.get(task, {}) for run in runs)
         }
         ours: dict[str, np.ndarray] = {}  # (seeds, 1 + samples)
         theirs: dict[str, np.ndarray] = {}
         signs: dict[str, float] = {}
-        for task, metric in tasks.items():
-            mine = np.stack([self._run(run, task, metric)[0] for run in runs])
-            single = [self._run(run, task, metric) for run in baseline if task in run.metrics]
+        for task, rivals in single_task.items():
+            if not rivals:
+                continue
+            mine = np.stack([self._run(run, task, chosen[task])[0] for run in runs])
+            single = [self._run(run, task, chosen[task]) for run in rivals]
             other = np.stack([scores for scores, _ in single])
             usable = np.isfinite([*mine[:, 0], *other[:, 0]]).all() and other[:, 0].all()
             if usable:
@@ -102,7 +103,7 @@ class GainBootstrap:
                 signs[task] = 1.0 if single[0][1] else -1.0
         if not ours:
             raise InputError("The runs and their baseline have no scored task in common.")
-        seeds = {t: [run.seed for run in baseline if t in run.metrics] for t in ours}
+        seeds = {task: [run.seed for run in single_task[task]] for task in ours}
         return self._interval([run.seed for run in runs], seeds, ours, theirs, signs)
 
     def _run(self, run: RunResult, task: str, metric: str) -> tuple[np.ndarray, bool]:
@@ -116,7 +117,7 @@ class GainBootstrap:
             if states.names != self._names:
                 raise InputError(f"{run.path} was scored on other images than the runs before it.")
             scores = resampled_scores(states, task, metric, self._counts)
-            written = run.metrics[task].get(metric, math.nan)
+            written = run.metrics[task][metric]
             if not math.isclose(scores[0], written, rel_tol=1e-6) and not math.isnan(written):
                 raise DataError(
                     f"The image states in {run.path} belong to another evaluation ({task} {metric} "

@@ -29,7 +29,7 @@ class ImageStates:
 
     Attributes:
         names: One per image, in the order of the split.
-        tasks: Task name -> task; those without states are not listed.
+        tasks: Task name -> task; without those of which some metric is no sum over images.
         states: Task name -> name of the state -> ``(images, ...)``, integers or float64. An image
             without a label of the task has zeros.
     """

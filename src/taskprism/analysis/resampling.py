@@ -36,8 +36,7 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
     Args:
         states: Of one run.
         task: Name of the task.
-        metric: Its primary metric, or another one that is made of the same sums (every error of
-            depth is, for one).
+        metric: Key of one of its metrics.
         counts: ``(R, images)``, how often each image counts.
 
     Returns:
@@ -45,7 +44,7 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
 
     Raises:
         UnknownNameError: The run has no states of this task, or the task no such metric.
-        InputError: The metric is made of other sums than those that were kept.
+        InputError: The metric is made of sums that were too many to keep.
     """
     if task not in states.tasks:
         raise UnknownNameError("task with image states", task, list(states.tasks))
@@ -53,14 +52,13 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
     if metric not in metrics:
         raise UnknownNameError(f"metric of task {task!r}", metric, map(str, metrics.keys()))
     chosen, kept = metrics[metric], states.states[task]
-    needed = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
-    if needed != {name: values.shape[1:] for name, values in kept.items()}:
+    shapes = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
+    if any(name not in kept or kept[name].shape[1:] != shape for name, shape in shapes.items()):
         raise InputError(
-            f"The image states of task {task!r} hold the sums of "
-            f"{states.tasks[task].primary_metric!r}, of which {metric!r} is not made; train or "
-            f"score with primary_metric {metric!r}."
+            f"The image states of task {task!r} do not hold the sums that {metric!r} is made of "
+            f"({', '.join(shapes)}), which may be too many to keep; take another metric."
         )
-    return _scores(chosen, {name: _weighted(values, counts) for name, values in kept.items()})
+    return _scores(chosen, {name: _weighted(kept[name], counts) for name in shapes})
 
 
 def _weighted(values: np.ndarray, counts: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Collect the primary metrics' states of each image while a split is scored."""
+"""Collect the metrics' states of each image while a split is scored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 from torchmetrics import MetricCollection
+from torchmetrics.utilities import dim_zero_sum
 
 from taskprism.analysis.image_states import ImageStates
 from taskprism.tasks.base import Task
 
-#: Numbers per image beyond which a task's states are not kept: a histogram of angles would take
+#: Numbers per image beyond which a metric's states are not kept: a histogram of angles would take
 #: gigabytes for a split of a thousand images.
 LARGEST_STATE = 2**16
 
@@ -22,20 +23,18 @@ _Image = dict[str, dict[str, np.ndarray]]  # task -> state -> value
 
 
 class ImageStateRecorder:
-    """Keeps, per image, the state of the primary metric of each task.
+    """Keeps, per image, the states of each task's metrics, but for those too large to keep.
 
-    The state of an image depends on this image alone, not on its batch or process.
+    The state of an image depends on this image alone, not on its batch or process. A task of which
+    some metric is no sum over images has no states.
 
     Args:
         tasks: Main tasks of the model that is scored.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks: dict[str, Task] = {}
-        for task in tasks:
-            states = _states(task.metrics())[task.primary_metric].values()
-            if sum(state.numel() for state in states) <= LARGEST_STATE:
-                self._tasks[task.name] = task
+        self._tasks = {task.name: task for task in tasks if _adds_up(task.metrics())}
+        self._kept = {name: _small_states(task.metrics()) for name, task in self._tasks.items()}
         self._names: list[str] = []
         self._images: list[_Image] = []
 
@@ -64,18 +63,18 @@ class ImageStateRecorder:
         if task.name not in self._tasks:
             task.update_metrics(metrics, output, target, valid)
             return
-        rows = []
+        keys, rows = self._kept[task.name], []
         for image in range(len(output)):
             before = _states(metrics)
             metrics.reset()  # so that the states are those of this image, to the last bit
             part = slice(image, image + 1)
             task.update_metrics(metrics, output[part], target[part], valid[part])
             added = _states(metrics)
-            rows.append(added[task.primary_metric])
+            rows.append({state: added[key][state] for state, key in keys.items()})
             for key, metric in metrics.items(copy_state=False):
                 for state, value in added[key].items():
                     setattr(metric, state, before[key][state] + value)
-        for state in rows[0]:
+        for state in keys:
             values = torch.stack([row[state] for row in rows]).cpu().numpy()  # one copy per batch
             for image, value in zip(self._images[-len(output) :], values, strict=True):
                 image.setdefault(task.name, {})[state] = value
@@ -90,22 +89,40 @@ class ImageStateRecorder:
         names = tuple(_in_turn(names for names, _ in shares))
         images: list[_Image] = list(_in_turn(images for _, images in shares))
         states = {
-            name: {
-                state: np.stack([image[name][state] for image in images])
-                for state in images[0][name]
-            }
-            for name in self._tasks
+            name: {state: np.stack([image[name][state] for image in images]) for state in kept}
+            for name, kept in self._kept.items()
             if images
         }
         return ImageStates(names, self._tasks, states)
 
 
 def _states(metrics: MetricCollection) -> dict[str, dict[str, Tensor]]:
-    """States of each metric by its key; none of ours is a list."""
+    """States of each metric by its key."""
     states: dict[str, Any] = {
         key: metric.metric_state for key, metric in metrics.items(copy_state=False)
     }
     return states
+
+
+def _adds_up(metrics: MetricCollection) -> bool:
+    return all(
+        reduction is dim_zero_sum
+        for metric in metrics.values(copy_state=False)
+        for reduction in metric._reductions.values()
+    )
+
+
+def _small_states(metrics: MetricCollection) -> dict[str, str]:
+    """Name of each state that is kept -> key of a metric that has it.
+
+    Metrics of a task that have a state of the same name share it.
+    """
+    kept: dict[str, str] = {}
+    for key, states in _states(metrics).items():
+        if sum(state.numel() for state in states.values()) <= LARGEST_STATE:
+            for state in states:
+                kept.setdefault(state, key)
+    return kept
 
 
 def _gather(share: Any) -> list[Any]:
