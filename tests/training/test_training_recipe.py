@@ -161,3 +161,8 @@ def test_values_as_in_yaml(text, value):
 def test_shipped_recipes_are_valid(name):
     recipe = load_recipe(name)
     assert recipe.name == name.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("True", True), ("a.pth", "a.pth")])
+def test_pretrained_from_the_command_line_is_no_file_called_false(text, value):
+    assert load_recipe("rooms/mti_net", {"model.pretrained": text}).model.pretrained == value

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Strict(BaseModel):
@@ -31,6 +31,13 @@ class ModelSettings(Strict):
     options: dict[str, Any] = Field(
         default_factory=dict, description="the model's own options: --model.options.KEY VALUE"
     )
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _spelled_as_yaml(cls, value: Any) -> Any:
+        """``false`` on the command line is no file of that name."""
+        words = {"true": True, "false": False}
+        return words.get(value.lower(), value) if isinstance(value, str) else value
 
 
 class DataSettings(Strict):
