@@ -5,8 +5,8 @@ import json
 import pytest
 
 from reference.table_runs import PART, SCORES, make_plan, make_table, write_run
-from taskprism.reproduce import collect as collecting
-from taskprism.reproduce.collect import collect
+from taskprism.reproduce import collecting
+from taskprism.reproduce.collecting import collect
 from taskprism.reproduce.notes import order_notes, part_notes, setting_notes
 from taskprism.reproduce.ordering import ordering
 from taskprism.reproduce.place import Place
@@ -187,3 +187,12 @@ def test_an_interrupted_run_counts_its_epochs_not_its_pauses(tmp_path):
     assert run_seconds(directory.path) == 22
     directory.manifest_file.unlink()
     assert run_seconds(directory.path) is None
+
+
+def test_a_task_that_was_never_scored_is_left_out_of_gains_and_told(tmp_path):
+    columns = [*PART["columns"], {"key": "e", "header": "E", "task": "edge", "metric": "odsf"}]
+    plan, place = make_plan(table=make_table(columns=columns), seeds=1), Place(tmp_path)
+    run_all(plan, place)
+    result = collect(plan, place)
+    assert cell(result, "shared", "gain").ours.mean == pytest.approx(-10)
+    assert result.notes == ("Δm leaves out edge, which has no loss in every run.",)

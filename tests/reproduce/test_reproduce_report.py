@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from reference.table_runs import SCORES, make_plan, write_run
-from taskprism.reproduce import collect as collecting
-from taskprism.reproduce.collect import collect
+from taskprism.reproduce import collecting
+from taskprism.reproduce.collecting import collect
 from taskprism.reproduce.place import Place
 from taskprism.reproduce.report import write_result
 from taskprism.reproduce.results import Range

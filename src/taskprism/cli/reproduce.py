@@ -10,7 +10,7 @@ from rich.console import Console
 
 from taskprism.errors import InputError, TaskprismError
 from taskprism.reproduce.budgets import load_budget
-from taskprism.reproduce.collect import collect
+from taskprism.reproduce.collecting import collect
 from taskprism.reproduce.library import list_tables, load_table
 from taskprism.reproduce.listing import print_rows, print_tables
 from taskprism.reproduce.place import Place

@@ -78,8 +78,10 @@ def gains(
             if math.isfinite(score) and math.isfinite(reference) and reference != 0:
                 results[task], references[task] = score, reference
                 better[task] = bool(each.run.higher_is_better[task][metric])
-            elif math.isfinite(score):
-                _add(notes, f"Δm leaves out {task}, for which the baseline has no score but 0.")
+            elif math.isfinite(score) and reference == 0:
+                _add(notes, f"Δm leaves out {task}, for which the baseline's {metric} is 0.")
+            else:
+                _add(notes, f"Δm leaves out {task}, which has no {metric} in every run.")
         if results:
             found.append(gain(results, references, better))
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from taskprism.analysis.bootstrap import GainBootstrap
 from taskprism.errors import TaskprismError
 from taskprism.reproduce.results import Range
-from taskprism.reproduce.scores import Scores
+from taskprism.reproduce.scores import Scores, value
 
 
 class GainSpread:
@@ -37,8 +38,13 @@ class GainSpread:
         runs, references = ([each.run for each in side] for side in (scores, baseline))
         if any(each.run.metrics is not each.metrics for each in (*scores, *baseline)):
             return None  # read out: the run's image states are those of its final predictions
+        metrics = {
+            task: metric
+            for task, metric in self._metrics.items()
+            if all(math.isfinite(value(each, task, metric)) for each in (*scores, *baseline))
+        }
         try:
-            found = self._bootstrap.gain(runs, references, self._metrics)
+            found = self._bootstrap.gain(runs, references, metrics)
         except TaskprismError as error:
             if not self._failed:
                 self._notes.append(f"Some rows have no interval of Δm: {error}")

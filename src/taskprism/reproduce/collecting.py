@@ -128,7 +128,7 @@ class _PartCollector:
 
     def _row(self, key: str, row: Row) -> RowResult:
         notes = list(row.notes)
-        cells = {column.key: self._cell(key, row, column, notes) for column in self.part.columns}
+        cells = {column.key: self._cell(key, row, column) for column in self.part.columns}
         recipes = self.plan.recipes.get(key)
         if recipes is None:
             kind, reason = self._why_not(key, row)
@@ -165,9 +165,9 @@ class _PartCollector:
             return "readout", f"read out of the runs of {self.part.rows[row.readout.of].label}."
         return "impossible", self.plan.impossible.get(key, "")
 
-    def _cell(self, key: str, row: Row, column: Column, notes: list[str]) -> Cell:
+    def _cell(self, key: str, row: Row, column: Column) -> Cell:
         reference = self.part.baseline_of(key, column)
-        values, interval = self._values(key, column, reference, notes)
+        values, interval = self._values(key, column, reference)
         return Cell(
             paper=row.paper.get(column.key),
             paper_std=row.paper_std.get(column.key),
@@ -178,11 +178,11 @@ class _PartCollector:
         )
 
     def _values(
-        self, key: str, column: Column, reference: str | None, notes: list[str]
+        self, key: str, column: Column, reference: str | None
     ) -> tuple[list[float], Range | None]:
         """Our figures of a cell, one per seed, in the column's unit."""
         if column.quantity in {"gain", "drop"}:
-            return self._gain(key, column, reference, notes)
+            return self._gain(key, column, reference)
         values = self._plain(key, column)
         if column.form != "absolute":
             base = Statistic.of(self._plain(reference, column)) if reference else None
@@ -203,14 +203,16 @@ class _PartCollector:
         return [] if size is None else [float(getattr(size, str(column.quantity)))]
 
     def _gain(
-        self, key: str, column: Column, reference: str | None, notes: list[str]
+        self, key: str, column: Column, reference: str | None
     ) -> tuple[list[float], Range | None]:
         scores = self.scores.get(key, [])
         baseline = self.scores.get(reference, []) if reference else []
         if not scores or not baseline:
             return [], None
         sign = (-1 if column.quantity == "drop" else 1) * column.scale
-        values = [sign * each for each in gains(gain_metrics(self.part), scores, baseline, notes)]
+        values = [
+            sign * each for each in gains(gain_metrics(self.part), scores, baseline, self.notes)
+        ]
         if key == reference:
             return values, None
         return values, self.spread.of(scores, baseline, sign)
