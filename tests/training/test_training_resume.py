@@ -103,9 +103,9 @@ def test_stopped_amid_an_evaluation(tiny_recipe, tmp_path, monkeypatch):
     recipe = tiny_recipe()
     evaluate_split = Trainer.evaluate
 
-    def asking(self, split):
+    def asking(self, split, is_last=False):
         self.stop.ask()
-        return evaluate_split(self, split)
+        return evaluate_split(self, split, is_last)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "evaluate", asking)
