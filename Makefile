@@ -32,7 +32,7 @@ $(TOOLS)/bin/uv:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
-	$(UV) pip sync --quiet --require-hashes --python $(PYTHON) requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --require-hashes --python $(PYTHON) requirements.lock
 	$(UV) pip install --quiet --no-deps --python $(PYTHON) --editable .
 	@touch $@
 

@@ -5,7 +5,7 @@
     python benchmarks/ctal.py --sizes 72x96 --device cuda --dtype bfloat16
 
 Each measurement runs in a process of its own, the forms taking turns, so that neither memory nor a
-busy machine favours one. Time is the best of all turns; memory is what the first pass adds to what
+busy machine favors one. Time is the best of all turns; memory is what the first pass adds to what
 the process held before it. The textbook form runs only where its matrices fit. On a busy machine
 ``--clock cpu --threads 1`` counts processor time, which waiting does not change.
 """

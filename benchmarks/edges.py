@@ -45,12 +45,12 @@ def make_images(count, size, annotators, rng):
         photograph = getattr(skimage.data, name)()
         if photograph.ndim == 3:
             photograph = skimage.color.rgb2gray(photograph)
-        grey = transform.resize(skimage.util.img_as_float(photograph), size, anti_aliasing=True)
+        gray = transform.resize(skimage.util.img_as_float(photograph), size, anti_aliasing=True)
         people = []
         for scale in (400, 300, 600, 200, 1000)[:annotators]:
-            labels = segmentation.felzenszwalb(grey, scale=scale, sigma=1, min_size=400)
+            labels = segmentation.felzenszwalb(gray, scale=scale, sigma=1, min_size=400)
             people.append(true_boundaries(labels, "seism"))
-        gradient = skimage.filters.sobel(ndimage.gaussian_filter(grey, 1))
+        gradient = skimage.filters.sobel(ndimage.gaussian_filter(gray, 1))
         gradient = gradient / np.percentile(gradient, 99.5) + rng.normal(0, 0.08, size)
         contour = ndimage.gaussian_filter(people[0].astype(float), 1.5)
         noise = ndimage.gaussian_filter(rng.normal(0, 1, size), 0.8)

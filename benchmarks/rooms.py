@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from taskprism.data.rooms import Rooms, render_room
+from taskprism.rooms import Rooms, render_room
 
 SIZES = ((96, 128), (240, 320))
 

@@ -24,9 +24,9 @@ from taskprism.data.derived import edges_from_depth, normals_from_depth
 
 # As skimage.data.stereo_motorcycle() documents its calibration.
 FOCAL = 994.978  # pixels
-BASELINE = 0.193001  # metres
-OFFSET = 31.086  # pixels: both cameras look at different centres
-CENTRE = (311.193, 254.877)  # of the left camera, x and y in pixels
+BASELINE = 0.193001  # meters
+OFFSET = 31.086  # pixels: both cameras look at different centers
+CENTER = (311.193, 254.877)  # of the left camera, x and y in pixels
 
 ROWS, COLUMNS = 2, 3
 TEST = ("0_2", "1_0")  # row and column of a tile
@@ -34,14 +34,14 @@ TEST = ("0_2", "1_0")  # row and column of a tile
 YAML = """\
 name: motorcycle
 root: .
-licence: Middlebury Stereo 2014 (Scharstein et al., GCPR 2014), shipped by scikit-image
+license: Middlebury Stereo 2014 (Scharstein et al., GCPR 2014), shipped by scikit-image
 image: image/{name}.png
 input_size: [240, 240]
 splits:
   train: train.txt
   test: test.txt
 tasks:
-  depth: # metres, from 2.1 to 5.0
+  depth: # meters, from 2.1 to 5.0
     path: depth/{name}.npy
     ignore: [0]
   normals: # x right, y up, z toward the camera
@@ -63,7 +63,7 @@ def labels() -> dict[str, np.ndarray]:
     """The photograph and what follows from its disparity, ``(500, 741)`` pixels each.
 
     Returns:
-        ``image`` uint8 RGB; ``depth`` in metres and ``disparity`` in pixels, 0 where neither is
+        ``image`` uint8 RGB; ``depth`` in meters and ``disparity`` in pixels, 0 where neither is
         known; ``normals`` ``(H, W, 3)``, zeros where there are none; ``edge`` uint8, 255 on
         boundaries and 127 where nothing is known.
     """
@@ -71,7 +71,7 @@ def labels() -> dict[str, np.ndarray]:
     known = np.isfinite(disparity)
     disparity = np.where(known, disparity, 0).astype(np.float32)
     depth = np.where(known, FOCAL * BASELINE / (disparity + OFFSET), 0).astype(np.float32)
-    normals, _ = normals_from_depth(depth, (FOCAL, FOCAL), CENTRE)
+    normals, _ = normals_from_depth(depth, (FOCAL, FOCAL), CENTER)
     edges, seen = edges_from_depth(depth)
     return {
         "image": left,

@@ -1,4 +1,4 @@
-"""Shared fixtures: fixed seeds, and the real labelled images where they are at hand."""
+"""Shared fixtures: fixed seeds, and the real labeled images where they are at hand."""
 
 from __future__ import annotations
 

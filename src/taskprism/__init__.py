@@ -11,7 +11,7 @@
 ... ).eval()
 >>> photographs = torch.rand(1, 3, 65, 97)  # RGB in [0, 1], any size
 >>> with torch.no_grad():
-...     outputs = model(model.normalise(photographs))
+...     outputs = model(model.normalize(photographs))
 >>> {name: tuple(output.shape) for name, output in outputs.items()}
 {'semseg': (1, 40, 65, 97), 'depth': (1, 1, 65, 97)}
 >>> len(outputs.initial)  # predictions of the front end, one mapping per scale, finest first
@@ -20,7 +20,7 @@
 ``model.save_pretrained(folder)`` writes a model, ``taskprism.load(folder)`` reads it, or the best
 checkpoint of a training run, or a model on the Hugging Face hub; ``taskprism.import_official``
 reads checkpoints that the papers' authors released. The pieces: :mod:`.tasks` (what is predicted:
-loss, metrics, decoding, colours), :mod:`.models` and what they compose (:mod:`.backbones`,
+loss, metrics, decoding, colors), :mod:`.models` and what they compose (:mod:`.backbones`,
 :mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :mod:`.training`, :mod:`.metrics`,
 :mod:`.analysis`, :mod:`.visualization`. The command ``taskprism`` trains, scores, compares and
 shows.
@@ -36,8 +36,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskprism.data import Protocol, list_protocols
-    from taskprism.interop import import_official, load
+    from taskprism.interop import import_official
     from taskprism.models import create_model, list_models
+    from taskprism.models.hub import load
     from taskprism.tasks import Task, list_tasks
     from taskprism.training.recipe_files import list_recipes
 
@@ -65,7 +66,7 @@ _HOMES = {
     "list_protocols": "taskprism.data",
     "list_recipes": "taskprism.training.recipe_files",
     "list_tasks": "taskprism.tasks",
-    "load": "taskprism.interop",
+    "load": "taskprism.models.hub",
 }
 
 

@@ -182,7 +182,7 @@ def test_indices_are_spread_over_the_whole():
 
 
 def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):
-    command = ["analyse", "affinity", "rooms", "--tasks", "semseg", "depth", "--images", "2"]
+    command = ["analyze", "affinity", "rooms", "--tasks", "semseg", "depth", "--images", "2"]
     options = ["--dilations", "1", "4", "--thresholds", "depth=0.2", "--out", str(tmp_path)]
     assert main([*command, *options]) == 0
     content = json.loads((tmp_path / "affinity.json").read_text())
@@ -193,13 +193,13 @@ def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):
 
 
 def test_the_command_names_what_is_wrong(tmp_path, capsys):
-    command = ["analyse", "affinity", "rooms", "--images", "1", "--out", str(tmp_path / "out")]
+    command = ["analyze", "affinity", "rooms", "--images", "1", "--out", str(tmp_path / "out")]
     assert main([*command, "--thresholds", "depth"]) == 2
     assert "not of the form TASK=NUMBER" in capsys.readouterr().err
     assert main([*command, "--tasks", "depth"]) == 2
     assert "at least two" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert main(["analyse", "affinities"]) == 2
+    assert main(["analyze", "affinities"]) == 2
     assert "Did you mean 'affinity'" in capsys.readouterr().err
 
 

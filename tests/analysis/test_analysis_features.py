@@ -1,4 +1,4 @@
-"""Feature maps of tasks: the right ones are kept, and their colours are principal components."""
+"""Feature maps of tasks: the right ones are kept, and their colors are principal components."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_the_model_keeps_its_mode(images):
     assert model.training
 
 
-def test_colours_are_principal_components_of_all_tasks_together():
+def test_colors_are_principal_components_of_all_tasks_together():
     maps = {"a": torch.randn(6, 4, 5), "b": torch.randn(6, 3, 2) * 2 + 1}
     pictures, share = principal_pictures(maps)
     rows = np.concatenate([each.flatten(1).T.numpy() for each in maps.values()])
@@ -109,7 +109,7 @@ def test_colours_are_principal_components_of_all_tasks_together():
     assert pictures["a"].shape == (4, 5, 3) and pictures["b"].shape == (3, 2, 3)
 
 
-def test_equal_features_have_equal_colours():
+def test_equal_features_have_equal_colors():
     same = torch.randn(7, 3, 4)
     pictures, _ = principal_pictures({"a": same, "b": same.clone(), "c": torch.randn(7, 3, 4)})
     assert (pictures["a"] == pictures["b"]).all()

@@ -13,8 +13,8 @@ from taskprism.analysis.strides import stride_of
 from taskprism.data import create_protocol
 from taskprism.data.sample import collate
 from taskprism.errors import DataError, InputError
-from taskprism.interop import load
-from taskprism.training.progress import Reporter
+from taskprism.models.hub import load
+from taskprism.progress import Reporter
 
 TASKS = ["semseg", "depth"]
 QUIET = Reporter(quiet=True)
@@ -38,7 +38,7 @@ def test_every_scale_is_scored_like_the_final_output(run, flow):
     model = load(run / "checkpoints" / "last")
     batch = collate([dataset[i] for i in range(3)], model.tasks)
     with torch.no_grad():
-        outputs = model(model.normalise(batch.images))
+        outputs = model(model.normalize(batch.images))
     for place, predictions in zip(flow, [*outputs.initial, outputs], strict=True):
         for task in model.tasks:
             large = functional.interpolate(predictions[task.name], SIZE, mode="bilinear")

@@ -37,7 +37,7 @@ def test_activations_are_what_the_layers_multiply_with():
         )
         with torch.no_grad():
             for image in images:
-                model(model.normalise(image[None]), [task])
+                model(model.normalize(image[None]), [task])
         handle.remove()
         known = levels["decoder.refine.se"].activations[task]
         expected = torch.stack(ratios[task]).numpy()
@@ -91,10 +91,10 @@ def test_separation_is_the_share_of_variance_between_tasks():
 def test_tasks_that_differ_come_apart_on_the_map():
     points = embed(level(5.0, 0.1))
     assert {task: each.shape for task, each in points.items()} == dict.fromkeys("abc", (9, 2))
-    centres = {task: each.mean(axis=0) for task, each in points.items()}
+    centers = {task: each.mean(axis=0) for task, each in points.items()}
     for task, each in points.items():
-        own = np.linalg.norm(each - centres[task], axis=1).max()
-        others = [np.linalg.norm(centres[task] - centres[o]) for o in centres if o != task]
+        own = np.linalg.norm(each - centers[task], axis=1).max()
+        others = [np.linalg.norm(centers[task] - centers[o]) for o in centers if o != task]
         assert own < min(others)
     with pytest.raises(InputError, match="at least two images"):
         embed(level(1.0, 0.1, 1))

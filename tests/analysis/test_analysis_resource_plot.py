@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from taskprism.analysis import RunResult, compare
+from taskprism.analysis import RunResult
 from taskprism.analysis.resource_plot import plot_resources, resource_points, resource_table
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.scoring.compare import compare
 
 
 def run(name, scores, backbone="small", seed=0, parameters=4_000_000, macs=2_000_000_000):

@@ -15,7 +15,7 @@ def reference() -> nn.Module:
     model = timm.create_model(
         NAME, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
     )
-    for module in model.modules():  # so that normalisation does something
+    for module in model.modules():  # so that normalization does something
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.normal_(module.bias)

@@ -105,7 +105,7 @@ def test_every_task_starts_as_timms_legacy_se_resnet(tmp_path: Path, monkeypatch
     with torch.no_grad():
         for ours, theirs in zip(backbone(images), maps_of_resnet(model, stem, images), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert "licence: apache-2.0" in capsys.readouterr().err
+    assert "license: apache-2.0" in capsys.readouterr().err
 
 
 def renamed_as_released(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def test_a_file_of_timms_weights(name: str, suffix: str, tmp_path: Path, capsys)
     said = capsys.readouterr().err
     assert f"{len(own)} tensors matched, 0 missing" in said
     assert str(path) in said
-    assert "licence: unknown" in said
+    assert "license: unknown" in said
 
 
 @pytest.mark.parametrize("name", ["convnext_atto", "vit_tiny_patch16_224", "swin_s3_tiny_224"])
@@ -139,7 +139,7 @@ def test_the_hub_is_asked_for_the_tag_of_the_papers(monkeypatch, capsys) -> None
     assert asked == [("timm/hrnet_w18_small_v2.ms_in1k", {"weights_only": True})]
     assert torch.equal(backbone.model.conv1.weight, state["conv1.weight"])
     said = capsys.readouterr().err
-    assert "hub timm/hrnet_w18_small_v2.ms_in1k (licence: mit)" in said
+    assert "hub timm/hrnet_w18_small_v2.ms_in1k (license: mit)" in said
     assert "864 tensors matched, 0 missing" in said
 
 
@@ -166,7 +166,7 @@ def test_weights_inside_the_package(capsys) -> None:
         expected = whole.forward_intermediates(images, intermediates_only=True)[1:]
         for ours, theirs in zip(backbone.eval()(images), expected, strict=True):
             torch.testing.assert_close(ours, theirs)
-    assert f"package {LITE0_PACKAGE} (licence: Apache-2.0): 288 tensors" in capsys.readouterr().err
+    assert f"package {LITE0_PACKAGE} (license: Apache-2.0): 288 tensors" in capsys.readouterr().err
 
 
 def test_the_package_is_for_one_backbone_and_says_how_to_get_it(monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The command ``taskprism analyse`` on runs whose networks were not trained."""
+"""The command ``taskprism analyze`` on runs whose networks were not trained."""
 
 import json
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from reference.untrained_runs import make_run
 from taskprism.cli import main
-from taskprism.cli.analyse import ACTIONS
+from taskprism.cli.analyze import ACTIONS
 
 TASKS = ["semseg", "depth"]
 
@@ -29,13 +29,13 @@ def single(runs):
 
 
 def test_help_lists_every_analysis(capsys):
-    assert main(["analyse"]) == 0
+    assert main(["analyze"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in ACTIONS)
 
 
 def test_flow_keeps_scores_in_the_run_and_draws_them(runs, tmp_path, capsys):
-    words = ["analyse", "flow", str(runs / "mti_net"), "--out", str(tmp_path), "--device", "cpu"]
+    words = ["analyze", "flow", str(runs / "mti_net"), "--out", str(tmp_path), "--device", "cpu"]
     assert main([*words, "--baseline", *single(runs)]) == 0
     kept = json.loads((runs / "mti_net" / "information_flow.json").read_text())
     assert list(kept["metrics"]) == ["4", "8", "16", "32", "final"]
@@ -47,12 +47,12 @@ def test_flow_keeps_scores_in_the_run_and_draws_them(runs, tmp_path, capsys):
 
 def test_flow_wants_one_method(runs, tmp_path, capsys):
     words = [str(runs / "mti_net"), str(runs / "astmt"), "--out", str(tmp_path)]
-    assert main(["analyse", "flow", *words]) == 2
+    assert main(["analyze", "flow", *words]) == 2
     assert "runs of different methods" in capsys.readouterr().err
 
 
 def test_resources_writes_plot_and_table(runs, tmp_path, capsys):
-    words = ["analyse", "resources", *single(runs), str(runs / "mti_net"), "--out", str(tmp_path)]
+    words = ["analyze", "resources", *single(runs), str(runs / "mti_net"), "--out", str(tmp_path)]
     assert main([*words, "--latency", "--device", "cpu"]) == 0
     table = (tmp_path / "resources.md").read_text()
     assert table in capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_resources_writes_plot_and_table(runs, tmp_path, capsys):
 
 
 def test_features_lists_places_and_draws_them(runs, tmp_path, capsys):
-    words = ["analyse", "features", str(runs / "mti_net"), "--device", "cpu"]
+    words = ["analyze", "features", str(runs / "mti_net"), "--device", "cpu"]
     assert main([*words, "--show-places"]) == 0
     assert "distillations.0" in capsys.readouterr().out
     options = ["--images", "1", "--places", "distillations.*", "--out", str(tmp_path)]
@@ -77,17 +77,17 @@ def test_features_lists_places_and_draws_them(runs, tmp_path, capsys):
 
 def test_modulation_draws_astmt_and_refuses_others(runs, tmp_path, capsys):
     options = ["--levels", "2", "--out", str(tmp_path), "--device", "cpu"]
-    assert main(["analyse", "modulation", str(runs / "astmt"), *options]) == 0
+    assert main(["analyze", "modulation", str(runs / "astmt"), *options]) == 0
     assert "decoder.refine.se" in capsys.readouterr().out
     assert (tmp_path / "modulation.png").is_file()
-    assert main(["analyse", "modulation", str(runs / "mti_net"), *options]) == 2
+    assert main(["analyze", "modulation", str(runs / "mti_net"), *options]) == 2
     assert "train astmt" in capsys.readouterr().err
 
 
 def test_sheet_sets_single_task_networks_in_one_row(runs, tmp_path, capsys):
     heights = []
     for given in (single(runs), [*single(runs), str(runs / "mti_net")]):
-        words = ["analyse", "sheet", *given, "--images", "1", "--tile-width", "60"]
+        words = ["analyze", "sheet", *given, "--images", "1", "--tile-width", "60"]
         assert main([*words, "--out", str(tmp_path), "--device", "cpu"]) == 0
         with Image.open(tmp_path / "sheet.png") as picture:
             heights.append(picture.height)
@@ -97,7 +97,7 @@ def test_sheet_sets_single_task_networks_in_one_row(runs, tmp_path, capsys):
 
 def test_what_is_no_run_is_named(tmp_path, capsys):
     for action in ("features", "modulation"):
-        assert main(["analyse", action, str(tmp_path)]) == 2
+        assert main(["analyze", action, str(tmp_path)]) == 2
         assert "not a run directory" in capsys.readouterr().err
-    assert main(["analyse", "sheet", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["analyze", "sheet", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no finished run" in capsys.readouterr().err

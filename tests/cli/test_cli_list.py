@@ -23,5 +23,5 @@ def test_no_match(capsys):
 
 def test_unknown_kind(capsys):
     with pytest.raises(SystemExit):
-        main(["list", "colours"])
+        main(["list", "colors"])
     assert "'models'" in capsys.readouterr().err

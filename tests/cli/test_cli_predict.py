@@ -37,7 +37,7 @@ def pixels(*shape: int, top: int = 256, kind: type = np.uint8) -> np.ndarray:
 def images(tmp_path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
-    Image.fromarray(pixels(33, 47)).save(folder / "grey.png")
+    Image.fromarray(pixels(33, 47)).save(folder / "gray.png")
     Image.fromarray(pixels(40, 50, 4)).save(folder / "transparent.png")
     Image.fromarray(pixels(40, 50, top=65536, kind=np.uint16)).save(folder / "deep.png")
     Image.fromarray(pixels(60, 90, 3)).convert("P").save(folder / "palette.gif")
@@ -49,7 +49,7 @@ def images(tmp_path) -> Path:
 
 
 SIZES = {
-    "grey": (33, 47),
+    "gray": (33, 47),
     "transparent": (40, 50),
     "deep": (40, 50),
     "palette": (60, 90),
@@ -71,17 +71,17 @@ def test_every_kind_of_image_gets_pictures_at_its_own_size(run, images, tmp_path
     assert not list(out.rglob("*.npy"))
 
 
-def test_raw_arrays_hold_classes_and_metres(run, images, tmp_path):
-    command = ["predict", str(run), str(images / "grey.png"), "--out", str(tmp_path), "--raw"]
+def test_raw_arrays_hold_classes_and_meters(run, images, tmp_path):
+    command = ["predict", str(run), str(images / "gray.png"), "--out", str(tmp_path), "--raw"]
     assert main(command) == 0
-    classes = np.load(tmp_path / "semseg" / "grey.npy")
+    classes = np.load(tmp_path / "semseg" / "gray.npy")
     assert classes.shape == (33, 47) and classes.dtype == np.uint8 and classes.max() < 3
-    metres = np.load(tmp_path / "depth" / "grey.npy")
-    assert metres.shape == (33, 47) and metres.dtype == np.float32 and (metres >= 0).all()
+    meters = np.load(tmp_path / "depth" / "gray.npy")
+    assert meters.shape == (33, 47) and meters.dtype == np.float32 and (meters >= 0).all()
 
 
 def test_tasks_can_be_chosen(run, images, tmp_path):
-    command = ["predict", str(run), str(images / "grey.png"), "--out", str(tmp_path / "out")]
+    command = ["predict", str(run), str(images / "gray.png"), "--out", str(tmp_path / "out")]
     assert main([*command, "--tasks", "depth"]) == 0
     assert not (tmp_path / "out" / "semseg").exists()
 
@@ -112,7 +112,7 @@ def test_wrong_names_answer_before_any_work(run, images, tmp_path, capsys):
 def test_a_missing_checkpoint_says_which_exist(tmp_path, images, capsys):
     model = create_model("multi_task", TASKS, backbone="test_resnet")
     model.save_pretrained(tmp_path / "run" / "checkpoints" / "last")
-    command = ["predict", str(tmp_path / "run"), str(images / "grey.png")]
+    command = ["predict", str(tmp_path / "run"), str(images / "gray.png")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert "no checkpoint 'best'; it has last" in capsys.readouterr().err
     assert main([*command, "--out", str(tmp_path / "out"), "--checkpoint", "last"]) == 0
@@ -120,14 +120,14 @@ def test_a_missing_checkpoint_says_which_exist(tmp_path, images, capsys):
 
 def test_a_model_folder_without_a_manifest_works_at_native_size(run, images, tmp_path, capsys):
     model = run / "checkpoints" / "best"
-    assert main(["predict", str(model), str(images / "grey.png"), "--out", str(tmp_path)]) == 0
+    assert main(["predict", str(model), str(images / "gray.png"), "--out", str(tmp_path)]) == 0
     assert "does not say at which size" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_named(run, images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "out")
-    assert main(["predict", str(run), str(images / "grey.png"), "--out", out]) == 2
+    assert main(["predict", str(run), str(images / "gray.png"), "--out", out]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -136,7 +136,7 @@ def test_images_are_found_once_and_in_order(images):
     assert [f.stem for f in found] == [
         "turned",
         "deep",
-        "grey",
+        "gray",
         "palette",
         "sliver",
         "transparent",

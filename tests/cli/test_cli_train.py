@@ -70,19 +70,19 @@ def test_another_protocol_brings_its_own_options(trained, tmp_path):
 
 
 def test_every_kind_of_key_can_be_overridden(recipe, trained, tmp_path):
-    words = f"""{recipe} --out {tmp_path / "run"} --epochs 3 --optimiser.lr 1e-3 --tasks depth
+    words = f"""{recipe} --out {tmp_path / "run"} --epochs 3 --optimizer.lr 1e-3 --tasks depth
         --schedule.name cosine --clip-norm 2 --seed 4 --model.options.neck-channels 16
         --model.options.head=auto --data.options.input_size [64,64] --loss.weights.depth 2.5
-        --data.workers 1 --optimiser.nesterov --name other --resume"""
+        --data.workers 1 --optimizer.nesterov --name other --resume"""
     assert main(["train", *words.split()]) == 0
     ((made, out, resume),) = trained
     assert (out, resume) == (tmp_path / "run", True)
-    assert (made.name, made.epochs, made.optimiser.lr, made.tasks) == ("other", 3, 1e-3, ["depth"])
+    assert (made.name, made.epochs, made.optimizer.lr, made.tasks) == ("other", 3, 1e-3, ["depth"])
     assert (made.schedule.name, made.clip_norm, made.seed) == ("cosine", 2.0, 4)
     assert made.model.options == {"neck_channels": 16, "head": "auto"}
     assert made.data.options == {"input_size": [64, 64]}
     assert made.loss.weights == {"depth": 2.5}
-    assert (made.data.workers, made.optimiser.nesterov) == (1, True)
+    assert (made.data.workers, made.optimizer.nesterov) == (1, True)
     untouched = load_recipe(recipe)
     assert made.model.backbone == untouched.model.backbone
     assert made.data.protocol == untouched.data.protocol
@@ -99,7 +99,7 @@ def test_help_shows_every_key_with_the_recipes_values(recipe, capsys):
     text = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
     assert "--epochs INT passes over the training images (default: 2)" in text
     assert "--data.batch-size INT images per step and process (default: 2)" in text
-    assert "--optimiser.lr FLOAT learning rate (default: 0.0001)" in text
+    assert "--optimizer.lr FLOAT learning rate (default: 0.0001)" in text
     assert "--model.options.KEY VALUE (now {'neck_channels': 8})" in text
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_option_is_answered_with_a_close_one(recipe, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", str(recipe), "--out", str(tmp_path), "--optimizer.lr", "1"])
     assert stop.value.code == 2
-    assert "--optimiser.lr" in capsys.readouterr().err
+    assert "--optimizer.lr" in capsys.readouterr().err
 
 
 def test_a_recipe_must_be_named(capsys):

@@ -1,4 +1,4 @@
-"""A small folder of labelled images, in the formats people have."""
+"""A small folder of labeled images, in the formats people have."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def base_config():
     return {
         "name": "tiny",
         "root": ".",
-        "licence": "none",
+        "license": "none",
         "image": "rgb/{name}.png",
         "input_size": [16, 24],
         "splits": {"train": "train.txt", "test": "test.txt"},

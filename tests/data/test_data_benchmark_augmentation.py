@@ -140,7 +140,7 @@ def test_atrc_pads_tests_in_the_middle_and_never_resizes(tmp_path):
         outside = torch.ones_like(valid)
         outside[inside] = False
         assert not valid[outside].any()
-    # The border is what normalisation makes 0 of: ImageNet's mean colour.
+    # The border is what normalization makes 0 of: ImageNet's mean color.
     assert plain(one["image"])[:, 0, 0].tolist() == pytest.approx([0.485, 0.456, 0.406])
     small = create_protocol("nyud40", **{**options, "input_size": [32, 64]})
     with pytest.raises(InputError, match=r"34 x 44 .* cannot be padded to 32 x 64"):

@@ -173,7 +173,7 @@ def test_options_reach_the_protocol(tmp_path, capsys, monkeypatch):
     assert main(["data", "check", "cityscapes19", "tree", *options]) == 2
     out = capsys.readouterr().out
     assert "variant official" in out
-    assert "to 40" in out  # metres of the building
+    assert "to 40" in out  # meters of the building
     assert main(["data", "check", "cityscapes19", "tree", "--options", "target=feet"]) == 2
     assert "Known: inverse_depth, depth, disparity" in capsys.readouterr().err
 
@@ -189,7 +189,7 @@ def test_a_wrong_tree_ends_with_what_was_expected(tmp_path, capsys):
 def test_every_protocol_can_be_described(name):
     text = describe_protocol(name)
     assert text.startswith(f"{name}:")
-    assert "Licence: " in text
+    assert "License: " in text
 
 
 def test_a_description_says_all_there_is_to_know(folder, capsys):

@@ -86,8 +86,8 @@ def test_inverse_depth_is_what_mtan_stores_and_does_not_scale(official):
     half = transforms.Resize((HEIGHT // 2, WIDTH // 2))(sample)
     assert read(half, "depth")[0].max() == pytest.approx(inverse.max())
     zoomed = transforms.RandomZoom([2.0])(sample)
-    found, labelled = read(zoomed, "depth")
-    assert found[labelled].min() >= 2 * inverse[valid].min() * 0.999
+    found, labeled = read(zoomed, "depth")
+    assert found[labeled].min() >= 2 * inverse[valid].min() * 0.999
 
 
 @pytest.mark.parametrize("target", ["inverse_depth", "disparity"])
@@ -112,14 +112,14 @@ def test_sky_and_infinity_are_choices(official, target):
     assert label(zero_disparity="keep")[1][infinite].all()
 
 
-def test_an_infinite_sky_has_no_depth_in_metres(official):
+def test_an_infinite_sky_has_no_depth_in_meters(official):
     root, _ = official
     with pytest.raises(InputError, match="sky=drop"):
         create_protocol("cityscapes19", root=root, sky="zero", target="depth")
     kept = samples(root, target="depth", zero_disparity="keep")[0]
     assert np.isfinite(read(kept, "depth")[0]).all()
     assert not read(kept, "depth")[1][HEIGHT // 2, :2].any()
-    for options in ({"sky": "blue"}, {"target": "metres"}, {"zero_disparity": "lose"}):
+    for options in ({"sky": "blue"}, {"target": "meters"}, {"zero_disparity": "lose"}):
         with pytest.raises(UnknownNameError, match="Known: "):
             create_protocol("cityscapes19", **options)
 

@@ -6,14 +6,14 @@ import pytest
 from taskprism.data.derived import edges_from_depth, edges_from_segments, normals_from_depth
 
 HEIGHT, WIDTH = 40, 56
-FOCAL, CENTRE = (60.0, 58.0), (26.3, 19.1)
+FOCAL, CENTER = (60.0, 58.0), (26.3, 19.1)
 
 
 def plane_depth(normal, distance):
     """Depth of the plane ``normal . X = -distance``; normal is right, up, toward."""
     columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack(
-        [(columns - CENTRE[0]) / FOCAL[0], -(rows - CENTRE[1]) / FOCAL[1], -np.ones_like(rows)], 2
+        [(columns - CENTER[0]) / FOCAL[0], -(rows - CENTER[1]) / FOCAL[1], -np.ones_like(rows)], 2
     )
     return -distance / (rays @ normal)
 
@@ -22,7 +22,7 @@ def plane_depth(normal, distance):
 def test_planes_are_found_exactly(normal):
     depth = plane_depth(np.array(normal, dtype=float), 2.0)
     depth[(depth < 0) | (depth > 30)] = 0
-    normals, valid = normals_from_depth(depth, FOCAL, CENTRE, radius=3, tolerance=0.2)
+    normals, valid = normals_from_depth(depth, FOCAL, CENTER, radius=3, tolerance=0.2)
     assert valid.mean() > 0.5
     assert not valid[depth == 0].any()
     assert not normals[~valid].any()
@@ -34,7 +34,7 @@ def test_another_surface_does_not_bend_the_fit():
     depth = plane_depth(np.array([0, 0, 1.0]), 2.0)
     slanted = plane_depth(np.array([0.6, 0, 0.8]), 4.0)
     depth[:, 28:] = slanted[:, 28:]
-    normals, valid = normals_from_depth(depth, FOCAL, CENTRE, radius=3, tolerance=0.15)
+    normals, valid = normals_from_depth(depth, FOCAL, CENTER, radius=3, tolerance=0.15)
     assert valid.all()
     assert np.abs(normals[:, 25] - [0, 0, 1]).max() < 0.01
     assert np.abs(normals[:, 31] - [0.6, 0, 0.8]).max() < 0.01
@@ -46,20 +46,20 @@ def test_noise_in_inverse_depth_averages_out():
     depth[(depth < 0) | (depth > 8)] = 0
     noise = np.random.default_rng(0).normal(0, 5e-4, depth.shape)
     noisy = np.where(depth > 0, 1 / (1 / np.where(depth > 0, depth, 1) + noise), 0)
-    normals, valid = normals_from_depth(noisy, FOCAL, CENTRE, radius=5, tolerance=0.3)
+    normals, valid = normals_from_depth(noisy, FOCAL, CENTER, radius=5, tolerance=0.3)
     angle = np.degrees(np.arccos((normals[valid] @ normal).clip(-1, 1)))
     assert angle.mean() < 1
 
 
 def test_nothing_to_fit_gives_no_normals():
-    normals, valid = normals_from_depth(np.zeros((9, 9)), FOCAL, CENTRE)
+    normals, valid = normals_from_depth(np.zeros((9, 9)), FOCAL, CENTER)
     assert not valid.any()
     assert not normals.any()
     lone = np.zeros((9, 9))
     lone[4, 4] = np.nan
     lone[2, 2] = 1
-    assert not normals_from_depth(lone, FOCAL, CENTRE)[1].any()
-    masked = normals_from_depth(np.ones((20, 20)), FOCAL, CENTRE, np.zeros((20, 20), bool))[1]
+    assert not normals_from_depth(lone, FOCAL, CENTER)[1].any()
+    masked = normals_from_depth(np.ones((20, 20)), FOCAL, CENTER, np.zeros((20, 20), bool))[1]
     assert not masked.any()
 
 

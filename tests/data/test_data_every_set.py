@@ -55,7 +55,7 @@ def test_is_checked(tree, tmp_path, capsys, monkeypatch):
         assert one.images > 0
         assert 0.2 < one.share <= 1
         if one.counts_classes:
-            assert int(one.classes.sum()) == one.labelled
+            assert int(one.classes.sum()) == one.labeled
         if one.task.target_type.is_direction:
             assert one.mean[2] > 0
             if tree.protocol.startswith("nyud"):
@@ -127,7 +127,7 @@ def test_an_empty_folder_is_named(tree, tmp_path):
 @pytest.mark.parametrize("kind", BENCHMARKS, ids=lambda kind: kind.name)
 def test_descriptions_are_complete(kind):
     text = describe_protocol(kind.name)
-    for heading in ("Get it: ", "Licence: ", "Used by: ", "Tasks:", "Splits: ", "Conventions:"):
+    for heading in ("Get it: ", "License: ", "Used by: ", "Tasks:", "Splits: ", "Conventions:"):
         start = text.index(heading) + len(heading)
         assert text[start : start + 20].strip()
     for variant in kind().variants():
@@ -198,7 +198,7 @@ def test_two_steps_and_an_evaluation(tree, tmp_path, monkeypatch):
         assert math.isfinite(results["metrics"][task.name][task.primary_metric])
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["data_fingerprint"] == protocol.fingerprint()
-    assert manifest["licences"]["data"] == protocol.licence
+    assert manifest["licenses"]["data"] == protocol.license
     assert list((run / "pictures").glob("*.png"))
     if tree is TREES["nyud40-npy"]:  # the command of its own gives the same
         for name, values in evaluate(run, pictures=False).items():

@@ -29,16 +29,16 @@ def stored(folder, path):
 def test_arrays_of_every_format(folder):
     depth = np.linspace(1, 9, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
     folder.save("d/a.npy", depth)
-    np.savez(folder.root / "d/b.npz", metres=depth, other=depth * 0)
-    scipy.io.savemat(folder.root / "d/c.mat", {"metres": depth})
-    for name, key in (("a.npy", None), ("b.npz", "metres"), ("c.mat", None)):
+    np.savez(folder.root / "d/b.npz", meters=depth, other=depth * 0)
+    scipy.io.savemat(folder.root / "d/c.mat", {"meters": depth})
+    for name, key in (("a.npy", None), ("b.npz", "meters"), ("c.mat", None)):
         np.testing.assert_array_equal(read_array(folder.root / "d" / name, key), depth)
     folder.save("chw/a.npy", depth[None])
     folder.config["tasks"]["depth"] = {"path": "chw/{name}.npy", "encoding": {"layout": "chw"}}
     np.testing.assert_array_equal(values(read(folder), "depth")[0], depth)
 
 
-def test_sixteen_bit_colour_keeps_all_bits(tmp_path):
+def test_sixteen_bit_color_keeps_all_bits(tmp_path):
     from torchvision.io import write_file
 
     header = np.array([[300, 40000, 65535], [1, 2, 3]], dtype=np.uint16)[None]
@@ -98,7 +98,7 @@ def test_images_of_any_mode_become_rgb(tmp_path, mode):
     assert image.min() == 1
 
 
-def test_sixteen_bit_grey_images_are_scaled(tmp_path):
+def test_sixteen_bit_gray_images_are_scaled(tmp_path):
     Image.fromarray(np.full((4, 6), 32768, dtype=np.uint16)).save(tmp_path / "x.png")
     image = read_image(tmp_path / "x.png")
     torch.testing.assert_close(image.as_subclass(Tensor), torch.full((3, 4, 6), 32768 / 65535))

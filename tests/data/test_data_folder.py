@@ -172,9 +172,9 @@ def test_two_tasks_of_one_kind(folder):
 
 
 def test_channel_order(folder):
-    colour = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-    colour[:] = [255, 128, 0]
-    folder.save("albedo/a.png", colour)
+    color = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    color[:] = [255, 128, 0]
+    folder.save("albedo/a.png", color)
     folder.config["tasks"]["albedo"] = {
         "path": "albedo/{name}.png",
         "encoding": {"scale": "1/255", "order": [2, 1, 0]},

@@ -68,7 +68,7 @@ def test_augmentation_can_be_declared(folder):
         "horizontal_flip": 0,
         "zoom_range": [0.5, 0.6],
         "degrees": 10,
-        "colour": True,
+        "color": True,
         "border": "zero",
     }
     protocol = create_protocol(str(folder.write()))
@@ -144,4 +144,4 @@ def test_root_may_be_given_apart_from_the_yaml(folder, tmp_path_factory):
     protocol = create_protocol(str(elsewhere), root=folder.root)
     assert len(protocol.dataset("train")) == 3
     assert protocol.root == str(folder.root)
-    assert protocol.licence == "none"
+    assert protocol.license == "none"

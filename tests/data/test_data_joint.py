@@ -1,4 +1,4 @@
-"""Several data sets as one partly labelled set."""
+"""Several data sets as one partly labeled set."""
 
 import shutil
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_union_of_tasks_and_samples(pair):
     assert joint.name == "tiny+other"
     assert [task.name for task in joint.tasks] == ["semseg", "depth", "normals", "edge"]
     assert joint.splits == ("train", "test")
-    assert "tiny: none" in joint.licence
+    assert "tiny: none" in joint.license
     dataset = joint.dataset("train")
     names = [dataset[i]["name"] for i in range(len(dataset))]
     assert names == ["tiny/a", "tiny/b", "tiny/c", "other/d"]
@@ -53,10 +53,10 @@ def test_batches_mask_what_a_source_lacks(pair):
     assert batch.images.shape == (4, 3, 16, 24)
     for task in joint.tasks:
         assert batch.targets[task.name].shape == (4, task.target_channels, 16, 24)
-    labelled = {name: mask.flatten(1).any(1).tolist() for name, mask in batch.valid.items()}
-    assert labelled["semseg"] == labelled["normals"] == [True, True, True, False]
-    assert labelled["depth"] == [True] * 4
-    assert labelled["edge"] == [False, False, False, True]
+    labeled = {name: mask.flatten(1).any(1).tolist() for name, mask in batch.valid.items()}
+    assert labeled["semseg"] == labeled["normals"] == [True, True, True, False]
+    assert labeled["depth"] == [True] * 4
+    assert labeled["edge"] == [False, False, False, True]
     assert batch.targets["edge"][:3].abs().max() == 0
 
 
@@ -103,7 +103,7 @@ def test_one_name_in_a_list_is_that_protocol(pair):
 def test_fingerprint_follows_every_part(pair):
     first = create_protocol(pair).fingerprint()
     assert first == create_protocol(pair).fingerprint()
-    change(pair[1], licence="other")
+    change(pair[1], license="other")
     assert first != create_protocol(pair).fingerprint()
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from trees_nyud import write_nyud
 
-from taskprism.analysis.baselines import fit_constants
 from taskprism.data import create_protocol
+from taskprism.scoring.baselines import fit_constants
 from taskprism.training import score, split_loader
 
 

@@ -45,10 +45,10 @@ def folder(example, tmp_path_factory, whole):
 
 
 def points(example, depth):
-    """Right, up and toward in metres, ``(H, W, 3)``."""
+    """Right, up and toward in meters, ``(H, W, 3)``."""
     rows, columns = np.indices(depth.shape)
-    x = (columns - example.CENTRE[0]) / example.FOCAL * depth
-    y = -(rows - example.CENTRE[1]) / example.FOCAL * depth
+    x = (columns - example.CENTER[0]) / example.FOCAL * depth
+    y = -(rows - example.CENTER[1]) / example.FOCAL * depth
     return np.stack([x, y, -depth], axis=2)
 
 
@@ -57,7 +57,7 @@ def test_depth_follows_from_the_calibration(example, whole):
     known = disparity > 0
     assert known.mean() == pytest.approx(0.927, abs=1e-3)
     assert np.array_equal(known, depth > 0)
-    # By hand, in millimetres: 994.978 * 193.001 / (59.9 + 31.086) = 2110.6.
+    # By hand, in millimeters: 994.978 * 193.001 / (59.9 + 31.086) = 2110.6.
     assert depth[known].min() == pytest.approx(2.11, abs=0.005)
     assert depth[known].max() == pytest.approx(5.017, abs=0.005)
     assert depth[known].argmin() == disparity[known].argmax()
@@ -121,10 +121,10 @@ def sample(whole, **labels):
     )
 
 
-def agreement(transformed, focal, centre):
+def agreement(transformed, focal, center):
     """Median angle between normals that went through a transform and those of such depth."""
     depth = transformed["targets"]["depth"].as_subclass(Tensor)[0].numpy()
-    again, fitted = normals_from_depth(depth, (focal, focal), centre)
+    again, fitted = normals_from_depth(depth, (focal, focal), center)
     normals = transformed["targets"]["normals"].as_subclass(Tensor).permute(1, 2, 0).numpy()
     both = fitted & transformed["valid"]["normals"].as_subclass(Tensor)[0].numpy()
     assert both.mean() > 0.5
@@ -134,27 +134,27 @@ def agreement(transformed, focal, centre):
 
 def test_normals_and_depth_agree_after_a_flip(example, whole):
     flipped = transforms.RandomHorizontalFlip(1.0)(sample(whole))
-    x, y = example.CENTRE
+    x, y = example.CENTER
     assert agreement(flipped, example.FOCAL, (740 - x, y)) < 0.01
 
 
 def test_normals_and_depth_agree_after_a_rotation(example, whole):
     turned = transforms.ScaleRotate(degrees=(20.0, 20.0))(sample(whole))
-    x, y = example.CENTRE[0] - 370, example.CENTRE[1] - 249.5
+    x, y = example.CENTER[0] - 370, example.CENTER[1] - 249.5
     angle = math.radians(20)  # counter-clockwise, in an image whose y points down
-    centre = (
+    center = (
         370 + x * math.cos(angle) + y * math.sin(angle),
         249.5 - x * math.sin(angle) + y * math.cos(angle),
     )
-    # Nearest neighbours roughen the depth. Turned the wrong way, the median would be 20 degrees.
-    assert agreement(turned, example.FOCAL, centre) < 2
+    # Nearest neighbors roughen the depth. Turned the wrong way, the median would be 20 degrees.
+    assert agreement(turned, example.FOCAL, center) < 2
 
 
 def test_normals_and_depth_agree_after_a_resize(example, whole):
     smaller = transforms.Resize((400, 593))(sample(whole))
-    x, y = example.CENTRE
-    centre = ((x + 0.5) * 0.8 - 0.5, (y + 0.5) * 0.8 - 0.5)
-    assert agreement(smaller, example.FOCAL * 0.8, centre) < 2
+    x, y = example.CENTER
+    center = ((x + 0.5) * 0.8 - 0.5, (y + 0.5) * 0.8 - 0.5)
+    assert agreement(smaller, example.FOCAL * 0.8, center) < 2
 
 
 def test_tiles_are_read_as_any_folder(folder, whole):
@@ -180,8 +180,8 @@ def test_the_edges_command_scores_a_gradient_detector(example, whole, tmp_path):
     for name in ("maps", "perfect", "truth"):
         (tmp_path / name).mkdir()
     edge = (whole["edge"] == 255).astype(np.uint8) * 255
-    grey = filters.gaussian(color.rgb2gray(whole["image"]), 2)
-    gradient = filters.sobel(grey)
+    gray = filters.gaussian(color.rgb2gray(whole["image"]), 2)
+    gradient = filters.sobel(gray)
     np.save(tmp_path / "maps/left.npy", (gradient / gradient.max()).astype(np.float32))
     np.save(tmp_path / "perfect/left.npy", (edge > 0).astype(np.float32))
     np.save(tmp_path / "truth/left.npy", edge)

@@ -22,7 +22,7 @@ def tree(request, tmp_path_factory):
     return request.param, root, write_nyud(root, request.param)
 
 
-def test_each_archive_is_recognised(tree):
+def test_each_archive_is_recognized(tree):
     kind, root, _ = tree
     for name in ("nyud40", "nyud41"):
         assert create_protocol(name, root=root).found_variant().name == kind
@@ -60,12 +60,12 @@ def test_values_are_those_that_were_written(tree, protocol, first):
         assert np.array_equal(edge[0], wanted.edge)
 
         normals, valid = read(sample, "normals")
-        labelled = np.linalg.norm(wanted.normals, axis=2) > 0
+        labeled = np.linalg.norm(wanted.normals, axis=2) > 0
         if kind == "mat":  # JPEG blurs across the seams
-            assert (valid == labelled).mean() > 0.95
-            valid &= labelled
+            assert (valid == labeled).mean() > 0.95
+            valid &= labeled
         else:
-            assert np.array_equal(valid, labelled)
+            assert np.array_equal(valid, labeled)
         cosine = (normals.transpose(1, 2, 0) * wanted.normals).sum(axis=2)[valid]
         limit = {"mat": 8.0, "npy": 0.1, "png": 0.6}[kind]
         assert np.degrees(np.arccos(cosine.clip(-1, 1))).mean() < limit
@@ -74,7 +74,7 @@ def test_values_are_those_that_were_written(tree, protocol, first):
 
 
 def test_png_normals_without_direction_are_not_taken_for_one(tmp_path):
-    # 127 and 128 decode to a vector of length 0.007, which normalising would make a label of.
+    # 127 and 128 decode to a vector of length 0.007, which normalizing would make a label of.
     write_nyud(tmp_path, "png")
     sample = create_protocol("nyud40", root=tmp_path, tasks=["normals"]).dataset("train")[0]
     normals, valid = read(sample, "normals")
@@ -251,4 +251,4 @@ def test_options_answer_with_what_exists(options):
     with pytest.raises(UnknownNameError, match="Known: "):
         create_protocol("nyud40", **options)
     with pytest.raises(InputError, match="has no option"):
-        create_protocol("nyud40", colour=True)
+        create_protocol("nyud40", color=True)

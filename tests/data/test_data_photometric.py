@@ -1,4 +1,4 @@
-"""Changes of colour."""
+"""Changes of color."""
 
 import pytest
 import torch
@@ -10,9 +10,9 @@ from taskprism.data import transforms as T
 
 
 @pytest.mark.parametrize(
-    "transform", [T.ColourJitter(0.4, 0.4, 0.4, 0.1), T.PhotometricDistortion(p=1)]
+    "transform", [T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.PhotometricDistortion(p=1)]
 )
-def test_colours_change_the_image_only(transform):
+def test_colors_change_the_image_only(transform):
     before = plane_sample(unit(0, 0, 1), 16, 24)
     after = transform(before)
     assert not torch.equal(after["image"], before["image"])
@@ -30,15 +30,15 @@ def test_colours_change_the_image_only(transform):
     ],
 )
 def test_contrast_is_a_factor_about_black(settings, expected):
-    colour = torch.tensor([0.8, 0.4, 0.4])[:, None, None].expand(3, 4, 4)
-    changed = T.PhotometricDistortion(**settings, p=1.0)(tv_tensors.Image(colour))
+    color = torch.tensor([0.8, 0.4, 0.4])[:, None, None].expand(3, 4, 4)
+    changed = T.PhotometricDistortion(**settings, p=1.0)(tv_tensors.Image(color))
     torch.testing.assert_close(changed.as_subclass(Tensor)[:2, 0, 0], torch.tensor(expected))
 
 
 def test_brightness_is_a_shift_within_its_limits():
-    grey = tv_tensors.Image(torch.full((3, 4, 4), 0.5))
+    gray = tv_tensors.Image(torch.full((3, 4, 4), 0.5))
     distort = T.PhotometricDistortion(0.1, (1, 1), (1, 1), 0.0, p=1.0)
-    values = torch.stack([distort(grey).as_subclass(Tensor)[0, 0, 0] for _ in range(50)])
+    values = torch.stack([distort(gray).as_subclass(Tensor)[0, 0, 0] for _ in range(50)])
     assert values.min() >= 0.4
     assert values.max() <= 0.6
     assert values.std() > 0.03

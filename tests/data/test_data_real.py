@@ -67,8 +67,8 @@ def test_osd_depth_and_normals_are_of_one_surface(osd):
     table = known & valid(sample, "normals")[0] & (values(sample, "semseg")[0] == 0)
     table &= valid(sample, "semseg")[0]
     points = torch.stack([x[table], y[table], -depth[table]])
-    centred = points - points.mean(1, keepdim=True)
-    normal = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, 0]
+    centerd = points - points.mean(1, keepdim=True)
+    normal = torch.linalg.eigh(centerd @ centerd.T).eigenvectors[:, 0]
     normal = normal * normal[2].sign()
     stored = values(sample, "normals")[:, table].double().mean(1)
     assert (normal @ stored / stored.norm()) > 0.995
@@ -102,10 +102,10 @@ def test_both_train_together(real_data, sampling):
     assert len(dataset) == (180 if sampling == "balanced" else 135)
     batch = collate([dataset[0], dataset[len(dataset) - 1]], joint.tasks)
     assert batch.images.shape == (2, 3, 96, 96)
-    labelled = {name: mask.flatten(1).any(1).tolist() for name, mask in batch.valid.items()}
-    assert labelled.pop("saliency") == [True, True]
-    assert labelled.pop("human_parts") == [False, True]
-    assert set(map(tuple, labelled.values())) == {(True, False)}
+    labeled = {name: mask.flatten(1).any(1).tolist() for name, mask in batch.valid.items()}
+    assert labeled.pop("saliency") == [True, True]
+    assert labeled.pop("human_parts") == [False, True]
+    assert set(map(tuple, labeled.values())) == {(True, False)}
     for task in joint.tasks:
         output = torch.zeros(2, task.channels, 96, 96, requires_grad=True)
         loss = task.loss(output, batch.targets[task.name], batch.valid[task.name])

@@ -60,7 +60,7 @@ def test_read_back_as_it_was(tmp_path, packed, name):
     assert shards.name == protocol.name
     assert shards.tasks == protocol.tasks
     assert shards.input_size == protocol.input_size
-    assert shards.licence == protocol.licence
+    assert shards.license == protocol.license
     assert shards.scores_at_label_size == protocol.scores_at_label_size
     for split in protocol.splits:
         before, after = protocol.dataset(split), shards.dataset(split)
@@ -140,18 +140,18 @@ def test_folders_can_be_packed(folder, tmp_path):
     same(first, shards.dataset("train", shards.train_transform())[0])
     changed = create_protocol("shards", root=tmp_path / "out", change={"fit": "pad"})
     assert changed.dataset("train", changed.train_transform())[0]["image"].shape == (3, 16, 24)
-    with pytest.raises(InputError, match="no key colour"):
-        create_protocol("shards", root=tmp_path / "out", change={"colour": True})
+    with pytest.raises(InputError, match="no key color"):
+        create_protocol("shards", root=tmp_path / "out", change={"color": True})
 
 
 CASES = {
     "classes": (np.arange(12).reshape(1, 3, 4), "classes"),
     "many classes": (np.arange(12).reshape(1, 3, 4) * 30, "classes"),
     "yes and no": (np.eye(4, dtype=np.float32)[None], "binary"),
-    "bytes": (np.arange(48, dtype=np.float32).reshape(3, 4, 4) / np.float32(255), "colours"),
-    "grey": (np.arange(16, dtype=np.float32).reshape(1, 4, 4) / np.float32(255), "colours"),
+    "bytes": (np.arange(48, dtype=np.float32).reshape(3, 4, 4) / np.float32(255), "colors"),
+    "gray": (np.arange(16, dtype=np.float32).reshape(1, 4, 4) / np.float32(255), "colors"),
     "halves": (np.arange(16, dtype=np.float32).reshape(1, 4, 4) / 8, "array"),
-    "metres": (np.linspace(0.7, 10, 16, dtype=np.float32).reshape(1, 4, 4), "array"),
+    "meters": (np.linspace(0.7, 10, 16, dtype=np.float32).reshape(1, 4, 4), "array"),
     "far": (np.full((1, 4, 4), 1e6, np.float32), "array"),
 }
 
@@ -165,7 +165,7 @@ def test_storage_loses_nothing(case, everywhere):
         valid[0, 1:3] = False
         values = np.where(valid, values, values.dtype.type(7))
     chosen, content = encode(values, valid)
-    assert chosen == (storage if everywhere or storage != "colours" else "array")
+    assert chosen == (storage if everywhere or storage != "colors" else "array")
     back, where = decode(chosen, content, "here")
     assert np.array_equal(where, valid)
     assert np.array_equal(back, np.where(valid, values, 0))
@@ -173,10 +173,10 @@ def test_storage_loses_nothing(case, everywhere):
 
 
 def test_halves_are_smaller():
-    metres, halves = (
-        encode(CASES[case][0], np.ones((4, 4), bool)) for case in ("metres", "halves")
+    meters, halves = (
+        encode(CASES[case][0], np.ones((4, 4), bool)) for case in ("meters", "halves")
     )
-    assert len(halves[1]) < len(metres[1])
+    assert len(halves[1]) < len(meters[1])
 
 
 def test_errors_name_the_way_out(packed, tmp_path):
@@ -191,8 +191,8 @@ def test_errors_name_the_way_out(packed, tmp_path):
         pack(create_protocol("shards", root=out), tmp_path / "twice")
     with pytest.raises(InputError, match="no split 'val'"):
         create_protocol("shards", root=out).dataset("val")
-    with pytest.raises(DataError, match=r"cannot be read as colours.*Pack again"):
-        decode("colours", b"broken", "here")
+    with pytest.raises(DataError, match=r"cannot be read as colors.*Pack again"):
+        decode("colors", b"broken", "here")
     with pytest.raises(InputError, match="finite"):
         encode(np.full((1, 2, 2), np.inf, np.float32), np.ones((2, 2), bool))
 

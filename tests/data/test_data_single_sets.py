@@ -36,9 +36,9 @@ def test_fsv(tmp_path, kind):
         labels, valid = read(sample, "semseg")
         assert valid.all()
         assert np.array_equal(labels[0], np.array([0, 0, 1, 2, 0, 0, 0, 0])[kinds])
-        colours, valid = read(sample, "albedo")
+        colors, valid = read(sample, "albedo")
         assert valid.all()
-        np.testing.assert_allclose(colours.transpose(1, 2, 0), albedo / 255, atol=1e-6)
+        np.testing.assert_allclose(colors.transpose(1, 2, 0), albedo / 255, atol=1e-6)
         disparity, valid = read(sample, "disparity")
         # Python's own integers; the red byte is the lowest.
         for row, column in ((0, 5), (3, 9), (20, 40), (7, 1)):
@@ -81,7 +81,7 @@ def test_fsv_unknown_kinds_are_named(tmp_path):
 
 
 def test_voc_with_the_images_of_sbd(tmp_path):
-    labelled, more = write_voc(tmp_path)
+    labeled, more = write_voc(tmp_path)
     plain = create_protocol("voc12", root=tmp_path, train_set="train")
     assert plain.dataset("train").names == ["a", "b"]
     protocol = create_protocol("voc12", root=tmp_path)
@@ -91,21 +91,21 @@ def test_voc_with_the_images_of_sbd(tmp_path):
     for dataset in (train, test):
         for sample in dataset:
             name = sample["name"]
-            wanted = labelled.get(name, more.get(name))  # VOC's labels win
+            wanted = labeled.get(name, more.get(name))  # VOC's labels win
             labels, valid = read(sample, "semseg")
             assert np.array_equal(valid, wanted != 255)
             assert np.array_equal(labels[0][valid], wanted[valid])
-    assert (labelled["a"] != more["a"]).any()
+    assert (labeled["a"] != more["a"]).any()
     assert protocol.fingerprint() != plain.fingerprint()
     assert (protocol.counts["train"], plain.counts["train"]) == (10582, 1464)
 
 
 def test_void_can_be_background(tmp_path):
-    labelled, _ = write_voc(tmp_path)
+    labeled, _ = write_voc(tmp_path)
     protocol = create_protocol("voc12", root=tmp_path, train_set="train", void="background")
     labels, valid = read(protocol.dataset("train")[0], "semseg")
     assert valid.all()
-    assert np.array_equal(labels[0], np.where(labelled["a"] == 255, 0, labelled["a"]))
+    assert np.array_equal(labels[0], np.where(labeled["a"] == 255, 0, labeled["a"]))
 
 
 def test_trainaug_without_sbd_says_so(tmp_path):

@@ -39,8 +39,8 @@ every_transform = pytest.mark.parametrize(
 
 
 def test_no_transform_is_left_out():
-    """The other three have tests of their own: two only see colours, one wraps any of these."""
-    others = {"ColourJitter", "PhotometricDistortion", "ZeroBorder"}
+    """The other three have tests of their own: two only see colors, one wraps any of these."""
+    others = {"ColorJitter", "PhotometricDistortion", "ZeroBorder"}
     assert {type(move).__name__ for move in MOVES} == set(T.__all__) - others
 
 
@@ -89,7 +89,7 @@ def test_image_and_labels_move_together(transform, seed):
     inner = functional.max_pool2d(unseen, 5, 1)[0] == 0
     columns, rows = plain(after, "where")
     for error in ((image[0] * WIDTH - columns)[inner], (image[1] * HEIGHT - rows)[inner]):
-        assert error.abs().max() <= 2.5  # two nearest neighbours on a coarser grid
+        assert error.abs().max() <= 2.5  # two nearest neighbors on a coarser grid
         assert error.mean().abs() <= 0.2  # a shift by half a pixel would show
 
 
@@ -214,13 +214,13 @@ def test_zoom_divides_depth_and_multiplies_disparity(factor):
     )
 
 
-def test_zoom_is_about_the_centre():
+def test_zoom_is_about_the_center():
     after = T.RandomZoom([2.0])(plane_sample(SLANTED, 64, 96))
     columns, rows = plain(after, "where")
-    centre = torch.tensor([(96 - 1) / 2, (64 - 1) / 2])
-    expected = (torch.arange(96) - centre[0]) / 2 + centre[0]
+    center = torch.tensor([(96 - 1) / 2, (64 - 1) / 2])
+    expected = (torch.arange(96) - center[0]) / 2 + center[0]
     assert (columns[5] - expected).abs().max() <= 0.5
-    assert abs(float(rows.mean()) - float(centre[1])) < 0.51
+    assert abs(float(rows.mean()) - float(center[1])) < 0.51
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -239,8 +239,8 @@ def test_rescale_grows_the_canvas_and_brings_the_scene_nearer(seed):
 def test_resize_keeps_depth_and_scales_disparity_with_the_width():
     after = T.Resize((32, 192))(plane_sample(SLANTED, HEIGHT, WIDTH))
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(192.0), indexing="ij")
-    centres = (columns + 0.5) / 2 - 0.5, (rows + 0.5) * 2 - 0.5
-    depth = plane_depth(SLANTED, centres[0].double(), centres[1].double(), HEIGHT, WIDTH)
+    centers = (columns + 0.5) / 2 - 0.5, (rows + 0.5) * 2 - 0.5
+    depth = plane_depth(SLANTED, centers[0].double(), centers[1].double(), HEIGHT, WIDTH)
     torch.testing.assert_close(plain(after, "depth")[0].double(), depth, rtol=0.02, atol=0)
     torch.testing.assert_close(
         plain(after, "disparity")[0].double(), 2 * 0.2 * 60 / depth, rtol=0.02, atol=0
@@ -264,11 +264,11 @@ def test_zero_border_labels_the_outside_where_zero_is_a_label():
     for name in ("semseg", "edge"):
         assert mask(zeroed, name).all()
         assert plain(zeroed, name)[outside].abs().max() == 0
-    for name in ("depth", "disparity", "normals"):  # nothing is there to be labelled
+    for name in ("depth", "disparity", "normals"):  # nothing is there to be labeled
         assert torch.equal(mask(zeroed, name), mask(ignored, name))
 
 
-def test_zero_border_keeps_unlabelled_pixels_unlabelled():
+def test_zero_border_keeps_unlabeled_pixels_unlabeled():
     before = plane_sample(SLANTED, HEIGHT, WIDTH)
     before["valid"]["semseg"][:, :20] = False
     after = T.ZeroBorder(T.RandomHorizontalFlip(1.0))(before)

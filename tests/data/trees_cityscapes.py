@@ -26,8 +26,8 @@ def street(seed, height=HEIGHT, width=WIDTH):
     ids[-10:-4, 10:20] = 26
     ids[-1] = 1  # the bonnet of the own car
     ids[:2, :3] = random.choice([0, 4, 9, 10, 29])  # none of the 19
-    metres = np.where(ids == 11, 40.0, 100.0 / (rows - height // 2 + 5).clip(5))
-    disparity = BASELINE * FOCAL / metres
+    meters = np.where(ids == 11, 40.0, 100.0 / (rows - height // 2 + 5).clip(5))
+    disparity = BASELINE * FOCAL / meters
     stored = np.round(disparity * 256 + 1).astype(np.uint16)
     stored[ids == 23] = 3  # noise that a matcher leaves in the sky
     stored[:, -4:] = 0  # nothing measured

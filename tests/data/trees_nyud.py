@@ -16,7 +16,7 @@ class Scene:
 
     image: np.ndarray  # (H, W, 3) uint8
     classes: np.ndarray  # (H, W) 0..40
-    depth: np.ndarray  # (H, W) float32 metres, 0 for none
+    depth: np.ndarray  # (H, W) float32 meters, 0 for none
     normals: np.ndarray  # (H, W, 3) float32 right, up, toward; 0 for none
     edge: np.ndarray  # (H, W) 0 or 1
 

@@ -95,7 +95,7 @@ def write_pascal(root, json_lists=True):
     for number, name in enumerate(TRAIN + VAL):
         one = made[name] = photo(number, person=number % 2 == 0)
         Image.fromarray(one.image).save(root / f"JPEGImages/{name}.jpg", quality=95, subsampling=0)
-        # VOC has labelled some of the images; where it has not, labels are made from context.
+        # VOC has labeled some of the images; where it has not, labels are made from context.
         voc = number % 3 != 2
         if voc:
             palette_png(one.semseg, root / f"semseg/VOC12/{name}.png")

@@ -65,18 +65,18 @@ def write_gtcls(path, labels):
 
 
 def write_voc(root):
-    """VOC with 2 + 2 labelled images, and SBD: one of each of these, and two more."""
+    """VOC with 2 + 2 labeled images, and SBD: one of each of these, and two more."""
     voc, sbd = root / "VOCdevkit/VOC2012", root / "benchmark_RELEASE/dataset"
-    labelled = {name: classes(number) for number, name in enumerate(["a", "b", "v", "w"])}
+    labeled = {name: classes(number) for number, name in enumerate(["a", "b", "v", "w"])}
     for number, name in enumerate(["a", "b", "v", "w", "s", "t"]):
         save(voc, f"JPEGImages/{name}.jpg", picture(number), quality=95, subsampling=0)
     (voc / "SegmentationClass").mkdir()
-    for name, labels in labelled.items():
+    for name, labels in labeled.items():
         palette_png(labels, voc / f"SegmentationClass/{name}.png")
     write_list(voc, "ImageSets/Segmentation/train.txt", ["a", "b"])
     write_list(voc, "ImageSets/Segmentation/val.txt", ["v", "w"])
     made = write_sbd(sbd.parent)
-    return labelled, made
+    return labeled, made
 
 
 def write_sbd(root):

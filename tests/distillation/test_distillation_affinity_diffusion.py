@@ -22,10 +22,10 @@ def build(**options):
 
 
 @pytest.mark.parametrize("method", ["linear", "direct"])
-@pytest.mark.parametrize("normalise", ["positions", "channels"])
+@pytest.mark.parametrize("normalize", ["positions", "channels"])
 @pytest.mark.parametrize("iterations", [1, 2, 3])
-def test_agrees_with_written_out_matrices(method, normalise, iterations):
-    module = build(method=method, normalise=normalise, iterations=iterations, beta=0.3)
+def test_agrees_with_written_out_matrices(method, normalize, iterations):
+    module = build(method=method, normalize=normalize, iterations=iterations, beta=0.3)
     features = make_features(SOURCES, (2, 4, 5, 3))
     assert_same(module, module(features), affinity_diffusion(module, features), features)
 
@@ -47,9 +47,9 @@ def test_beta_0_is_the_identity():
         assert torch.equal(value, features[task])
 
 
-def test_rows_sum_to_1_with_the_papers_normalisation():
+def test_rows_sum_to_1_with_the_papers_normalization():
     """So that constant features do not change, whatever the mixture."""
-    module = build(normalise="channels", beta=0.9, iterations=3)
+    module = build(normalize="channels", beta=0.9, iterations=3)
     features = {
         name: x.abs() for name, x in make_features(SOURCES, (1, 4, 5, 3), grad=False).items()
     }
@@ -114,6 +114,6 @@ def test_wrong_arguments():
     with pytest.raises(InputError, match="iterations=0"):
         build(iterations=0)
     with pytest.raises(UnknownNameError, match="positions"):
-        build(normalise="rows")
+        build(normalize="rows")
     with pytest.raises(UnknownNameError, match="linear"):
         build(method="fast")

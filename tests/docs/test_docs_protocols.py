@@ -29,9 +29,9 @@ def test_pages_are_those_of_the_protocols():
 
 
 @pytest.mark.parametrize("name", list_protocols())
-def test_page_has_tree_conventions_users_and_licence(name):
+def test_page_has_tree_conventions_users_and_license(name):
     text = page_of(name)
-    for part in ("## Tree", "onventions", "used by|Used by|No paper|Used for", "## Licence"):
+    for part in ("## Tree", "onventions", "used by|Used by|No paper|Used for", "## License"):
         assert re.search(part, text), part
     assert "taskprism data" in text
 
@@ -39,7 +39,7 @@ def test_page_has_tree_conventions_users_and_licence(name):
 @pytest.mark.parametrize("name", [n for n, k in KINDS.items() if issubclass(k, BenchmarkProtocol)])
 def test_page_names_every_option_and_variant(name):
     text, kind = page_of(name), KINDS[name]
-    general = {"name", "root", "tasks", "licence", "variant", "input_size"}
+    general = {"name", "root", "tasks", "license", "variant", "input_size"}
     for field in dataclasses.fields(kind):
         assert field.name in general or f"`{field.name}`" in text, field.name
     variants = kind().variants()

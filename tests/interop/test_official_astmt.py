@@ -14,7 +14,7 @@ import taskprism
 from interop.official_cases import ASTMT, PASCAL_ASTMT
 from reference import astmt as reference
 from reference.released_astmt import Variant
-from taskprism.interop.official import import_official
+from taskprism.interop import import_official
 from taskprism.models.inference import predict
 
 # Importing without values copies nothing, which PyTorch points out for every tensor.
@@ -157,7 +157,7 @@ def test_prediction_feeds_0_to_255(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "file.pth")
     model = import_official(tmp_path / "file.pth", "astmt", "astmt", own_tasks(MOBILE))
     image = torch.rand(3, 64, 64)
-    torch.testing.assert_close(model.normalise(image), 255 * image)
+    torch.testing.assert_close(model.normalize(image), 255 * image)
     task = next(task for task in model.tasks if task.name == "normals")
     with torch.no_grad():
         expected = task.decode(model(255 * image[None], tasks=["normals"])["normals"])[0]

@@ -14,7 +14,7 @@ from reference import released_affinity, released_networks
 from reference.released_layers import Released
 from taskprism.cli import main
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
-from taskprism.interop.official import import_official, list_sources
+from taskprism.interop import import_official, list_sources
 from taskprism.models.inference import predict
 
 # Importing without values copies nothing, which PyTorch points out for every tensor.
@@ -110,17 +110,17 @@ def test_the_order_of_tasks_is_free_and_images_are_of_the_source(
     assert torch.equal(again.image_std, first.image_std)
 
 
-def test_images_of_ema_net_are_not_normalised(tmp_path: Path) -> None:
+def test_images_of_ema_net_are_not_normalized(tmp_path: Path) -> None:
     torch.save(multi_task("heads"), tmp_path / "file.pth")
     model = import_official(tmp_path / "file.pth", EMA, "multi_task", TASKS)
     image = torch.rand(3, 64, 64)
-    assert torch.equal(model.normalise(image), image)
+    assert torch.equal(model.normalize(image), image)
     with torch.no_grad():
         expected = model(image[None])["depth"]
     decoded = model.tasks[1].decode(expected)[0]
     torch.testing.assert_close(predict(model, image)["depth"], decoded)
     model.save_pretrained(tmp_path / "saved")
-    assert torch.equal(taskprism.load(tmp_path / "saved").normalise(image), image)
+    assert torch.equal(taskprism.load(tmp_path / "saved").normalize(image), image)
 
 
 def test_fine_tuning_keeps_the_momentum_of_the_trunk(file: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_tasks_must_be_those_of_the_file(file: Path) -> None:
         shapes_only(file, EMA, "multi_task", ["edge"])
 
 
-def test_another_layout_is_recognised(file: Path, tmp_path: Path) -> None:
+def test_another_layout_is_recognized(file: Path, tmp_path: Path) -> None:
     advice = "Its names are those of model='multi_task' of source='multi_task_learning_pytorch'"
     for source, model in ((EMA, "multi_task"), (MTL, "mti_net"), (MTL, "pad_net")):
         with pytest.raises(CheckpointError, match=advice):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interop.official_cases import ASTMT, CASES, Case
-from taskprism.interop.official import import_official
+from taskprism.interop import import_official
 from taskprism.models import MultiTaskModel
 
 # Importing without values copies nothing, which PyTorch points out for every tensor.

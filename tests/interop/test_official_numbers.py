@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interop.official_cases import CASES, Case
 from reference.released_layers import Released
-from taskprism.interop.official import import_official
+from taskprism.interop import import_official
 
 
 def relative(value: Tensor, expected: Tensor) -> float:

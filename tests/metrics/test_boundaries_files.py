@@ -147,9 +147,9 @@ def test_annotations_of_every_kind(tmp_path):
 
 
 def test_broken_predictions_name_the_file(tmp_path):
-    colour = png(tmp_path / "colour.png", np.zeros((4, 4, 3), dtype=np.uint8))
+    color = png(tmp_path / "color.png", np.zeros((4, 4, 3), dtype=np.uint8))
     cases = {
-        "one channel, not RGB": colour,
+        "one channel, not RGB": color,
         r"one channel, this array is \(2, 4, 4\)": npy(tmp_path / "two.npy", np.zeros((2, 4, 4))),
         "apply a sigmoid": npy(tmp_path / "logits.npy", np.full((4, 4), 3.0)),
         "holds numbers": npy(tmp_path / "text.npy", np.full((4, 4), "a")),

@@ -146,7 +146,7 @@ def test_near_pixels_are_preferred_with_several_annotators():
 
 
 def test_with_several_annotators_the_pixels_are_those_of_the_nearest_matching():
-    """The Berkeley benchmark minimises distance plus a price of 100 tolerances per lone pixel."""
+    """The Berkeley benchmark minimizes distance plus a price of 100 tolerances per lone pixel."""
     people = random_masks(7, 4, 40, 50, 0.06)
     masks = random_masks(8, 3, 40, 50, [[[0.03]], [[0.1]], [[0.2]]])
     found = match(planes_of(masks), list(people), 3.2, 3)

@@ -11,8 +11,8 @@ import torch
 from models.base import ModelTests
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.models import MultiTaskModel, SingleTask, create_model
-from taskprism.training.optimisers import parameter_groups
-from taskprism.training.recipe import OptimiserSettings
+from taskprism.training.optimizers import parameter_groups
+from taskprism.training.recipe import OptimizerSettings
 
 
 class EncoderSharingTests(ModelTests):
@@ -101,6 +101,6 @@ class EncoderSharingTests(ModelTests):
 
     def test_every_parameter_has_one_rate(self) -> None:
         model = self.make()
-        groups = parameter_groups(model, OptimiserSettings(), model.sgd_rate_factors())
+        groups = parameter_groups(model, OptimizerSettings(), model.sgd_rate_factors())
         ids = [id(parameter) for group in groups for parameter in group["params"]]
         assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())

@@ -268,12 +268,12 @@ def test_output_stride_of_8() -> None:
 def test_raw_input_is_0_to_255_and_is_kept() -> None:
     photographs = torch.rand(1, 3, 4, 4)
     model = create_model("astmt", ["depth"], backbone="mobilenet_v2", raw_input=True)
-    torch.testing.assert_close(model.normalise(photographs), photographs * 255)
+    torch.testing.assert_close(model.normalize(photographs), photographs * 255)
     assert model.config["image_std"] == pytest.approx([1 / 255] * 3)
     usual = create_model("astmt", ["depth"], backbone="mobilenet_v2")
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-    torch.testing.assert_close(usual.normalise(photographs), (photographs - mean) / std)
+    torch.testing.assert_close(usual.normalize(photographs), (photographs - mean) / std)
 
 
 def test_clear_errors() -> None:

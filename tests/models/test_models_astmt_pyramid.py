@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.errors import InputError
 from taskprism.models import ASTMT, create_model
+from taskprism.scoring.resources import count_macs, count_parameters
 
 TASKS = {"edge": 1, "semseg": 5, "depth": 1}
 PASCAL_5 = {"semseg": 21, "human_parts": 7, "saliency": 1, "edge": 1, "normals": 3}

@@ -46,7 +46,7 @@ def test_each_task_is_an_astmt_of_that_task_alone() -> None:
     alone.load_state_dict(model.networks["depth"].state_dict())
     with torch.no_grad():
         torch.testing.assert_close(model(images, ["depth"])["depth"], alone(images)["depth"])
-    assert model.normalise(torch.ones(1, 3, 2, 2)).mean().item() == pytest.approx(255)
+    assert model.normalize(torch.ones(1, 3, 2, 2)).mean().item() == pytest.approx(255)
 
 
 def test_networks_share_nothing() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.models import ASTMT, create_model
+from taskprism.scoring.resources import count_macs, count_parameters
 
 PASCAL = {"edge": 1, "semseg": 21, "human_parts": 7, "normals": 3, "saliency": 1}
 NYUD = {"edge": 1, "semseg": 41, "normals": 3, "depth": 1}

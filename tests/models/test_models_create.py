@@ -37,10 +37,10 @@ def test_two_tasks_of_one_kind_have_their_own_names() -> None:
     assert list(outputs) == ["near", "far"]
 
 
-def test_images_are_normalised_as_the_weights_expect() -> None:
+def test_images_are_normalized_as_the_weights_expect() -> None:
     model = create_model("multi_task", ["depth"], backbone="tf_efficientnet_lite0")
     images = torch.rand(2, 3, 4, 4)
-    torch.testing.assert_close(model.normalise(images), images * 2 - 1)
+    torch.testing.assert_close(model.normalize(images), images * 2 - 1)
 
 
 def test_clear_errors() -> None:

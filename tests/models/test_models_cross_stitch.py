@@ -6,8 +6,8 @@ import torch
 from models.encoder_sharing import EncoderSharingTests
 from taskprism.models import create_model
 from taskprism.models.cross_stitch import CrossStitchUnit
-from taskprism.training.optimisers import parameter_groups
-from taskprism.training.recipe import OptimiserSettings
+from taskprism.training.optimizers import parameter_groups
+from taskprism.training.recipe import OptimizerSettings
 
 TASKS = ["semseg", "depth", "edge"]
 
@@ -36,7 +36,7 @@ class TestCrossStitch(EncoderSharingTests):
 
     def test_units_learn_faster(self) -> None:
         model = self.make(unit_lr_factor=50.0)
-        groups = parameter_groups(model, OptimiserSettings(lr=0.5), model.sgd_rate_factors())
+        groups = parameter_groups(model, OptimizerSettings(lr=0.5), model.sgd_rate_factors())
         units = {id(parameter) for parameter in model.units.parameters()}
         for group in groups:
             is_unit = {id(parameter) in units for parameter in group["params"]}

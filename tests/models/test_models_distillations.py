@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils import _pytree
 
-from taskprism.analysis.resources import count_macs
 from taskprism.backbones import Backbone, create_backbone
 from taskprism.distillation import list_distillations
 from taskprism.models import MTINet, MultiTaskModel, PADNet, create_model
+from taskprism.scoring.resources import count_macs
 from taskprism.tasks import resolve_tasks
 
 BACKBONES: dict[str, tuple[str, int]] = {
@@ -62,7 +62,7 @@ def test_one_step_of_training(
     kind: str, assembly: str, distillation: str, backbones: dict[str, Backbone]
 ) -> None:
     model = build(kind, assembly, distillation, backbones).train()
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     images = torch.randn(2, 3, *SIZE)
     outputs = model(images)
     everything = [*outputs.values(), *(x for scale in outputs.initial for x in scale.values())]
@@ -70,7 +70,7 @@ def test_one_step_of_training(
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert [name for name, gradient in gradients.items() if gradient is None] == []
     assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
-    optimiser.step()
+    optimizer.step()
     with torch.no_grad():
         after = model.eval()(images)
     assert all(torch.isfinite(output).all() for output in after.values())

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.models import MultiTaskModel, create_model
+from taskprism.scoring.resources import count_macs, count_parameters
 
 NYUD = {"semseg": 40, "depth": 1}
 NYUD_13 = {"semseg": 13, "depth": 1, "normals": 3}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from taskprism.analysis.resources import count_macs, count_parameters
 from taskprism.models import create_model
+from taskprism.scoring.resources import count_macs, count_parameters
 
 NYUD = {"semseg": 40, "depth": 1}
 PASCAL = {"semseg": 21, "human_parts": 7, "saliency": 1, "edge": 1, "normals": 3}

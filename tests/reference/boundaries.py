@@ -14,7 +14,7 @@ from skimage.morphology import thin
 
 
 def suppression_margins(edges):
-    """For every pixel, 1.01 times its value minus the larger of its two neighbours across."""
+    """For every pixel, 1.01 times its value minus the larger of its two neighbors across."""
     height, width = edges.shape
     triangle = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1]) / 25
     padded = np.pad(edges.astype(float), 4, mode="symmetric")
@@ -134,10 +134,10 @@ def average_precision(precision, recall):
 
 
 def photograph(name, rows=slice(None), columns=slice(None)):
-    """Part of a photograph of scikit-image, grey in [0, 1]."""
+    """Part of a photograph of scikit-image, gray in [0, 1]."""
     image = getattr(skimage.data, name)()
-    grey = skimage.color.rgb2gray(image) if image.ndim == 3 else image / 255
-    return grey[rows, columns]
+    gray = skimage.color.rgb2gray(image) if image.ndim == 3 else image / 255
+    return gray[rows, columns]
 
 
 def made_labels(image, scale=200):

@@ -13,11 +13,11 @@ def segmentation(prediction, target, valid, classes, absent):
     for c in range(classes):
         hits = int(((guess == c) & (label == c)).sum())
         union = int(((guess == c) | (label == c)).sum())
-        labelled = int((label == c).sum())
+        labeled = int((label == c).sum())
         if union or absent == "zero":
             ious.append(hits / union if union else 0.0)
-        if labelled or absent == "zero":
-            accuracies.append(hits / labelled if labelled else 0.0)
+        if labeled or absent == "zero":
+            accuracies.append(hits / labeled if labeled else 0.0)
     return {
         "miou": sum(ious) / len(ious),
         "pixel_accuracy": float((guess == label).mean()),

@@ -12,7 +12,7 @@ def affinity_diffusion(module, features):
         affinity = []
         for source in module.sources:
             x = features[source][b].reshape(channels, -1).T  # (HW, C)
-            if module.normalise == "positions":  # each channel over positions
+            if module.normalize == "positions":  # each channel over positions
                 x = torch.stack([x[:, c] / x[:, c].norm() for c in range(channels)], dim=1)
                 a = x @ x.T
                 a = torch.stack([a[:, j] / a[:, j].sum() for j in range(len(a))], dim=1)

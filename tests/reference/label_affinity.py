@@ -1,4 +1,4 @@
-"""Label affinity by definition: every pixel, every neighbour, one pair at a time."""
+"""Label affinity by definition: every pixel, every neighbor, one pair at a time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def count(
     Args:
         labels: Name of a task -> ``(C, H, W)``.
         valid: Name of a task -> ``(H, W)``.
-        dilation: Distance of neighbours.
+        dilation: Distance of neighbors.
         kernel: Side of the patch.
     """
     names = list(labels)

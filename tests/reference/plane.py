@@ -1,6 +1,6 @@
 """A slanted plane seen by a pinhole camera: depth, disparity and normals are known everywhere.
 
-Axes: x right, y up, z toward the camera. The principal point is the image centre.
+Axes: x right, y up, z toward the camera. The principal point is the image center.
 """
 
 import torch
@@ -14,8 +14,8 @@ from taskprism.tasks.semseg import ClassMap
 from taskprism.tasks.target import DenseTarget, ValidMask
 
 FOCAL = 60.0  # pixels
-OFFSET = 2.0  # metres from the camera to the plane, along its normal
-BASELINE = 0.2  # metres
+OFFSET = 2.0  # meters from the camera to the plane, along its normal
+BASELINE = 0.2  # meters
 
 
 def pixel_grid(height, width):
@@ -27,7 +27,7 @@ def pixel_grid(height, width):
 
 
 def plane_depth(normal, columns, rows, height, width):
-    """Depth in metres at image positions (which may lie between pixels)."""
+    """Depth in meters at image positions (which may lie between pixels)."""
     ray_x = (columns - (width - 1) / 2) / FOCAL
     ray_y = -(rows - (height - 1) / 2) / FOCAL
     facing = normal[0] * ray_x + normal[1] * ray_y - normal[2]

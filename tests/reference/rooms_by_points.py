@@ -6,7 +6,7 @@ unit shapes, float64 throughout.
 
 import numpy as np
 
-from taskprism.data.rooms.solids import Shape
+from taskprism.rooms.solids import Shape
 
 
 def inside(solid, points):

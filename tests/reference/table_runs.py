@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from taskprism.reproduce.plan import Plan, Request
-from taskprism.reproduce.table import Part, Table
+from taskprism.papers.plan import Plan, Request
+from taskprism.papers.table import Part, Table
 from taskprism.training.recipe import Recipe
 from taskprism.training.run_directory import RunDirectory
 
@@ -66,7 +66,7 @@ def write_run(recipe: Recipe, folder: Path, metrics=None, parameters=1000) -> No
         "started": "2024-01-01T00:00:00+00:00",
         "finished": "2024-01-01T00:01:30+00:00",
         "resumed": [],
-        "licences": {"data": "made by a test", "weights": "random"},
+        "licenses": {"data": "made by a test", "weights": "random"},
         "data_fingerprint": "f00d",
         "protocol": {"input_size": [32, 48]},
         "hardware": {"accelerator": None, "device": "cpu", "cores": 2, "threads": 1, "cpu": "x"},

@@ -32,12 +32,12 @@ def test_classes_amount_to_a_raw_output(task) -> None:
 
 def test_depths_are_spaced_by_a_constant_factor() -> None:
     task = create_task("depth", category_range=(0.7, 10.0))
-    centres = [task.from_categories(sure_of(i, 40)).item() for i in range(40)]
-    ratios = [far / near for near, far in pairwise(centres)]
+    centers = [task.from_categories(sure_of(i, 40)).item() for i in range(40)]
+    ratios = [far / near for near, far in pairwise(centers)]
     step = (10 / 0.7) ** (1 / 40)
     assert ratios == pytest.approx([step] * 39, rel=1e-4)
-    assert centres[0] == pytest.approx(0.7 * step**0.5, rel=1e-4)
-    assert centres[-1] == pytest.approx(10 / step**0.5, rel=1e-4)
+    assert centers[0] == pytest.approx(0.7 * step**0.5, rel=1e-4)
+    assert centers[-1] == pytest.approx(10 / step**0.5, rel=1e-4)
     undecided = task.from_categories(torch.zeros(1, 40, 1, 1)).item()
     assert undecided == pytest.approx((0.7 * 10) ** 0.5, rel=1e-4)
 

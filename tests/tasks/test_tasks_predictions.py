@@ -1,4 +1,4 @@
-"""Decoding, colours, legends, wrong labels and constant guesses."""
+"""Decoding, colors, legends, wrong labels and constant guesses."""
 
 import re
 
@@ -8,8 +8,8 @@ import torch
 
 from reference.batches import every_task, random_batch
 from taskprism.tasks import BinaryTask, create_task
-from taskprism.tasks.colours import class_palette
-from taskprism.tasks.legend import ColourScale, DirectionBall, Swatches
+from taskprism.tasks.colors import class_palette
+from taskprism.tasks.legend import ColorScale, DirectionBall, Swatches
 
 TASKS = every_task()
 
@@ -44,14 +44,14 @@ def test_decoding_by_hand():
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
 def test_pictures_have_the_right_shape_and_are_black_without_label(task):
     output, target, valid = random_batch(task)
-    picture = task.colour(target[0], valid[0])
+    picture = task.color(target[0], valid[0])
     assert picture.shape == (7, 9, 3) and picture.dtype == np.uint8
     assert (picture[~valid[0, 0].numpy()] == 0).all()
-    prediction = task.colour(task.decode(output)[0], None, target[0])
+    prediction = task.color(task.decode(output)[0], None, target[0])
     assert prediction.shape == (7, 9, 3) and prediction.dtype == np.uint8
-    nothing = task.colour(target[0], torch.zeros_like(valid[0]))
+    nothing = task.color(target[0], torch.zeros_like(valid[0]))
     assert (nothing == 0).all()
-    task.colour(target[0])[:] = 0  # a picture of one's own, writable
+    task.color(target[0])[:] = 0  # a picture of one's own, writable
 
 
 def test_palette_is_pascal_vocs():
@@ -72,57 +72,57 @@ def test_palette_is_pascal_vocs():
 
 
 def test_black_is_a_class_only_if_it_is_background():
-    picture = create_task("semseg", 2).colour(torch.zeros(1, 1, 1))
+    picture = create_task("semseg", 2).color(torch.zeros(1, 1, 1))
     assert picture.any()
     named = create_task("semseg", class_names=("background", "cat"))
     for task in (named, create_task("human_parts"), create_task("human_parts", 3)):
-        assert not task.colour(torch.zeros(1, 1, 1)).any()
-        assert task.colour(torch.ones(1, 1, 1)).tolist() == [[[128, 0, 0]]]
+        assert not task.color(torch.zeros(1, 1, 1)).any()
+        assert task.color(torch.ones(1, 1, 1)).tolist() == [[[128, 0, 0]]]
 
 
 def test_near_is_bright_and_the_scale_is_the_references():
     depth, disparity = create_task("depth"), create_task("disparity")
     values = torch.linspace(1, 5, 50)[None, None]
-    by_depth = depth.colour(values).astype(int).sum(axis=2)[0]
+    by_depth = depth.color(values).astype(int).sum(axis=2)[0]
     assert (np.diff(by_depth) <= 0).all() and by_depth[0] > by_depth[-1] + 300
-    by_disparity = disparity.colour(values).astype(int).sum(axis=2)[0]
+    by_disparity = disparity.color(values).astype(int).sum(axis=2)[0]
     assert (np.diff(by_disparity) >= 0).all()
-    part = depth.colour(values[..., 20:30], None, values)
-    assert np.array_equal(part, depth.colour(values)[:, 20:30])
+    part = depth.color(values[..., 20:30], None, values)
+    assert np.array_equal(part, depth.color(values)[:, 20:30])
 
 
-def test_unlabelled_zeros_and_stray_values_do_not_set_the_scale():
+def test_unlabeled_zeros_and_stray_values_do_not_set_the_scale():
     depth = create_task("depth")
     values = torch.linspace(1, 5, 1000).reshape(1, 25, 40)
     spoilt = values.clone()
     spoilt[0, 0, 0], spoilt[0, 0, 1] = 0.0, torch.inf
-    difference = depth.colour(values)[1:].astype(int) - depth.colour(spoilt)[1:]
+    difference = depth.color(values)[1:].astype(int) - depth.color(spoilt)[1:]
     assert np.abs(difference).max() <= 6
-    assert (depth.colour(spoilt)[0, 1] == 0).all()
+    assert (depth.color(spoilt)[0, 1] == 0).all()
     legend = depth.legend(spoilt)
-    assert isinstance(legend, ColourScale)
+    assert isinstance(legend, ColorScale)
     assert 1 < legend.low < 1.1 and 4.9 < legend.high < 5 and legend.unit == "m"
-    assert legend.colours.shape == (256, 3) and legend.colours.dtype == np.uint8
+    assert legend.colors.shape == (256, 3) and legend.colors.dtype == np.uint8
 
 
 def test_normals_edges_and_albedo_by_hand():
     toward = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
-    assert create_task("normals").colour(toward).tolist() == [[[128, 128, 255]]]
+    assert create_task("normals").color(toward).tolist() == [[[128, 128, 255]]]
     edge = create_task("edge")
-    assert edge.colour(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    assert edge.color(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[0, 0, 0], [255, 255, 255]]]
     saliency = create_task("saliency")
-    assert saliency.colour(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[255] * 3, [0] * 3]]
+    assert saliency.color(torch.tensor([[[1.0, 0.0]]])).tolist() == [[[255] * 3, [0] * 3]]
     albedo = torch.tensor([1.2, 0.5, -1.0])[:, None, None]
-    assert create_task("albedo").colour(albedo).tolist() == [[[255, 128, 0]]]
+    assert create_task("albedo").color(albedo).tolist() == [[[255, 128, 0]]]
 
 
-def test_legends_say_what_colours_mean():
+def test_legends_say_what_colors_mean():
     parts = create_task("human_parts")
     legend = parts.legend(torch.zeros(1, 2, 2, dtype=torch.int64))
     assert isinstance(legend, Swatches)
     assert legend.entries[:2] == (((0, 0, 0), "background"), ((128, 0, 0), "head"))
-    for index, (colour, _) in enumerate(legend.entries):
-        assert tuple(parts.colour(torch.full((1, 1, 1), index))[0, 0].tolist()) == colour
+    for index, (color, _) in enumerate(legend.entries):
+        assert tuple(parts.color(torch.full((1, 1, 1), index))[0, 0].tolist()) == color
     ball = create_task("normals").legend(torch.zeros(3, 2, 2))
     assert isinstance(ball, DirectionBall)
     top, right = ball.picture[4, 48], ball.picture[48, -5]
@@ -201,8 +201,8 @@ def test_resized_outputs_keep_their_meaning():
     nearest = classes.decode(output).repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert torch.equal(larger, nearest)
     ramp = torch.arange(5.0).expand(1, 1, 3, 5)
-    metres = create_task("depth").resize_output(ramp, (6, 10))
-    assert metres[0, 0, 2, 1:9].tolist() == [0.25 + 0.5 * i for i in range(8)]
+    meters = create_task("depth").resize_output(ramp, (6, 10))
+    assert meters[0, 0, 2, 1:9].tolist() == [0.25 + 0.5 * i for i in range(8)]
     pixels = create_task("disparity").resize_output(ramp, (6, 10))
-    assert torch.equal(pixels, metres * 2)
-    assert torch.equal(create_task("inverse_depth").resize_output(ramp, (6, 10)), metres)
+    assert torch.equal(pixels, meters * 2)
+    assert torch.equal(create_task("inverse_depth").resize_output(ramp, (6, 10)), meters)

@@ -1,4 +1,4 @@
-"""A tiny labelled folder and recipes on it that train in a second."""
+"""A tiny labeled folder and recipes on it that train in a second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 40, 48
 DATA = {
     "name": "tiny",
     "root": ".",
-    "licence": "made by a test",
+    "license": "made by a test",
     "image": "rgb/{name}.png",
     "input_size": [32, 32],
     "splits": {"train": "train.txt", "test": "test.txt"},
@@ -78,7 +78,7 @@ def tiny_values(tiny_data) -> dict[str, Any]:
         },
         "data": {"protocol": str(tiny_data), "batch_size": 2},
         "tasks": ["semseg", "depth"],
-        "optimiser": {"lr": 1e-3},
+        "optimizer": {"lr": 1e-3},
         "epochs": 2,
         "evaluate_every": 1,
     }

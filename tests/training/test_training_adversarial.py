@@ -10,7 +10,7 @@ from taskprism.models import create_model
 from taskprism.training import Criterion
 from taskprism.training.adversarial import (
     Adversary,
-    normalised,
+    normalized,
     reversal_strength,
     reverse_gradient,
 )
@@ -71,18 +71,18 @@ def test_the_network_climbs_what_the_discriminator_descends(toy, reversal):
     total, _ = run(reversal)
     total.backward()
 
-    def judgement():
+    def judgment():
         return run()[1]
 
     for parameter in (network.shared.weight, network.head.weight):
         for place in (0, 3):
-            fooling = slope(judgement, parameter, place)
+            fooling = slope(judgment, parameter, place)
             expected = (1 - weight) * slope(task_loss, parameter, place)
             expected -= reversal * weight * fooling
             assert parameter.grad.view(-1)[place].item() == pytest.approx(expected, rel=1e-5)
             assert abs(fooling) > 1e-4
     for parameter in adversary.parameters():
-        expected = weight * slope(judgement, parameter, 1)
+        expected = weight * slope(judgment, parameter, 1)
         assert parameter.grad.view(-1)[1].item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_reversal_is_the_identity_forwards():
 def test_gradients_have_length_one_however_short_they_are():
     gradient = torch.randn(2, 8, 3, 4, dtype=torch.float64) * 1e-6
     gradient[0, :, 1, 1] = 0
-    unit = normalised(gradient)
+    unit = normalized(gradient)
     lengths = unit.pow(2).sum(1).sqrt()
     assert lengths[0, 1, 1] == 0
     lengths[0, 1, 1] = 1

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from taskprism.atomic import recover_folder, write_folder, write_json, write_text
 from taskprism.errors import CheckpointError
 from taskprism.models import create_model
-from taskprism.training.atomic import recover_folder, write_folder, write_json, write_text
 
 
 class Killed(BaseException):

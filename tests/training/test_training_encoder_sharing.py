@@ -32,7 +32,7 @@ def test_from_trained_runs(name, runs, tiny_recipe, tmp_path):
     paths = {task: str(run) for task, run in runs.items()}
     recipe = tiny_recipe(
         model={"name": name, "options": {**HEAD, "from_single_task": paths}},
-        optimiser={"name": "sgd", "lr": 1e-3, "momentum": 0.9},
+        optimizer={"name": "sgd", "lr": 1e-3, "momentum": 0.9},
     )
     started = build_experiment(recipe).model
     for task, run in runs.items():

@@ -98,7 +98,7 @@ def test_processes_share_each_image_at_most_once(length, batch, processes, epoch
     sizes = [len(group) for each in epochs for group in each]
     assert max(sizes) <= batch
     if batch > 1 and len(epochs[0]) > 1:
-        assert min(sizes) >= 2, "batch normalisation needs two"
+        assert min(sizes) >= 2, "batch normalization needs two"
 
 
 @pytest.mark.parametrize(("length", "steps"), [(8, 2), (9, 2), (10, 3), (11, 3), (1, 1)])

@@ -6,13 +6,13 @@ import torch
 from torchmetrics import CatMetric, MetricCollection
 
 from reference.batches import every_task, random_batch
-from taskprism.analysis.image_states import read_image_states
-from taskprism.analysis.runs import IMAGE_STATES_FILE
 from taskprism.errors import DataError
 from taskprism.metrics import DepthRmse
+from taskprism.scoring.image_state_recording import LARGEST_STATE, ImageStateRecorder
+from taskprism.scoring.image_states import read_image_states
+from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.tasks import Depth, create_task
 from taskprism.training import evaluate, train
-from taskprism.training.image_states import LARGEST_STATE, ImageStateRecorder
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 

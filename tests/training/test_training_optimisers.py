@@ -3,8 +3,8 @@ import torch
 
 from taskprism.models import create_model
 from taskprism.training.ema import create_average
-from taskprism.training.optimisers import create_optimiser, parameter_groups, set_learning_rate
-from taskprism.training.recipe import OptimiserSettings
+from taskprism.training.optimizers import create_optimizer, parameter_groups, set_learning_rate
+from taskprism.training.recipe import OptimizerSettings
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,7 @@ def model():
 
 
 def test_groups_hold_every_parameter_once(model):
-    groups = parameter_groups(model, OptimiserSettings(lr=1.0, backbone_lr_factor=0.1))
+    groups = parameter_groups(model, OptimizerSettings(lr=1.0, backbone_lr_factor=0.1))
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(ids) == sorted(id(parameter) for parameter in model.parameters())
     backbone, rest = groups
@@ -24,13 +24,13 @@ def test_groups_hold_every_parameter_once(model):
 def test_frozen_parameters_are_left_out():
     layer = torch.nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    (group,) = parameter_groups(layer, OptimiserSettings())
+    (group,) = parameter_groups(layer, OptimizerSettings())
     assert [id(p) for p in group["params"]] == [id(layer.weight)]
 
 
 def test_backbones_inside_a_single_task_model_count_too():
     model = create_model("single_task", {"depth": 1, "edge": 1}, backbone="test_resnet")
-    backbone, rest = parameter_groups(model, OptimiserSettings(backbone_lr_factor=0.5))
+    backbone, rest = parameter_groups(model, OptimizerSettings(backbone_lr_factor=0.5))
     assert len(backbone["params"]) == len(list(model.backbones.parameters()))
     assert len(rest["params"]) == len(list(model.heads.parameters()))
 
@@ -40,19 +40,19 @@ def test_backbones_inside_a_single_task_model_count_too():
     [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
 )
 def test_names(model, name, kind):
-    settings = OptimiserSettings(name=name, lr=0.25, weight_decay=0.5, nesterov=True)
-    optimiser = create_optimiser(model, settings)
-    assert type(optimiser) is kind
-    assert all(g["weight_decay"] == 0.5 and g["lr"] == 0.25 for g in optimiser.param_groups)
+    settings = OptimizerSettings(name=name, lr=0.25, weight_decay=0.5, nesterov=True)
+    optimizer = create_optimizer(model, settings)
+    assert type(optimizer) is kind
+    assert all(g["weight_decay"] == 0.5 and g["lr"] == 0.25 for g in optimizer.param_groups)
     if name == "sgd":
-        assert all(g["nesterov"] and g["momentum"] == 0.9 for g in optimiser.param_groups)
+        assert all(g["nesterov"] and g["momentum"] == 0.9 for g in optimizer.param_groups)
 
 
 def test_the_factor_scales_each_groups_own_rate(model):
-    optimiser = create_optimiser(model, OptimiserSettings(lr=2.0, backbone_lr_factor=0.1))
+    optimizer = create_optimizer(model, OptimizerSettings(lr=2.0, backbone_lr_factor=0.1))
     for _ in range(2):  # the factor is of the base rate, so setting it twice changes nothing
-        assert set_learning_rate(optimiser, 0.5) == 1.0
-        assert [g["lr"] for g in optimiser.param_groups] == pytest.approx([0.1, 1.0])
+        assert set_learning_rate(optimizer, 0.5) == 1.0
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1, 1.0])
 
 
 def test_average_follows_the_closed_form():

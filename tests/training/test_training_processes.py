@@ -12,7 +12,7 @@ import torch
 from torch import multiprocessing
 
 from reference.run_files import log, weights
-from taskprism.analysis.image_states import read_image_states
+from taskprism.scoring.image_states import read_image_states
 from taskprism.training import Reporter, evaluate, train
 from taskprism.training.launch import disconnect
 
@@ -82,7 +82,7 @@ def test_two_half_batches_step_like_one_whole(tiny_recipe, tmp_path):
     shared = {
         "model": {"backbone": "test_convnext"},
         "tasks": ["semseg"],
-        "optimiser": {"name": "sgd", "lr": 0.1, "momentum": 0.0},
+        "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0},
         "epochs": 1,
     }
     train(tiny_recipe(**shared, data={"batch_size": 6}), tmp_path / "one")

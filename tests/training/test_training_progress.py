@@ -6,9 +6,9 @@ import threading
 import pytest
 from rich.console import Console
 
-from taskprism.training import progress
+from taskprism import progress
+from taskprism.progress import Reporter
 from taskprism.training.interrupt import stop_on_interrupt
-from taskprism.training.progress import Reporter
 
 
 @pytest.fixture

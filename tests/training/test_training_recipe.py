@@ -24,19 +24,19 @@ def write(tmp_path):
 def test_defaults_are_those_of_the_papers(write):
     recipe = load_recipe(write("mine.yaml", ""))
     assert recipe.name == "mine"
-    optimiser, schedule = recipe.optimiser, recipe.schedule
-    assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-4, 1e-4)
+    optimizer, schedule = recipe.optimizer, recipe.schedule
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adam", 1e-4, 1e-4)
     assert (schedule.name, schedule.power) == ("poly", 0.9)
     assert (recipe.epochs, recipe.data.batch_size) == (100, 8)
 
 
 def test_extends_merges_level_by_level(write):
-    write("base.yaml", "epochs: 3\ntasks: [a, b]\noptimiser: {lr: 1e-3, momentum: 0.5}")
+    write("base.yaml", "epochs: 3\ntasks: [a, b]\noptimizer: {lr: 1e-3, momentum: 0.5}")
     write("deep/middle.yaml", "extends: ../base.yaml\nepochs: 4")
-    path = write("deep/top.yaml", "extends: middle\noptimiser: {momentum: 0.1}\ntasks: [c]")
+    path = write("deep/top.yaml", "extends: middle\noptimizer: {momentum: 0.1}\ntasks: [c]")
     recipe = load_recipe(path)
     assert (recipe.name, recipe.epochs, recipe.tasks) == ("top", 4, ["c"])
-    assert (recipe.optimiser.lr, recipe.optimiser.momentum) == (1e-3, 0.1)
+    assert (recipe.optimizer.lr, recipe.optimizer.momentum) == (1e-3, 0.1)
 
 
 def test_extends_a_shipped_recipe(write):
@@ -59,22 +59,22 @@ def test_circles_are_refused(write):
         ("extends: [a]", "'extends' must name one recipe"),
         ("- 1", "must hold keys and values, not a list"),
         ("a: [", "is not valid YAML"),
-        ("optimizer: {lr: 1}", "unknown key 'optimizer' at the top. Did you mean 'optimiser'?"),
+        ("optimiser: {lr: 1}", "unknown key 'optimiser' at the top. Did you mean 'optimizer'?"),
         (
-            "optimiser: {rl: 1}",
-            "unknown key 'rl' in 'optimiser'. Did you mean 'lr'? Keys there: na",
+            "optimizer: {rl: 1}",
+            "unknown key 'rl' in 'optimizer'. Did you mean 'lr'? Keys there: na",
         ),
         ("epochs: 0", "key 'epochs': input should be greater than or equal to 1, got 0"),
-        ("optimiser: {lr: fast}", "key 'optimiser.lr': input should be a valid number"),
+        ("optimizer: {lr: fast}", "key 'optimizer.lr': input should be a valid number"),
         (
-            "optimiser: {momentum: 1}",
-            "key 'optimiser.momentum': input should be less than 1, got 1",
+            "optimizer: {momentum: 1}",
+            "key 'optimizer.momentum': input should be less than 1, got 1",
         ),
         ("schedule: {name: step}", "'constant', 'poly', 'cosine' or 'cosine_restarts', got 'step'"),
         ("data: {protocol: 3}", "key 'data.protocol': input should be a valid string, got 3, or"),
         ("loss: {weights: {depth: x}}", "key 'loss.weights.depth': input should be a valid number"),
         ("trackers: [mlflow]", "key 'trackers.0': input should be 'tensorboard' or 'wandb'"),
-        ("optimiser: 3", "key 'optimiser': input should be a valid dictionary"),
+        ("optimizer: 3", "key 'optimizer': input should be a valid dictionary"),
     ],
 )
 def test_errors_name_the_file_the_key_and_the_way_out(write, text, message):
@@ -94,9 +94,9 @@ def test_all_mistakes_are_told_at_once(write):
 
 def test_overrides_reach_every_level(write):
     path = write("mine.yaml", "model: {options: {a: 1}}")
-    overrides = {"optimiser.lr": 0.5, "model.options.b.c": [1], "epochs": 2}
+    overrides = {"optimizer.lr": 0.5, "model.options.b.c": [1], "epochs": 2}
     recipe = load_recipe(path, overrides)
-    assert (recipe.optimiser.lr, recipe.epochs) == (0.5, 2)
+    assert (recipe.optimizer.lr, recipe.epochs) == (0.5, 2)
     assert recipe.model.options == {"a": 1, "b": {"c": [1]}}
     with pytest.raises(RecipeError, match="unknown key 'optimizer'"):
         load_recipe(path, {"optimizer.lr": 1})

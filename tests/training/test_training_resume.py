@@ -23,7 +23,7 @@ def assert_same_run(a, b):
     assert metrics[0] == metrics[1]
     states = [TrainingState.load(run / "checkpoints" / "last") for run in (a, b)]
     assert states[0].position == states[1].position
-    moments = [state.optimiser["state"] for state in states]
+    moments = [state.optimizer["state"] for state in states]
     for index, values in moments[0].items():
         assert all(torch.equal(values[k], moments[1][index][k]) for k in values)
 
@@ -63,7 +63,7 @@ RECIPES = {
         "accumulate": 2,
         "clip_norm": 1.0,
         "ema_decay": 0.9,
-        "optimiser": {"name": "sgd", "lr": 1e-2, "nesterov": True},
+        "optimizer": {"name": "sgd", "lr": 1e-2, "nesterov": True},
         "schedule": {"name": "cosine", "warmup_epochs": 1},
     },
 }

@@ -44,7 +44,7 @@ def test_a_run_writes_everything(tiny_recipe, tmp_path):
     assert metrics["macs"] > 0
 
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["licences"] == {"data": "made by a test", "weights": "random"}
+    assert manifest["licenses"] == {"data": "made by a test", "weights": "random"}
     assert manifest["protocol"]["input_size"] == [32, 32]
     assert manifest["data_fingerprint"]
     assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -81,7 +81,7 @@ def test_the_source_of_pretrained_weights_is_known():
         model = taskprism.create_model(
             name, {"depth": 1}, backbone="tf_efficientnet_lite0", pretrained=package
         )
-        assert weights_source(model) == f"package {package} (licence: Apache-2.0)"
+        assert weights_source(model) == f"package {package} (license: Apache-2.0)"
 
 
 @pytest.mark.usefixtures("quick")
@@ -137,11 +137,11 @@ def test_a_run_directory_is_never_overwritten(tiny_recipe, tmp_path, monkeypatch
 @pytest.mark.usefixtures("quick")
 def test_resuming_with_another_recipe_names_the_keys(tiny_recipe, tmp_path):
     run = train(tiny_recipe(epochs=1), tmp_path / "run")
-    changed = tiny_recipe(epochs=3, optimiser={"lr": 0.5}, model={"options": {"neck_channels": 16}})
+    changed = tiny_recipe(epochs=3, optimizer={"lr": 0.5}, model={"options": {"neck_channels": 16}})
     with pytest.raises(RecipeError) as caught:
         train(changed, run, resume=True)
     message = str(caught.value)
-    for part in ("epochs (1 -> 3)", "optimiser.lr (0.001 -> 0.5)", "model.options.neck_channels"):
+    for part in ("epochs (1 -> 3)", "optimizer.lr (0.001 -> 0.5)", "model.options.neck_channels"):
         assert part in message
     assert "seed" not in message
     free = tiny_recipe(epochs=1, data={"workers": 1})
@@ -245,7 +245,7 @@ def test_accumulation_equals_one_large_batch(tiny_recipe, tmp_path):
         recipe = tiny_recipe(
             model={"backbone": "test_convnext", "options": {"neck_channels": 8}},
             tasks=["semseg"],
-            optimiser={"name": "sgd", "lr": 0.1, "momentum": 0.0},
+            optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.0},
             data={"batch_size": batch_size},
             accumulate=accumulate,
             epochs=1,

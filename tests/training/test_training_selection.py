@@ -76,7 +76,7 @@ def test_meter_averages_over_the_batches_that_have_a_label():
     assert again.means("final") == meter.means("final")
 
 
-def test_a_task_never_labelled_has_no_mean():
+def test_a_task_never_labeled_has_no_mean():
     meter = LossMeter()
     losses = {"total": torch.tensor(0.0), "final": {"a": torch.tensor(0.0)}, "initial": {}}
     meter.add(losses, {"a": torch.zeros(1, 1, 1, 1, dtype=torch.bool)}, Alone())

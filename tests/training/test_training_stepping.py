@@ -11,8 +11,8 @@ from taskprism.errors import RecipeError
 from taskprism.models import create_model
 from taskprism.training import build_experiment, evaluate, train
 from taskprism.training.loop import Trainer
-from taskprism.training.optimisers import parameter_groups
-from taskprism.training.recipe import OptimiserSettings
+from taskprism.training.optimizers import parameter_groups
+from taskprism.training.recipe import OptimizerSettings
 from taskprism.training.state import TrainingState
 from taskprism.training.stepping import create_adversary, rate_factors
 
@@ -26,7 +26,7 @@ def astmt(tiny_recipe):
         values = {
             "model": {"name": "astmt", "backbone": "mobilenet_v2", "options": {}},
             "tasks": NAMES,
-            "optimiser": {"name": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.1},
+            "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.1},
             "stepping": {"mode": "per_task", "adversarial": {"weight": adversarial}},
             "epochs": 1,
         }
@@ -50,7 +50,7 @@ def test_a_step_for_one_task_moves_nothing_of_the_others(astmt, tmp_path, monkey
         step(self, number)
         after = dict(self.learner.model.named_parameters())
         moved.append({n for n, p in before.items() if not torch.equal(p, after[n])})
-        momenta = [len(s) for s in self.learner.optimiser.state.values() if s]
+        momenta = [len(s) for s in self.learner.optimizer.state.values() if s]
         if len(moved) == 1:
             gone = {n for n in after if owner(n) not in (None, "edge")}
             assert len(momenta) == len(after) - len(gone) + (3 if adversarial else 0)
@@ -81,7 +81,7 @@ def test_a_task_without_labels_takes_no_step(astmt, tmp_path, monkeypatch, tiny_
         Trainer, "_step", lambda self, number: (steps.append(number), step(self, number))
     )
     model = {"name": "astmt", "backbone": "mobilenet_v2", "options": {"decoder": "uber_net"}}
-    recipe = astmt(data={"batch_size": 1}, model=model)  # it normalises no single values
+    recipe = astmt(data={"batch_size": 1}, model=model)  # it normalizes no single values
     run = train(recipe, tmp_path / "run")
     assert len(steps) == 3 * 7 - 2
     assert all(loss > 0 for loss in log(run)[0]["losses"].values())
@@ -120,7 +120,7 @@ def test_rates_and_sizes_of_the_released_groups(tiny_recipe):
     adversary = create_adversary(recipe, model)
     network = torch.nn.ModuleList([model, adversary])
     factors = rate_factors(recipe, model, adversary)
-    settings = OptimiserSettings(name="sgd", lr=1e-3, backbone_lr_factor=0.5)
+    settings = OptimizerSettings(name="sgd", lr=1e-3, backbone_lr_factor=0.5)
     groups = parameter_groups(network, settings, factors)
     sizes = [(g["lr"], sum(p.numel() for p in g["params"])) for g in groups]
     in_encoder = sum(p.numel() for n, p in model.encoder.named_parameters() if _of(tasks, n))

@@ -25,7 +25,7 @@ CHANGES: dict[str, Any] = {
     "data.options.input_size": SIZE,
     "data.batch_size": 4,
     "model.pretrained": False,
-    "optimiser.lr": 3e-3,
+    "optimizer.lr": 3e-3,
     "epochs": 5,
     "evaluate_every": 5,
 }

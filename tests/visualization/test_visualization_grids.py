@@ -8,8 +8,8 @@ from taskprism.visualization.canvas import GAP, MARGIN
 from taskprism.visualization.grids import GridRow, grid
 
 
-def plain(colour, height=2, width=3):
-    return np.full((height, width, 3), colour, np.uint8)
+def plain(color, height=2, width=3):
+    return np.full((height, width, 3), color, np.uint8)
 
 
 def test_every_picture_is_in_its_place():
@@ -19,8 +19,8 @@ def test_every_picture_is_in_its_place():
     ]
     page = grid(rows, ["left", "right"], (40, 30), "title")
     assert page.shape[1] == 2 * MARGIN + 2 * 40 + GAP
-    for colour, column in [((255, 0, 0), 0), ((0, 255, 0), 1), ((0, 0, 255), 1)]:
-        ys, xs = np.nonzero((page == colour).all(axis=2))
+    for color, column in [((255, 0, 0), 0), ((0, 255, 0), 1), ((0, 0, 255), 1)]:
+        ys, xs = np.nonzero((page == color).all(axis=2))
         assert len(ys) == 40 * 30
         assert xs.min() == MARGIN + column * (40 + GAP)
     red, blue = (np.nonzero((page == c).all(axis=2))[0].min() for c in ((255, 0, 0), (0, 0, 255)))

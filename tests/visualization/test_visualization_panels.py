@@ -8,7 +8,7 @@ import torch
 
 from taskprism.errors import InputError
 from taskprism.tasks import create_task
-from taskprism.tasks.legend import ColourScale, Swatches
+from taskprism.tasks.legend import ColorScale, Swatches
 from taskprism.visualization import panel, sheet
 from taskprism.visualization.canvas import fit, hatching, shorten, text_width, tile_size
 from taskprism.visualization.legends import draw_legend
@@ -50,8 +50,8 @@ def test_labels_stand_above_predictions_and_missing_ones_are_hatched():
     both = panel(image, values, values, tasks=TASKS)
     assert both.shape[1] == alone.shape[1]
     assert both.shape[0] > alone.shape[0] + 150
-    unlabelled = {name: torch.zeros(1, 60, 80, dtype=torch.bool) for name in values}
-    nothing = panel(image, values, values, unlabelled, tasks=TASKS)
+    unlabeled = {name: torch.zeros(1, 60, 80, dtype=torch.bool) for name in values}
+    nothing = panel(image, values, values, unlabeled, tasks=TASKS)
     assert np.array_equal(nothing, alone)
     without_depth = {name: value for name, value in values.items() if name != "depth"}
     partly = panel(image, values, without_depth, tasks=TASKS)
@@ -116,21 +116,21 @@ def test_sheet_stacks_panels_of_different_widths():
 
 
 def test_many_classes_list_only_those_that_occur():
-    colours = [(i, 0, 0) for i in range(40)]
-    legend = Swatches(tuple((colour, f"class {i}") for i, colour in enumerate(colours)))
-    picture = np.array([[colours[3], colours[7]]], dtype=np.uint8)
+    colors = [(i, 0, 0) for i in range(40)]
+    legend = Swatches(tuple((color, f"class {i}") for i, color in enumerate(colors)))
+    picture = np.array([[colors[3], colors[7]]], dtype=np.uint8)
     few = draw_legend(legend, 300, [picture])
-    every = draw_legend(legend, 300, [np.array([colours], dtype=np.uint8)])
+    every = draw_legend(legend, 300, [np.array([colors], dtype=np.uint8)])
     assert few is not None and every is not None
     assert few.height < every.height
     shown = {tuple(c) for c in np.asarray(few).reshape(-1, 3).tolist()}
-    assert colours[3] in shown and colours[7] in shown and colours[5] not in shown
+    assert colors[3] in shown and colors[7] in shown and colors[5] not in shown
     assert draw_legend(legend, 300, [np.full((1, 1, 3), 200, np.uint8)]) is None
 
 
-def test_colour_scale_runs_from_low_to_high():
-    colours = np.stack([np.arange(256)] * 3, axis=1).astype(np.uint8)
-    drawn = draw_legend(ColourScale(colours, 0.5, 4.0, "m"), 200, [])
+def test_color_scale_runs_from_low_to_high():
+    colors = np.stack([np.arange(256)] * 3, axis=1).astype(np.uint8)
+    drawn = draw_legend(ColorScale(colors, 0.5, 4.0, "m"), 200, [])
     assert drawn is not None
     row = np.asarray(drawn)[6, :, 0].astype(int)
     assert row[5] < 20 and row[100] == pytest.approx(128, abs=4) and row[194] > 235

@@ -2,7 +2,7 @@
 
 * :func:`compare` sets runs side by side, with Δm against their single-task networks; its modules
   ``tables`` and ``bootstrap`` print the table and say how sure it is;
-* :mod:`~taskprism.analysis.resources` counts parameters and operations and measures time;
+* :mod:`~taskprism.scoring.resources` counts parameters and operations and measures time;
 * :mod:`~taskprism.analysis.affinity` counts which pixels belong together in the labels of two
   tasks (MTI-Net, figure 2b);
 * :mod:`~taskprism.analysis.information_flow` scores initial predictions at every scale (table 4);
@@ -12,7 +12,7 @@
 * :mod:`~taskprism.analysis.qualitative` sets the predictions of several methods side by side.
 
 Those that read trained runs stand above :mod:`taskprism.training` and are imported by their own
-names. ``taskprism analyse`` runs them from the command line.
+names. ``taskprism analyze`` runs them from the command line.
 
 >>> import torch
 >>> from taskprism.analysis.features import collect_features
@@ -28,7 +28,7 @@ distillation semseg depth
 heads.*.1 semseg depth
 """
 
-from taskprism.analysis.compare import compare
-from taskprism.analysis.runs import RunResult, find_runs, read_run
+from taskprism.scoring.compare import compare
+from taskprism.scoring.runs import RunResult, find_runs, read_run
 
 __all__ = ["RunResult", "compare", "find_runs", "read_run"]

@@ -1,7 +1,7 @@
 """Label affinity: do tasks agree on which pixels belong together, near and far?
 
 MTI-Net (Vandenhende et al., ECCV 2020, section 2.2 and figure 2b), after PAP-Net (Zhang et al.,
-CVPR 2019, figure 1): in local patches of the label maps each pixel is paired with its neighbours. A
+CVPR 2019, figure 1): in local patches of the label maps each pixel is paired with its neighbors. A
 pair is *similar* in one task, or not; then it is counted how well similar and dissimilar pairs of
 two tasks match. Larger dilations of the patch compare pixels that are further apart.
 
@@ -36,7 +36,7 @@ class PairMatch:
     Attributes:
         first: Name of a task.
         second: Name of another.
-        dilation: Pixels between neighbours in the patch.
+        dilation: Pixels between neighbors in the patch.
         both_similar: Number of pairs that are similar in both tasks.
         first_only: Similar in the first task only.
         second_only: Similar in the second task only.
@@ -75,7 +75,7 @@ class PairMatch:
     def beyond_chance(self) -> float:
         """Cohen's kappa: 0 if the tasks agree as often as unrelated ones would, 1 if always.
 
-        Neighbours are mostly similar in every task, so that agreement alone is high for any two.
+        Neighbors are mostly similar in every task, so that agreement alone is high for any two.
         """
         first = _ratio(self.both_similar + self.first_only, self.pairs)
         second = _ratio(self.both_similar + self.second_only, self.pairs)
@@ -125,12 +125,12 @@ def label_affinity(
     """Count how pairs of pixels match between tasks.
 
     Args:
-        samples: Labelled images; a pair counts for two tasks where an image has both labels and
+        samples: Labeled images; a pair counts for two tasks where an image has both labels and
             both pixels are valid in both.
         tasks: At least two.
         dilations: Distances in pixels, each at least 1; pairs that would leave the image are left
             out.
-        kernel: Side of the patch, odd, at least 3; its centre is paired with all other pixels.
+        kernel: Side of the patch, odd, at least 3; its center is paired with all other pixels.
         thresholds: Task name -> difference below which two pixels are similar, where it should not
             be the target type's own.
 
@@ -170,7 +170,7 @@ _OUTCOMES = ((True, True), (True, False), (False, True), (False, False))
 
 
 def _half_patch(kernel: int, dilation: int) -> list[tuple[int, int]]:
-    """Rows and columns from a pixel to half of its neighbours; the others meet it as theirs."""
+    """Rows and columns from a pixel to half of its neighbors; the others meet it as theirs."""
     reach = range(-(kernel // 2), kernel // 2 + 1)
     return [(y * dilation, x * dilation) for y in reach for x in reach if (y, x) > (0, 0)]
 
@@ -202,7 +202,7 @@ def _count(
 
 
 def _pair(values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Values ``(C, H, W)`` of all pixels that have a neighbour at ``offset``, and of these."""
+    """Values ``(C, H, W)`` of all pixels that have a neighbor at ``offset``, and of these."""
     down, right = offset  # down >= 0
     height, width = values.shape[-2:]
     rows, columns = max(height - down, 0), max(width - abs(right), 0)

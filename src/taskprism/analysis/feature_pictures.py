@@ -1,7 +1,7 @@
-"""Pictures of features: their first principal components as colours.
+"""Pictures of features: their first principal components as colors.
 
 Figure 1 of ASTMT (Maninis et al., CVPR 2019): for each layer, a principal component analysis over
-the positions of all tasks' maps together, so that equal colours in different columns mean equal
+the positions of all tasks' maps together, so that equal colors in different columns mean equal
 features; the first three components are red, green and blue.
 """
 
@@ -28,30 +28,30 @@ _TILE_WIDTH = 150
 
 
 def principal_pictures(maps: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], float]:
-    """First three principal components of some maps, on one basis and one colour scale.
+    """First three principal components of some maps, on one basis and one color scale.
 
     Args:
         maps: Name -> ``(C, h, w)``, C the same for all.
 
     Returns:
-        Name -> ``(h, w, 3)`` uint8, and the share of the variance that the colours show. Each
+        Name -> ``(h, w, 3)`` uint8, and the share of the variance that the colors show. Each
         component goes from its 1st to its 99th percentile; its sign is such that its largest weight
         is positive. Missing components (C < 3) are half bright.
     """
     sizes = {name: each.shape[-2:] for name, each in maps.items()}
     points = torch.cat([each.flatten(1).T.double().cpu() for each in maps.values()])
-    centred = points - points.mean(dim=0)
-    covariance = centred.T @ centred / len(points)
+    centerd = points - points.mean(dim=0)
+    covariance = centerd.T @ centerd / len(points)
     values, vectors = torch.linalg.eigh(covariance)  # ascending
     basis = vectors.flip(1)[:, :3]
     largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
-    components = centred @ (basis * torch.where(largest < 0, -1.0, 1.0))
+    components = centerd @ (basis * torch.where(largest < 0, -1.0, 1.0))
     low, high = np.percentile(components.numpy(), [1, 99], axis=0)
     unit = np.clip((components.numpy() - low) / np.maximum(high - low, 1e-12), 0, 1)
     unit = np.where(high - low > 1e-12, unit, 0.5)
-    colours = np.full((len(points), 3), 0.5)
-    colours[:, : unit.shape[1]] = unit
-    pixels = (colours * 255).round().astype(np.uint8)
+    colors = np.full((len(points), 3), 0.5)
+    colors[:, : unit.shape[1]] = unit
+    pixels = (colors * 255).round().astype(np.uint8)
     pictures, start = {}, 0
     for name, (height, width) in sizes.items():
         pictures[name] = pixels[start : start + height * width].reshape(height, width, 3)
@@ -112,7 +112,7 @@ def feature_sheet(
     Raises:
         InputError: The model keeps no features per task, or a pattern fits no place.
     """
-    batch = model.normalise(image.unsqueeze(0).to(model.image_mean))
+    batch = model.normalize(image.unsqueeze(0).to(model.image_mean))
     places = choose_places(collect_features(model, batch), patterns, rows)
     if not places:
         raise InputError(f"This {model.name} has no feature maps of tasks to show.")
@@ -153,7 +153,7 @@ def _outputs(model: MultiTaskModel, batch: Tensor, image: Tensor, names: Sequenc
     pixels = (image.cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     tasks: dict[str, Task] = {task.name: task for task in model.tasks}
     predicted = [
-        tasks[name].colour(tasks[name].decode(outputs[name].float())[0].cpu())
+        tasks[name].color(tasks[name].decode(outputs[name].float())[0].cpu())
         if name in tasks
         else None
         for name in names

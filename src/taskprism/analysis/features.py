@@ -44,7 +44,7 @@ def collect_features(model: MultiTaskModel, images: Tensor) -> list[FeatureMaps]
 
     Args:
         model: Any; it keeps its mode.
-        images: ``(B, 3, H, W)``, normalised, where the model is.
+        images: ``(B, 3, H, W)``, normalized, where the model is.
 
     Returns:
         Places in the order in which the network comes to them. Raw predictions are left out. A

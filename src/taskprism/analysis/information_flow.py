@@ -19,18 +19,17 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.analysis.strides import stride_of
+from taskprism.atomic import write_json
 from taskprism.data.sample import Batch
 from taskprism.errors import DataError, InputError
-from taskprism.interop import load
-from taskprism.interop.hub import WEIGHTS
 from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.hub import WEIGHTS, load
 from taskprism.models.predictions import Predictions
-from taskprism.training.atomic import write_json
+from taskprism.progress import Reporter
 from taskprism.training.evaluation import split_loader
 from taskprism.training.experiment import build_protocol
 from taskprism.training.log import without_nan
-from taskprism.training.progress import Reporter
 from taskprism.training.recipe import DataSettings
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.selection import Results
@@ -128,7 +127,7 @@ def score_flow(
     try:
         for batch in batches:
             batch = batch.to(device)
-            outputs = model(model.normalise(batch.images))
+            outputs = model(model.normalize(batch.images))
             for place, predictions in _places(outputs, batch.images).items():
                 for task in model.tasks:
                     if task.name not in predictions:

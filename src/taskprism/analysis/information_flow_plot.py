@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskprism.analysis.comparison import Statistic
 from taskprism.analysis.information_flow import FINAL, Flow
 from taskprism.metrics.gain import gain
+from taskprism.scoring.comparison import Statistic
 from taskprism.visualization.plotting import LINES, plot_style, tidy
 
 

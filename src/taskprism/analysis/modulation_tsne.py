@@ -102,7 +102,7 @@ def collect_activations(model: MultiTaskModel, images: Iterable[Tensor]) -> list
                 gate = layer.get_submodule("scale_activation")
                 stack.callback(gate.register_forward_hook(hook(place, task)).remove)
         for image in images:
-            model(model.normalise(image.unsqueeze(0).to(model.image_mean)))
+            model(model.normalize(image.unsqueeze(0).to(model.image_mean)))
     return [
         Level(place, {task: np.stack(rows) for task, rows in kept[place].items()})
         for place in order
@@ -144,7 +144,7 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
     count = len(groups[0])
     if count < 3:
         raise InputError("t-SNE needs at least two images.")
-    # Neighbourhoods of at most half a task, so that tasks can come apart.
+    # Neighborhoods of at most half a task, so that tasks can come apart.
     perplexity = min(30.0, count / 2)
     points: Any = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
         np.concatenate(groups)  # pyrefly: ignore[bad-argument-type]
@@ -155,7 +155,7 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
 def plot_modulation(
     levels: Sequence[Level], count: int = 6, title: str = "", seed: int = 0
 ) -> Figure:
-    """t-SNE at equally spaced levels, a colour per task, and how far the tasks are apart.
+    """t-SNE at equally spaced levels, a color per task, and how far the tasks are apart.
 
     Args:
         levels: From :func:`collect_activations`.

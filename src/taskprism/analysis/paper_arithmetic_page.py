@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from taskprism.analysis.paper_arithmetic import Check
+    from taskprism.papers.arithmetic import Check
 
 _INTRODUCTION = """\
 # Arithmetic of the papers
 
-<!-- Written by `python -m taskprism.analysis.paper_arithmetic docs/paper_arithmetic.md`. -->
+<!-- Written by `python -m taskprism.papers.arithmetic docs/paper_arithmetic.md`. -->
 
 Every gain Δm (in ASTMT, the drop -Δm) that the shipped tables print, beside the one that
 `taskprism.metrics.gain` computes from the same table's printed entries, over the tasks that the row

@@ -13,8 +13,8 @@ import torch
 from taskprism.analysis.parameter_block import Block, Row
 from taskprism.analysis.parameter_rows import DISTILLATION_BLOCKS
 from taskprism.analysis.parameter_rows_encoders import ENCODER_BLOCKS
-from taskprism.analysis.resources import Resources, profile
 from taskprism.models import create_model
+from taskprism.scoring.resources import Resources, profile
 
 BLOCKS = DISTILLATION_BLOCKS + ENCODER_BLOCKS
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskprism.analysis.compare import method_name
 from taskprism.analysis.run_images import RunImages
-from taskprism.analysis.runs import RunResult
 from taskprism.data.protocol import Split
 from taskprism.data.sample import Sample, collate
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel
+from taskprism.scoring.compare import method_name
+from taskprism.scoring.runs import RunResult
 from taskprism.tasks.base import Task
 from taskprism.visualization.panels import comparison_panel
 
@@ -112,7 +112,7 @@ def _check(runs: Sequence[RunResult]) -> None:
 def _predict(model: MultiTaskModel, sample: Sample) -> dict[str, Tensor]:
     """Decoded predictions ``(target_channels, H, W)`` at the labels' size."""
     batch = collate([sample], model.tasks)
-    outputs = model(model.normalise(batch.images.to(model.image_mean)))
+    outputs = model(model.normalize(batch.images.to(model.image_mean)))
     return {
         task.name: task.decode(
             task.resize_output(

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from taskprism.analysis.comparison import Comparison, Row, Statistic
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.metrics.gain import gain
+from taskprism.scoring.comparison import Comparison, Row, Statistic
 from taskprism.visualization.plotting import LINES, MARKERS, plot_style, tidy
 
 
@@ -47,7 +47,7 @@ def resource_points(comparison: Comparison, baseline: str | None = None) -> list
     """Methods of a table as points.
 
     Args:
-        comparison: From :func:`taskprism.analysis.compare`.
+        comparison: From :func:`taskprism.scoring.compare`.
         baseline: Row that all Δm are taken against, whatever its backbone, as ASTMT measures all
             its variants against the single-task networks with the largest one. By default each row
             has the single-task networks of its own backbone.
@@ -123,7 +123,7 @@ def _ratio(value: int, reference: int | None) -> float | None:
 
 
 def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
-    """Δm over parameters, and over multiply-adds; a colour per backbone if there are several.
+    """Δm over parameters, and over multiply-adds; a color per backbone if there are several.
 
     Args:
         points: From :func:`resource_points`.
@@ -141,7 +141,7 @@ def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
         for axis, (what, unit, label) in zip(axes, _RESOURCES, strict=True):
             for point in points:
                 name = point.name.split(" (")[0]
-                colour = (
+                color = (
                     LINES[backbones.index(point.backbone) % len(LINES)]
                     if len(backbones) > 1 and point.backbone
                     else LINES[names.index(name) % len(LINES)]
@@ -150,7 +150,7 @@ def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
                     getattr(point, what) / unit,
                     point.gain.mean,
                     point.gain.std or 0.0,
-                    color=colour,
+                    color=color,
                     marker=markers[name],
                     markersize=7,
                     capsize=2.5,

@@ -14,8 +14,8 @@ from taskprism.analysis.picking import spread
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Sample
 from taskprism.errors import InputError
-from taskprism.interop import load
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.hub import load
 from taskprism.training.experiment import build_protocol
 from taskprism.training.recipe import DataSettings
 from taskprism.training.run_directory import RunDirectory

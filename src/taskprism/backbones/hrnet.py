@@ -19,7 +19,7 @@ Upsampling = Literal["bilinear", "nearest"]
 class HRNet(Backbone):
     """The four branches of an HRNet at 1/4, 1/8, 1/16 and 1/32 (Wang et al., 2020).
 
-    timm's and the ImageNet training's HRNet upsample by nearest neighbour where branches are fused;
+    timm's and the ImageNet training's HRNet upsample by nearest neighbor where branches are fused;
     the multi-task systems (PAD-Net, MTI-Net, CTAL in their released code) fine-tune the same
     weights with bilinear fusion to the exact size, which also makes any image size work. Names of
     all weights are timm's, which are the official ones.

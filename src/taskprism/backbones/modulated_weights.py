@@ -47,7 +47,7 @@ def load_modulated(
     (the gate is 0.98 everywhere), so that the network starts as the one they are from.
 
     Args:
-        backbone: Freshly initialised.
+        backbone: Freshly initialized.
         pretraining: Of this backbone.
         pretrained: True (hub), or the path of a ``.pth`` or ``.safetensors`` file.
 
@@ -100,7 +100,7 @@ def _load(backbone: ModulatedBackbone, source: Source, pretraining: Pretraining)
     needed = _needed(backbone)
     report = LoadReport(
         source.description,
-        source.licence,
+        source.license,
         matched=list(found),
         missing=sorted(needed - set(found)),
         unexpected=[key for key in source.state if key not in used],

@@ -45,7 +45,7 @@ class ResidualStages(TimmFeatures):
         self.stem_channels: int = channels[0]
 
     def enter(self, images: Tensor) -> Tensor:
-        """Normalised images ``(B, 3, H, W)`` -> what the first stage reads."""
+        """Normalized images ``(B, 3, H, W)`` -> what the first stage reads."""
         x = self.pad(images)
         for name, module in self.model.items():
             if name in STAGES:

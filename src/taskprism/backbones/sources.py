@@ -31,7 +31,7 @@ class Source:
 
     state: Mapping[str, Tensor]
     description: str
-    licence: str = "unknown"
+    license: str = "unknown"
 
 
 def from_hub(name: str) -> Source:

@@ -26,7 +26,7 @@ class LoadReport:
 
     Attributes:
         source: Where the weights come from.
-        licence: Their terms, or "unknown".
+        license: Their terms, or "unknown".
         matched: Names in the trunk that were loaded.
         missing: Names in the trunk that keep their random values.
         unexpected: Names in the file that the trunk has no place for (classifiers, mostly).
@@ -34,7 +34,7 @@ class LoadReport:
     """
 
     source: str
-    licence: str
+    license: str
     matched: list[str]
     missing: list[str]
     unexpected: list[str]
@@ -42,7 +42,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         text = (
-            f"Weights from {self.source} (licence: {self.licence}): {len(self.matched)} tensors "
+            f"Weights from {self.source} (license: {self.license}): {len(self.matched)} tensors "
             f"matched, {len(self.missing)} missing, {len(self.unexpected)} in the file not used."
         )
         for what in ("missing", "mismatched", "unexpected"):
@@ -89,7 +89,7 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     used = {original for original, _ in found.values()}
     report = LoadReport(
         source.description,
-        source.licence,
+        source.license,
         matched=list(fitting),
         missing=sorted(_needed(own.values()) - set(fitting)),
         unexpected=[key for key in state if key not in used],

@@ -38,7 +38,7 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("taskprism.cli.predict:predict", "run a trained network on images"),
     "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
     "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
-    "analyse": Command("taskprism.cli.analyse:analyse", "look into labels and trained runs", True),
+    "analyze": Command("taskprism.cli.analyze:analyze", "look into labels and trained runs", True),
     "reproduce": Command(
         "taskprism.cli.reproduce:reproduce", "train a paper's table and set ours beside it"
     ),

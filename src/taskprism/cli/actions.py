@@ -1,4 +1,4 @@
-"""Commands that have actions of their own: ``taskprism data check``, ``taskprism analyse flow``."""
+"""Commands that have actions of their own: ``taskprism data check``, ``taskprism analyze flow``."""
 
 from __future__ import annotations
 

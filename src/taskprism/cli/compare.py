@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from taskprism.analysis.compare import compare as compare_runs
-from taskprism.analysis.runs import find_runs
-from taskprism.analysis.tables import check_format, print_table, write
+from taskprism.scoring.compare import compare as compare_runs
+from taskprism.scoring.runs import find_runs
+from taskprism.scoring.tables import check_format, print_table, write
 
 
 def compare(

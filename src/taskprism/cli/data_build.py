@@ -27,7 +27,7 @@ def build(
 ) -> None:
     """Make NYUD-v2 from the official file. Stop it at any time; the same command goes on.
 
-    Normals are fitted to depth, and edges are the boundaries of labelled objects: neither is what
+    Normals are fitted to depth, and edges are the boundaries of labeled objects: neither is what
     the published archives hold.
 
     Args:

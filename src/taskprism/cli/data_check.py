@@ -62,9 +62,9 @@ def summary(report: CheckReport) -> str:
         more = f" and {len(report.sizes) - 3} more" if len(report.sizes) > 3 else ""
         lines.append(f"  sizes (height x width): {sizes}{more}")
     for one in report.labels:
-        if not one.labelled:
+        if not one.labeled:
             continue
-        text = f"  {one.task.name}: {one.images} images, {one.share:.1%} of pixels labelled, "
+        text = f"  {one.task.name}: {one.images} images, {one.share:.1%} of pixels labeled, "
         if one.classes is not None:
             seen = int((one.classes > 0).sum())
             text += f"{seen} of {one.task.channels} classes"

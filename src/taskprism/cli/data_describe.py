@@ -13,7 +13,7 @@ def describe(
     protocol: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROTOCOL")],
     /,
 ) -> None:
-    """Print where to get the data of a protocol, its licence, tasks, conventions and trees.
+    """Print where to get the data of a protocol, its license, tasks, conventions and trees.
 
     Args:
         protocol: A name of `taskprism list protocols`, or a data YAML.

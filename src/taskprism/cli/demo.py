@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from taskprism.demo import run_demo
+from taskprism.rooms.demo import run_demo
 
 
 def demo(*, out: Path = Path("demo"), minutes: float = 7.0, seed: int = 0) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from taskprism.cli.words import channels_of
-from taskprism.interop.official import import_official as read
-from taskprism.training.progress import Reporter
+from taskprism.interop import import_official as read
+from taskprism.progress import Reporter
 
 
 def import_official(

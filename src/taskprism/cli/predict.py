@@ -17,11 +17,11 @@ from torch import Tensor
 from taskprism.data.files import read_image
 from taskprism.data.image_files import find_images
 from taskprism.errors import CheckpointError, DataError, InputError
-from taskprism.interop import load
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.hub import load
 from taskprism.models.inference import predict as predict_image
+from taskprism.progress import Reporter
 from taskprism.tasks.base import Task
-from taskprism.training.progress import Reporter
 from taskprism.visualization.panels import panel
 
 
@@ -39,8 +39,8 @@ def predict(
 ) -> None:
     """Predict every task of a trained network on images of any size.
 
-    Writes DIR/panels/NAME.png (everything at one glance), DIR/TASK/NAME.png (one coloured picture
-    per task at the image's own size) and, with --raw, DIR/TASK/NAME.npy (class indices, metres,
+    Writes DIR/panels/NAME.png (everything at one glance), DIR/TASK/NAME.png (one colored picture
+    per task at the image's own size) and, with --raw, DIR/TASK/NAME.npy (class indices, meters,
     unit vectors, probabilities; height x width [x channels]).
 
     Args:
@@ -147,7 +147,7 @@ def _write(
         _save(out / "panels" / f"{name}.png", panel(image, predictions, tasks=tasks, title=name))
         for task in tasks:
             values = predictions[task.name]
-            _save(out / task.name / f"{name}.png", task.colour(values))
+            _save(out / task.name / f"{name}.png", task.color(values))
             if raw:
                 np.save(out / task.name / f"{name}.npy", _as_array(values, task))
     except OSError as error:

@@ -11,12 +11,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from taskprism.analysis.resources import Resources
-from taskprism.analysis.resources import profile as measure
 from taskprism.cli.words import channels_of
 from taskprism.errors import InputError
-from taskprism.interop import load
 from taskprism.models import MultiTaskModel, create_model, list_models
+from taskprism.models.hub import load
+from taskprism.scoring.resources import Resources
+from taskprism.scoring.resources import profile as measure
 
 
 def profile(

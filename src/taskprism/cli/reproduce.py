@@ -9,16 +9,16 @@ import tyro
 from rich.console import Console
 
 from taskprism.errors import InputError, TaskprismError
-from taskprism.reproduce.budgets import load_budget
-from taskprism.reproduce.collecting import collect
-from taskprism.reproduce.library import list_tables, load_table
-from taskprism.reproduce.listing import print_rows, print_tables
-from taskprism.reproduce.place import Place
-from taskprism.reproduce.plan import Plan, Request, check_data, make_plan
-from taskprism.reproduce.report import write_result
-from taskprism.reproduce.runner import Runner, retry
-from taskprism.reproduce.tables import print_result
-from taskprism.training.progress import Reporter
+from taskprism.papers.budgets import load_budget
+from taskprism.papers.collecting import collect
+from taskprism.papers.library import list_tables, load_table
+from taskprism.papers.listing import print_rows, print_tables
+from taskprism.papers.place import Place
+from taskprism.papers.plan import Plan, Request, check_data, make_plan
+from taskprism.papers.report import write_result
+from taskprism.papers.runner import Runner, retry
+from taskprism.papers.tables import print_result
+from taskprism.progress import Reporter
 
 
 def reproduce(

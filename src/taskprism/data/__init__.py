@@ -1,8 +1,8 @@
-"""Labelled images: samples, transforms, data sets, protocols.
+"""Labeled images: samples, transforms, data sets, protocols.
 
 ``create_protocol("rooms")`` makes a named benchmark, ``create_protocol("my.yaml")`` one from a
 folder of your own images, and ``create_protocol(["a.yaml", "b.yaml"])`` joins several into one
-partly labelled set. A :class:`Protocol` gives data sets of :class:`Sample`; :func:`collate` stacks
+partly labeled set. A :class:`Protocol` gives data sets of :class:`Sample`; :func:`collate` stacks
 them into a :class:`Batch` in which every task is present and missing labels are masked.
 
 A folder's YAML is described in :mod:`taskprism.data.folder_config`, augmentation in

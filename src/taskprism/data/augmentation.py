@@ -25,7 +25,7 @@ class Augmentation(BaseModel):
         None, description="factor is uniform in this pair instead (ASTMT: [0.75, 1.25])"
     )
     degrees: float = Field(0.0, ge=0, description="largest rotation either way (ASTMT: 20)")
-    colour: bool = Field(False, description="brightness, contrast, saturation and hue")
+    color: bool = Field(False, description="brightness, contrast, saturation and hue")
     border: Literal["ignore", "zero"] = Field(
         "ignore", description="label of pixels from outside: none, or 0 as in the papers' code"
     )
@@ -45,7 +45,7 @@ class Augmentation(BaseModel):
         if self.degrees or self.zoom_range is not None or set(self.zoom) != {1.0}:
             warp = transforms.ScaleRotate(self.degrees, self.zoom, self.zoom_range)
             steps.append(transforms.ZeroBorder(warp) if self.border == "zero" else warp)
-        if self.colour:
+        if self.color:
             steps.append(transforms.PhotometricDistortion())
         return steps
 

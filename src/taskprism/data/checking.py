@@ -155,7 +155,7 @@ def _judge(report: CheckReport, complete: bool) -> None:
     ranges = protocol.value_ranges() if isinstance(protocol, BenchmarkProtocol) else {}
     for statistics in report.labels if report.sizes else ():  # nothing was read: that is told
         name = statistics.task.name
-        if not statistics.labelled:
+        if not statistics.labeled:
             report.problems.append(f"{name}: no pixel has a label")
             continue
         low, high = ranges.get(name, (statistics.low, statistics.high))

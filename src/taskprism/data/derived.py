@@ -16,7 +16,7 @@ Pair = tuple[float, float]
 def normals_from_depth(
     depth: np.ndarray,
     focal: Pair,
-    centre: Pair,
+    center: Pair,
     valid: np.ndarray | None = None,
     radius: int = 5,
     tolerance: float = 0.05,
@@ -29,9 +29,9 @@ def normals_from_depth(
     other surfaces out.
 
     Args:
-        depth: ``(H, W)`` metres along the optical axis.
+        depth: ``(H, W)`` meters along the optical axis.
         focal: Focal length in pixels, along x and y.
-        centre: Principal point ``(x, y)``; the centre of the first pixel is (0, 0).
+        center: Principal point ``(x, y)``; the center of the first pixel is (0, 0).
         valid: Boolean ``(H, W)``; by default where depth is finite and positive.
         radius: The window has ``2 radius + 1`` pixels on a side.
         tolerance: Largest relative difference of inverse depth within a fit.
@@ -52,9 +52,9 @@ def normals_from_depth(
     sums = np.zeros((9, height, width), dtype=np.float32)
     for y in range(-radius, radius + 1):
         for x in range(-radius, radius + 1):
-            neighbour = padded[radius + y : radius + y + height, radius + x : radius + x + width]
-            difference = neighbour - inverse
-            near = ((np.abs(difference) < limit) & (neighbour > 0)).astype(np.float32)
+            neighbor = padded[radius + y : radius + y + height, radius + x : radius + x + width]
+            difference = neighbor - inverse
+            near = ((np.abs(difference) < limit) & (neighbor > 0)).astype(np.float32)
             difference *= near
             sums[0] += near
             for row, factor in ((1, x), (2, y), (3, x * x), (4, x * y), (5, y * y)):
@@ -76,7 +76,7 @@ def normals_from_depth(
     slope_x = (yy * xw - xy * yw) / determinant
     slope_y = (xx * yw - xy * xw) / determinant
     middle = inverse + mean_w - slope_x * mean_x - slope_y * mean_y
-    columns, rows = np.arange(width) - centre[0], np.arange(height)[:, None] - centre[1]
+    columns, rows = np.arange(width) - center[0], np.arange(height)[:, None] - center[1]
     # 1 / z = A (u - cx) / fx + B (v - cy) / fy + C for the plane (A, B, C) . X = 1, which (with y
     # down and z forward) points away from the camera.
     vectors = np.stack(
@@ -93,7 +93,7 @@ def edges_from_segments(segments: np.ndarray, gap: int = 10) -> np.ndarray:
     """Boundaries between segments, one pixel wide.
 
     Args:
-        segments: ``(H, W)`` integers, one per segment, 0 where nothing was labelled. Hand-drawn
+        segments: ``(H, W)`` integers, one per segment, 0 where nothing was labeled. Hand-drawn
             labels leave gaps between objects; the nearest segment fills them, so that two objects
             have one boundary and not two.
         gap: Largest distance in pixels that is filled. What is left has no boundary of its own.
@@ -128,9 +128,9 @@ def edges_from_depth(
     from the nearest pixel, so that the boundary lies in its middle.
 
     Args:
-        depth: ``(H, W)`` metres.
+        depth: ``(H, W)`` meters.
         valid: Boolean ``(H, W)``; by default where depth is finite and positive.
-        jump: Least difference of neighbours, relative to the farther one's depth. Surfaces that
+        jump: Least difference of neighbors, relative to the farther one's depth. Surfaces that
             are seen from the side change less from pixel to pixel.
         gap: Largest distance in pixels that is filled.
 

@@ -29,7 +29,7 @@ def describe_protocol(name: str) -> str:
     if isinstance(protocol, BenchmarkProtocol):
         parts += [
             f"Get it: {protocol.source}",
-            f"Licence: {protocol.licence}",
+            f"License: {protocol.license}",
             f"Used by: {', '.join(protocol.used_by)}",
             "",
             *_tasks(protocol),
@@ -40,7 +40,7 @@ def describe_protocol(name: str) -> str:
             *_variants(protocol),
         ]
     else:
-        parts += [f"Licence: {protocol.licence}", "", *_tasks(protocol)]
+        parts += [f"License: {protocol.license}", "", *_tasks(protocol)]
         parts += [f"Splits: {', '.join(protocol.splits)}", f"Input size: {_size(protocol)}"]
     return "\n".join(parts)
 
@@ -92,7 +92,7 @@ def _variants(protocol: BenchmarkProtocol) -> list[str]:
 def _describe_yaml(path: Path) -> str:
     config = load_config(path)
     lines = [f"{config.name}: a folder of images, declared in {path}", ""]
-    lines += [f"Licence: {config.licence}", f"Root: {config.root or 'give it as root=...'}", ""]
+    lines += [f"License: {config.license}", f"Root: {config.root or 'give it as root=...'}", ""]
     lines += ["Tree:", f"  {config.image}"]
     for name, task in config.tasks.items():
         lines.append(f"  {task.path}  {name}{f' ({task.kind})' if task.kind else ''}")

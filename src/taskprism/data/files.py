@@ -15,7 +15,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from taskprism.errors import DataError
 
-_PNG_BIT_DEPTH, _PNG_COLOUR_TYPE = 24, 25  # byte offsets in the header
+_PNG_BIT_DEPTH, _PNG_COLOR_TYPE = 24, 25  # byte offsets in the header
 _PNG_MULTI_CHANNEL = (2, 4, 6)
 
 
@@ -36,16 +36,16 @@ def _naming(path: Path, what: str) -> Iterator[None]:
 
 
 def read_image(path: Path) -> tv_tensors.Image:
-    """Colour image as float32 RGB ``(3, H, W)`` in [0, 1], turned as its EXIF tag says.
+    """Color image as float32 RGB ``(3, H, W)`` in [0, 1], turned as its EXIF tag says.
 
     Raises:
         DataError: If the file is missing or broken.
     """
     with _naming(path, "image"), Image.open(path) as opened:
         picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-            grey = np.asarray(picture, dtype=np.float32) / 65535
-            return tv_tensors.Image(torch.from_numpy(grey).expand(3, -1, -1).contiguous())
+        if picture.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
+            gray = np.asarray(picture, dtype=np.float32) / 65535
+            return tv_tensors.Image(torch.from_numpy(gray).expand(3, -1, -1).contiguous())
         pixels = np.array(picture.convert("RGB"))
     image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     return tv_tensors.Image(image.float().div_(255))
@@ -89,12 +89,12 @@ def _pick(path: Path, names: list[str], key: str | None) -> str:
 
 def _read_picture(path: Path) -> np.ndarray:
     with path.open("rb") as file:
-        header = file.read(_PNG_COLOUR_TYPE + 1)
+        header = file.read(_PNG_COLOR_TYPE + 1)
     if (
         header.startswith(b"\x89PNG")
-        and len(header) > _PNG_COLOUR_TYPE
+        and len(header) > _PNG_COLOR_TYPE
         and header[_PNG_BIT_DEPTH] == 16
-        and header[_PNG_COLOUR_TYPE] in _PNG_MULTI_CHANNEL
+        and header[_PNG_COLOR_TYPE] in _PNG_MULTI_CHANNEL
     ):  # Pillow would silently keep the upper 8 bits only
         return decode_image(str(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
     with Image.open(path) as opened:

@@ -1,4 +1,4 @@
-"""A user's own folder of labelled images, declared in one YAML."""
+"""A user's own folder of labeled images, declared in one YAML."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class FolderProtocol(Protocol):
             tasks=tuple(_make_task(name, task, files) for name, task in config.tasks.items()),
             input_size=config.input_size,
             root=str(folder),
-            licence=config.licence,
+            license=config.license,
             config=config,
             files=files,
         )

@@ -1,10 +1,10 @@
-"""The YAML that declares a folder of labelled images.
+"""The YAML that declares a folder of labeled images.
 
 ::
 
     name: my_kitchen
     root: .                       # relative to this file, or absolute; the option root overrides
-    licence: my own photographs
+    license: my own photographs
     image: rgb/{name}.jpg
     input_size: [192, 256]        # height, width
     fit: stretch                  # as in the papers; or pad, which keeps the aspect ratio
@@ -12,7 +12,7 @@
     splits:
       train: train.txt            # one name a line; or a list of names, {glob: "rgb/a*.jpg"},
       test: test.txt              # or a fraction of all images, such as 0.25
-    augmentation: {zoom: [1, 1.2, 1.5], degrees: 10, colour: true}
+    augmentation: {zoom: [1, 1.2, 1.5], degrees: 10, color: true}
     tasks:
       semseg:
         path: labels/{name}.png
@@ -20,10 +20,10 @@
         ignore: [255]             # stored values without a label
         map: {0: 0, 1-4: 1, 9: 2, 10: null}      # or FILE.json#KEY; null is no label
       depth:
-        path: depth/{name}.png    # 16-bit millimetres -> metres
+        path: depth/{name}.png    # 16-bit millimeters -> meters
         encoding: {scale: 0.001}
         ignore: [0]
-        valid_range: [0.3, 10]    # metres
+        valid_range: [0.3, 10]    # meters
       normals:
         path: normals/{name}.png  # 8-bit; the three channels point right, down, forward
         encoding: {scale: 2/255, offset: -1, axes: [right, down, forward]}
@@ -142,11 +142,11 @@ def _split_source(value: Any) -> Any:
 
 
 class FolderConfig(_Strict):
-    """A folder of labelled images."""
+    """A folder of labeled images."""
 
     name: str = Field(description="of the protocol; printed beside every score")
     root: str | None = Field(None, description="folder of the data, relative to this file")
-    licence: str = ""
+    license: str = ""
     image: str = Field(description="pattern with {name}")
     input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         description="height and width of the network's input"

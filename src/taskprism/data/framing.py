@@ -42,7 +42,7 @@ class ResizeAndPad(v2.Transform):
 
     Args:
         size: Height and width of the result.
-        fill: Colour of the padding, in [0, 1].
+        fill: Color of the padding, in [0, 1].
     """
 
     def __init__(self, size: int | tuple[int, int] | list[int], fill: float = 0.0) -> None:
@@ -70,7 +70,7 @@ class RandomCrop(v2.Transform):
 
     Args:
         size: Height and width of the window.
-        fill: Colour of the padding, in [0, 1].
+        fill: Color of the padding, in [0, 1].
     """
 
     def __init__(self, size: int | tuple[int, int] | list[int], fill: float = 0.0) -> None:
@@ -100,7 +100,7 @@ class PadToMultiple(v2.Transform):
 
     Args:
         multiple: Usually the coarsest stride of the backbone, 32.
-        fill: Colour of the padding, in [0, 1].
+        fill: Color of the padding, in [0, 1].
     """
 
     def __init__(self, multiple: int = 32, fill: float = 0.0) -> None:

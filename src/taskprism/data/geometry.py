@@ -32,17 +32,17 @@ class RandomHorizontalFlip(v2.RandomHorizontalFlip):
 
 
 class ScaleRotate(v2.Transform):
-    """Zoom and turn about the image centre on the same canvas.
+    """Zoom and turn about the image center on the same canvas.
 
     As in the code of ASTMT and MTI-Net: depth is divided by the zoom factor (the scene comes
     nearer), disparity multiplied, normals turn with the image. Images are interpolated bilinearly,
-    labels by nearest neighbour; a thin edge may break where ``factor < 1``.
+    labels by nearest neighbor; a thin edge may break where ``factor < 1``.
 
     Args:
         degrees: Angle is uniform in ``[-degrees, degrees]``, or in the pair given.
         factors: One is chosen, each as likely as the other (MTI-Net on NYUD: 1, 1.2, 1.5).
         factor_range: Factor is uniform in this pair instead (ASTMT: 0.75 to 1.25).
-        fill: Colour of image pixels that come from outside, in [0, 1].
+        fill: Color of image pixels that come from outside, in [0, 1].
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class ScaleRotate(v2.Transform):
 
 
 class RandomZoom(ScaleRotate):
-    """Zoom about the centre on the same canvas: ``RandomZoom([1, 1.2, 1.5])``.
+    """Zoom about the center on the same canvas: ``RandomZoom([1, 1.2, 1.5])``.
 
     Args:
         factors: One is chosen.
         factor_range: Factor is uniform in this pair instead.
-        fill: Colour of image pixels that come from outside, in [0, 1].
+        fill: Color of image pixels that come from outside, in [0, 1].
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RandomZoom(ScaleRotate):
 
 
 class RandomRotation(ScaleRotate):
-    """Turn about the centre on the same canvas by up to ``degrees`` either way."""
+    """Turn about the center on the same canvas by up to ``degrees`` either way."""
 
     def __init__(self, degrees: float | tuple[float, float], fill: float = 0.0) -> None:
         super().__init__(degrees, fill=fill)
@@ -161,7 +161,7 @@ class ZeroBorder:
         self.transform = transform
 
     def __call__(self, sample: Sample) -> Sample:
-        """Transform, and mark what came from outside as labelled."""
+        """Transform, and mark what came from outside as labeled."""
         height, width = sample["image"].shape[-2:]
         inside = ValidMask(torch.ones(1, height, width, dtype=torch.bool))
         moved, inside = self.transform(sample, inside)

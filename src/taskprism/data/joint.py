@@ -1,4 +1,4 @@
-"""Several protocols as one partly labelled set."""
+"""Several protocols as one partly labeled set."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class JointProtocol(Protocol):
             name="+".join(names),
             tasks=_union(parts),
             input_size=parts[0].input_size,
-            licence="\n".join(f"{part.name}: {part.licence}" for part in parts),
+            license="\n".join(f"{part.name}: {part.license}" for part in parts),
             parts=tuple(parts),
             sampling=sampling,
         )

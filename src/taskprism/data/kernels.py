@@ -1,14 +1,14 @@
 """How torchvision's geometric functions move label maps.
 
 Importing this module teaches ``torchvision.transforms.v2`` what to do with a
-:class:`~taskprism.tasks.target.DenseTarget`: pixels move by nearest neighbour, and then the
+:class:`~taskprism.tasks.target.DenseTarget`: pixels move by nearest neighbor, and then the
 type's own ``after_*`` hook changes the values (a flipped normal looks the other way). Pixels that
 come from outside the image are 0, which in a :class:`~taskprism.tasks.target.ValidMask` means "no
 label".
 
 Functions whose effect on values is not defined (a perspective warp of normals, say) raise
 :class:`~taskprism.errors.InputError`, because torchvision would leave such labels silently as they
-are. Colour functions pass labels through.
+are. Color functions pass labels through.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes of the image's colours; labels stay as they are."""
+"""Changes of the image's colors; labels stay as they are."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ class Protocol(ABC):
         tasks: All tasks the data can label, each with its loss weight and metric options.
         input_size: ``(H, W)`` of the network's input.
         root: Folder of the data, where the protocol has one.
-        licence: Terms of the data, told to the user when it is loaded.
+        license: Terms of the data, told to the user when it is loaded.
     """
 
     name: str
     tasks: tuple[Task, ...]
     input_size: tuple[int, int]
     root: str | None = None
-    licence: str = field(default="", compare=False)
+    license: str = field(default="", compare=False)
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
 

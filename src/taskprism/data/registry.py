@@ -23,10 +23,10 @@ from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import load_config
 from taskprism.data.joint import JointProtocol
 from taskprism.data.protocol import Protocol
-from taskprism.data.rooms.protocol import RoomsProtocol
 from taskprism.data.shards.index import FILE as INDEX
 from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.rooms.protocol import RoomsProtocol
 from taskprism.tasks.registry import change_task
 
 #: Protocols with code of their own; the list is the registry.
@@ -51,7 +51,7 @@ PROTOCOLS: list[type[Protocol]] = [
 Root = str | Path | Mapping[str, str | Path] | None
 
 _YAML = (".yaml", ".yml")
-_FIXED = ("name", "root", "tasks", "licence")  # what a protocol is, or is given in another way
+_FIXED = ("name", "root", "tasks", "license")  # what a protocol is, or is given in another way
 
 
 def shipped_yamls() -> dict[str, Path]:
@@ -76,7 +76,7 @@ def create_protocol(
 
     Args:
         name: One of :func:`list_protocols`, the path of a data YAML or of a folder that
-            ``taskprism data pack`` has written, or a list of these, which makes one partly labelled
+            ``taskprism data pack`` has written, or a list of these, which makes one partly labeled
             set of all of them.
         root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
             folder per protocol, named like it, or a mapping protocol name -> folder.

@@ -1,4 +1,4 @@
-"""One labelled image, and a batch of them.
+"""One labeled image, and a batch of them.
 
 A sample says by absence that a label is missing: a task that is not in ``targets`` has no label for
 this image. In a batch every requested task is present for every image, and a missing label is an
@@ -25,7 +25,7 @@ class Sample(TypedDict):
 
     Keys:
         name: Identifier for messages and files.
-        image: ``(3, H, W)`` float32 RGB in [0, 1], not normalised.
+        image: ``(3, H, W)`` float32 RGB in [0, 1], not normalized.
         targets: Task name -> label map ``(C, H, W)``; a missing task has no label here.
         valid: Task name -> ``(1, H, W)`` boolean, same keys as ``targets``.
     """
@@ -42,7 +42,7 @@ class Batch:
 
     Attributes:
         names: One per image.
-        images: ``(B, 3, H, W)`` float32 in [0, 1], not normalised.
+        images: ``(B, 3, H, W)`` float32 in [0, 1], not normalized.
         targets: Task name -> ``(B, target_channels, H, W)``.
         valid: Task name -> ``(B, 1, H, W)`` boolean.
     """

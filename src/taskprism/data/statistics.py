@@ -22,7 +22,7 @@ class LabelStatistics:
         task: The task.
         images: Images with such a label.
         pixels: Their pixels.
-        labelled: Pixels with a label.
+        labeled: Pixels with a label.
         low: Least value.
         high: Greatest value.
         total: Sum of each channel, ``(target_channels,)`` float64.
@@ -34,7 +34,7 @@ class LabelStatistics:
     task: Task
     images: int = 0
     pixels: int = 0
-    labelled: int = 0
+    labeled: int = 0
     low: float = float("inf")
     high: float = float("-inf")
     total: Tensor = field(init=False)
@@ -54,13 +54,13 @@ class LabelStatistics:
 
     @property
     def share(self) -> float:
-        """Share of labelled pixels."""
-        return self.labelled / max(self.pixels, 1)
+        """Share of labeled pixels."""
+        return self.labeled / max(self.pixels, 1)
 
     @property
     def mean(self) -> Tensor:
         """Mean of each channel."""
-        return self.total / max(self.labelled, 1)
+        return self.total / max(self.labeled, 1)
 
     def absent_classes(self) -> list[str]:
         """Names of the classes that never occur."""
@@ -86,7 +86,7 @@ class LabelStatistics:
         values = target[:, valid]
         self.images += 1
         self.pixels += valid.numel()
-        self.labelled += values.shape[1]
+        self.labeled += values.shape[1]
         if not values.numel():
             return
         self.low = min(self.low, float(values.min()))

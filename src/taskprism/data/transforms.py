@@ -7,12 +7,12 @@ each task. ``Compose`` chains transforms, and torchvision's own (``ColorJitter``
 (see :mod:`taskprism.data.kernels`).
 
 Pixels from outside the image carry no label. Wrap a transform in :class:`ZeroBorder` for the
-convention of the papers' code, where they are labelled 0 ("background", "no edge").
+convention of the papers' code, where they are labeled 0 ("background", "no edge").
 
 ==========================  ========================================================================
 ``RandomHorizontalFlip``    left and right exchanged
-``RandomZoom``              larger about the centre on the same canvas; depth divided by the factor
-``RandomRotation``          turned about the centre on the same canvas; normals turn along
+``RandomZoom``              larger about the center on the same canvas; depth divided by the factor
+``RandomRotation``          turned about the center on the same canvas; normals turn along
 ``ScaleRotate``             both at once (ASTMT, MTI-Net)
 ``RandomRescale``           zoom that enlarges the canvas, to be followed by a crop (ATRC, InvPT)
 ``RandomCrop``              a random window; small images are padded first
@@ -21,13 +21,13 @@ convention of the papers' code, where they are labelled 0 ("background", "no edg
 ``Resize``                  stretch to a size
 ``ResizeAndPad``            keep the aspect ratio, pad the rest
 ``PadToMultiple``           pad until height and width divide
-``ColourJitter``            torchvision's ``ColorJitter``
+``ColorJitter``            torchvision's ``ColorJitter``
 ``PhotometricDistortion``   brightness, contrast, saturation and hue (ATRC, InvPT)
 ``ZeroBorder``              the papers' zero fill around any transform
 ==========================  ========================================================================
 """
 
-from torchvision.transforms.v2 import ColorJitter as ColourJitter
+from torchvision.transforms.v2 import ColorJitter as ColorJitter
 from torchvision.transforms.v2 import Compose
 
 from taskprism.data.framing import PadToMultiple, RandomCrop, Resize, ResizeAndPad
@@ -44,7 +44,7 @@ from taskprism.data.windows import BalancedCrop, PadTo
 
 __all__ = [
     "BalancedCrop",
-    "ColourJitter",
+    "ColorJitter",
     "Compose",
     "PadTo",
     "PadToMultiple",

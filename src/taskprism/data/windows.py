@@ -15,7 +15,7 @@ from taskprism.data.sample import Sample
 from taskprism.errors import InputError
 from taskprism.tasks.semseg import ClassMap
 
-Colour = float | tuple[float, ...]
+Color = float | tuple[float, ...]
 
 
 class PadTo(v2.Transform):
@@ -23,13 +23,13 @@ class PadTo(v2.Transform):
 
     Args:
         size: Height and width of the result.
-        fill: Colour of the padding, in [0, 1].
+        fill: Color of the padding, in [0, 1].
 
     Raises:
         InputError: On a call, if the sample is larger.
     """
 
-    def __init__(self, size: tuple[int, int], fill: Colour = 0.0) -> None:
+    def __init__(self, size: tuple[int, int], fill: Color = 0.0) -> None:
         super().__init__()
         self.size = (int(size[0]), int(size[1]))
         self.fill = fill
@@ -57,14 +57,14 @@ class BalancedCrop:
     """Random crop in which no class fills nearly everything.
 
     A window is drawn again, up to ``tries`` times, while one class has more than ``most`` of its
-    labelled pixels, or is the only one. Samples without a class map are cropped as they come;
+    labeled pixels, or is the only one. Samples without a class map are cropped as they come;
     smaller ones are padded on the right and below.
 
     Args:
         size: Height and width of the window.
         most: Largest share of a class.
         tries: Draws before the last one is taken as it is.
-        fill: Colour of the padding, in [0, 1].
+        fill: Color of the padding, in [0, 1].
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class BalancedCrop:
         size: tuple[int, int],
         most: float = 0.75,
         tries: int = 10,
-        fill: Colour = 0.0,
+        fill: Color = 0.0,
     ) -> None:
         self.crop = RandomCrop(size, fill=_fill(fill))
         self.most = most
@@ -105,5 +105,5 @@ def _apply(crop: RandomCrop, inputs: Any, params: dict[str, Any]) -> Any:
     return crop.transform(inputs, params) if isinstance(inputs, Tensor) else inputs
 
 
-def _fill(colour: Colour) -> Any:
-    return list(colour) if isinstance(colour, tuple) else colour
+def _fill(color: Color) -> Any:
+    return list(color) if isinstance(color, tuple) else color

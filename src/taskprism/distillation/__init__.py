@@ -28,7 +28,7 @@ from taskprism.distillation.spatial_attention import SpatialAttention
 from taskprism.distillation.tpim import TPIM
 from taskprism.distillation.xtam import XTAM
 from taskprism.errors import InputError, UnknownNameError
-from taskprism.options import check_options, options_of
+from taskprism.registry import check_options, options_of
 
 DISTILLATIONS: list[type[Distillation]] = [
     SpatialAttention,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from taskprism.distillation.base import Distillation
 from taskprism.errors import InputError, UnknownNameError
 
-Normalise = Literal["positions", "channels"]
+Normalize = Literal["positions", "channels"]
 DiffusionMethod = Literal["auto", "linear", "direct"]
 
 # Affinities are signed, so their sums can vanish; nearer to 0 than this they are set to this.
@@ -24,7 +24,7 @@ _SMALLEST_SUM = 1e-6
 class AffinityDiffusion(Distillation):
     r"""Pattern-affinitive propagation (Zhang et al., "PAP-Net", CVPR 2019).
 
-    With X_s the normalised features of source s, ``(HW, C)``:
+    With X_s the normalized features of source s, ``(HW, C)``:
 
     1. affinity :math:`A_s = X_s X_s^T`, divided by its sums;
     2. mixture :math:`P_t = \sum_s \mathrm{softmax}(w_t)_s A_s` with learned w, equal at first;
@@ -35,8 +35,8 @@ class AffinityDiffusion(Distillation):
     grows with HW and not with its square; the numbers are the same.
 
     The published numbers that exist for today's benchmarks come from the re-implementation by the
-    authors of CTAL, whose choices are the defaults. It normalises each *channel over positions* and
-    makes *columns* of A sum to 1 (``normalise="positions"``), where the papers say each position
+    authors of CTAL, whose choices are the defaults. It normalizes each *channel over positions* and
+    makes *columns* of A sum to 1 (``normalize="positions"``), where the papers say each position
     over channels and rows (``"channels"``). Its configurations run 1 iteration, but the operations
     in CTAL's table 5 are those of 2.
 
@@ -46,7 +46,7 @@ class AffinityDiffusion(Distillation):
         sources: Names of the tasks whose affinities are read.
         beta: Share of the diffused features; at 0 the features pass unchanged.
         iterations: Diffusion steps, at least 1.
-        normalise: ``"positions"`` or ``"channels"``, see above.
+        normalize: ``"positions"`` or ``"channels"``, see above.
         method: ``"auto"`` takes what needs fewer operations; ``"direct"`` forms HW x HW matrices,
             ``"linear"`` never does.
 
@@ -62,18 +62,18 @@ class AffinityDiffusion(Distillation):
         sources: Sequence[str] | None = None,
         beta: float = 0.05,
         iterations: int = 2,
-        normalise: Normalise = "positions",
+        normalize: Normalize = "positions",
         method: DiffusionMethod = "auto",
     ) -> None:
         super().__init__(tasks, channels, sources)
         if iterations < 1:
             raise InputError(f"AffinityDiffusion: iterations={iterations} must be at least 1.")
-        if normalise not in get_args(Normalise):
-            raise UnknownNameError("normalise of AffinityDiffusion", normalise, get_args(Normalise))
+        if normalize not in get_args(Normalize):
+            raise UnknownNameError("normalize of AffinityDiffusion", normalize, get_args(Normalize))
         if method not in get_args(DiffusionMethod):
             raise UnknownNameError("method of AffinityDiffusion", method, get_args(DiffusionMethod))
         self.beta, self.iterations = beta, iterations
-        self.normalise, self.method = normalise, method
+        self.normalize, self.method = normalize, method
         count = len(self.sources)
         self.mixing = nn.Parameter(torch.full((len(self.tasks), count), 1 / count))
 
@@ -98,12 +98,12 @@ class AffinityDiffusion(Distillation):
 
     def _factors(self, stacked: Tensor) -> tuple[Tensor, Tensor]:
         """Two ``(B, HW, N, C)``: per source the first times the second, transposed, is A."""
-        x = F.normalize(stacked, dim=1 if self.normalise == "positions" else 3)
+        x = F.normalize(stacked, dim=1 if self.normalize == "positions" else 3)
         # Row and column sums are the same, as the product of x with itself is symmetric.
         sums = (x * x.sum(1, keepdim=True)).sum(3, keepdim=True)
         tiny = torch.full_like(sums, _SMALLEST_SUM).copysign(sums)
         scaled = x / torch.where(sums.abs() < _SMALLEST_SUM, tiny, sums)
-        return (x, scaled) if self.normalise == "positions" else (scaled, x)
+        return (x, scaled) if self.normalize == "positions" else (scaled, x)
 
     def _use_direct(self, positions: int) -> bool:
         if self.method != "auto":

@@ -1,6 +1,6 @@
 r"""CTAL's attention as functions: affinities, grouped convolution and diffusion in one.
 
-With F the normalised features of N source tasks, P the values of T target tasks, all maps of HW
+With F the normalized features of N source tasks, P the values of T target tasks, all maps of HW
 positions, and w the grouped kernel with offsets d around 0:
 
 .. math::

@@ -1,4 +1,4 @@
-r"""Correlations at a few neighbouring offsets with fewer multiplications (Toom and Cook).
+r"""Correlations at a few neighboring offsets with fewer multiplications (Toom and Cook).
 
 For a tile p of m values and x of n = m + f - 1 values, the f correlations
 :math:`y_d = \sum_{q<m} p_q x_{q+d}` need m f multiplications when written out, but only n when done

@@ -28,7 +28,7 @@ class XTAM(Distillation):
     3. both concatenated and projected to C.
 
     :math:`F_t' = F_t + P(\mathrm{concat}_s)`. P are 1x1 convolution, BN, ReLU. The target shrinks
-    by nearest neighbour, the source by maximum, and the result grows by nearest neighbour.
+    by nearest neighbor, the source by maximum, and the result grows by nearest neighbor.
 
     As published with "SxTAM, SA, add". The released code concatenates sources in the order of a
     Python set, which differs from run to run; here it is the order of ``sources``. A task with no

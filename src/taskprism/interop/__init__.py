@@ -1,11 +1,40 @@
-"""Models that come from elsewhere: folders, runs, the Hugging Face hub.
+"""Checkpoints that the authors of the papers released, as models of this package.
 
-:func:`load` takes a folder written by ``model.save_pretrained``, a run directory, or a hub id;
-:func:`import_official` a checkpoint that a paper's authors released
-(:mod:`taskprism.interop.official`).
+A checkpoint of one of these repositories becomes a model that computes the same numbers from the
+same images:
+
+* ``"multi_task_learning_pytorch"`` (MTI-Net): ``single_task``, ``multi_task``, ``pad_net`` and
+  ``mti_net`` on an HRNet; ``single_task``, ``multi_task``, ``cross_stitch``, ``nddr_cnn`` and
+  ``mtan`` on a dilated ResNet;
+* ``"ema_net"`` (CTAL): ``single_task``, ``multi_task``, ``pad_net``, ``pap_net``, ``mti_net``,
+  ``ctal`` and ``ctal_multiscale``;
+* ``"astmt"`` (ASTMT): ``astmt``, in every variant.
+
+>>> from taskprism.interop import list_sources
+>>> list_sources()["astmt"]
+['astmt']
+
+:func:`import_official` and the command ``taskprism import`` read a file; ``save_pretrained`` then
+keeps the model in this package's own format. A new repository is one file with a :class:`Source`,
+which is data (names there, names here), and one line in :data:`SOURCES`.
 """
 
-from taskprism.interop.hub import load
-from taskprism.interop.official import import_official
+from taskprism.interop.importing import (
+    SOURCES,
+    find_layout,
+    find_source,
+    import_official,
+    list_sources,
+)
+from taskprism.interop.layout import Checkpoint, Layout, Source
 
-__all__ = ["import_official", "load"]
+__all__ = [
+    "SOURCES",
+    "Checkpoint",
+    "Layout",
+    "Source",
+    "find_layout",
+    "find_source",
+    "import_official",
+    "list_sources",
+]

@@ -34,7 +34,7 @@ class DeepLabHead(nn.Module):
 
     Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017. Meant for a
     backbone with ``output_stride=8``. Training needs batches of at least 2 images: the image
-    pooling branch normalises one value per image.
+    pooling branch normalizes one value per image.
     """
 
     def __init__(

@@ -2,7 +2,7 @@ r"""Depth errors.
 
 Over all valid pixels of the data set, with label :math:`d` and prediction :math:`\hat d`:
 
-* ``rmse`` :math:`\sqrt{\mathrm{mean} (d - \hat d)^2}` in metres, *pooled over pixels* (MTI-Net,
+* ``rmse`` :math:`\sqrt{\mathrm{mean} (d - \hat d)^2}` in meters, *pooled over pixels* (MTI-Net,
   ATRC, InvPT, TPIM);
 * ``rmse_image_mean``: the RMSE of each image, averaged over images (ASTMT), systematically lower;
 * ``log_rmse``: the same as ``rmse`` on natural logarithms;
@@ -58,7 +58,7 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
     difference = found - wanted  # 0 where invalid
     image_pixels = valid.sum(dim=1).double()
     image_squared = difference.square().sum(dim=1)
-    labelled = image_pixels > 0
+    labeled = image_pixels > 0
     positive = valid & (wanted > 0)
     wanted = torch.where(positive, wanted, 1.0)
     guess = torch.where(positive, found.clamp(min=SMALLEST_PREDICTION), 1.0)
@@ -69,7 +69,7 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
         pixels=image_pixels.sum(),
         squared=image_squared.sum(),
         absolute=difference.abs().sum(),
-        images=labelled.sum().double(),
+        images=labeled.sum().double(),
         image_rmse=(image_squared / image_pixels.clamp(min=1)).sqrt().sum(),
         positive_pixels=positive.sum().double(),
         squared_log=log_ratio.square().sum(),
@@ -108,7 +108,7 @@ class DepthRmse(DepthMetric):
     """Root of the mean squared error, pooled over pixels."""
 
     def compute(self) -> Tensor:
-        """Scalar in metres."""
+        """Scalar in meters."""
         return (self.sums.squared / self.sums.pixels).sqrt()
 
 
@@ -116,7 +116,7 @@ class DepthImageRmse(DepthMetric):
     """Mean over images of each image's RMSE; images without a valid pixel do not count."""
 
     def compute(self) -> Tensor:
-        """Scalar in metres."""
+        """Scalar in meters."""
         return self.sums.image_rmse / self.sums.images
 
 
@@ -132,7 +132,7 @@ class DepthAbsoluteError(DepthMetric):
     """Mean absolute error."""
 
     def compute(self) -> Tensor:
-        """Scalar in metres."""
+        """Scalar in meters."""
         return self.sums.absolute / self.sums.pixels
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-NEAREST, FARTHEST = 1e-3, 80.0  # metres
+NEAREST, FARTHEST = 1e-3, 80.0  # meters
 
 
 class MedianScaledMetric(Metric):
@@ -57,7 +57,7 @@ class MedianScaledRmse(MedianScaledMetric):
     """Root of the mean over images of each image's mean squared error."""
 
     def compute(self) -> Tensor:
-        """Scalar in metres; NaN if nothing was ever valid."""
+        """Scalar in meters; NaN if nothing was ever valid."""
         return (self.scaled_sums[0] / self.scaled_sums[2]).sqrt()
 
 

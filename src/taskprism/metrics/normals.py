@@ -1,4 +1,4 @@
-r"""Angles between predicted and labelled surface normals, pooled over all valid pixels.
+r"""Angles between predicted and labeled surface normals, pooled over all valid pixels.
 
 The angle between unit vectors a and b is :math:`2\,\mathrm{atan2}(\|a - b\|, \|a + b\|)`, which
 unlike the arc cosine stays exact near 0 and 180 degrees (Kahan, 2006). Both sides are brought to

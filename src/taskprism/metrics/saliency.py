@@ -117,8 +117,8 @@ class MaxIoU(SaliencyMetric):
         counts = threshold_counts(prediction, target, valid, ASTMT_THRESHOLDS, inclusive=False)
         union = counts.positives + counts.salient - counts.hits
         iou = torch.where(union > 0, counts.hits / union.clamp(min=1), 1.0)
-        labelled = (counts.pixels > 0).double()
-        sums = torch.cat([(iou * labelled).sum(dim=0), labelled.sum(dim=0)])
+        labeled = (counts.pixels > 0).double()
+        sums = torch.cat([(iou * labeled).sum(dim=0), labeled.sum(dim=0)])
         self.foreground_iou = self.foreground_iou + sums.to(self.foreground_iou.device)
 
     def compute(self) -> Tensor:

@@ -48,13 +48,13 @@ def confusion_matrix(prediction: Tensor, target: Tensor, valid: Tensor, classes:
 
 
 def class_iou(confusion: Tensor) -> Tensor:
-    """IoU per class, ``(classes,)`` NaN where a class is neither labelled nor predicted."""
+    """IoU per class, ``(classes,)`` NaN where a class is neither labeled nor predicted."""
     hits = confusion.diagonal().double()
     return hits / (confusion.sum(dim=1) + confusion[:, :-1].sum(dim=0) - hits)
 
 
 def class_accuracy(confusion: Tensor) -> Tensor:
-    """Share of each class's pixels that were found, ``(classes,)``; NaN for unlabelled ones."""
+    """Share of each class's pixels that were found, ``(classes,)``; NaN for unlabeled ones."""
     return confusion.diagonal().double() / confusion.sum(dim=1)
 
 

@@ -35,8 +35,8 @@ size=(288, 384))``.
 A new system is one file with a subclass of :class:`MultiTaskModel` and one line in :data:`MODELS`.
 """
 
-from taskprism.models.astmt import ASTMT
-from taskprism.models.astmt_single_task import ASTMTSingleTask
+from taskprism.models.astmt.model import ASTMT
+from taskprism.models.astmt.single_task import ASTMTSingleTask
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet

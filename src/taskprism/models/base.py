@@ -1,4 +1,4 @@
-"""The contract of a model: normalised images in, :class:`Predictions` out."""
+"""The contract of a model: normalized images in, :class:`Predictions` out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskprism.backbones import Backbone, create_backbone
 from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.predictions import Predictions
-from taskprism.options import check_options, options_of
+from taskprism.registry import check_options, options_of
 from taskprism.tasks.base import Task
 
 
@@ -100,7 +100,7 @@ class MultiTaskModel(
         """Parameters that SGD should learn at a multiple of the rate of the rest, and by what."""
         return []
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """RGB in [0, 1] -> the network's own input, as its weights expect it."""
         return (images - self.image_mean) / self.image_std
 
@@ -109,7 +109,7 @@ class MultiTaskModel(
         """Predict.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised (see :meth:`normalise`).
+            images: ``(B, 3, H, W)``, normalized (see :meth:`normalize`).
 
         Returns:
             Raw outputs ``(B, channels, H, W)`` per main task, with the initial ones attached.
@@ -151,7 +151,7 @@ class MultiTaskModel(
     @classmethod
     def from_pretrained(cls, path_or_hub_id: str | Path) -> Self:  # type: ignore[override]
         """Same as :func:`taskprism.load`, for a model of this class."""
-        from taskprism.interop import load  # it builds models, so it stands above this module
+        from taskprism.models.hub import load  # it builds models, so it stands above this module
 
         model = load(path_or_hub_id)
         if not isinstance(model, cls):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskprism.errors import UnknownNameError
-from taskprism.models.astmt import ASTMT
-from taskprism.models.astmt_single_task import ASTMTSingleTask
+from taskprism.models.astmt.model import ASTMT
+from taskprism.models.astmt.single_task import ASTMTSingleTask
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.concat import ConcatNet

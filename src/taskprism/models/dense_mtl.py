@@ -26,7 +26,7 @@ class DenseMTL(MultiTaskModel):
     A decoder of its own per task (:class:`DenseMTLDecoder`); one cross-task block (xTAM) on the
     features at the backbone's finest stride, where initial predictions are made; a last stage at
     full resolution. The published network is ``backbone="resnet101"``, ``neck="none"``,
-    ``output_stride=16``, ``finest_stride=2``; its images are normalised to (x - 0.45) / 0.225,
+    ``output_stride=16``, ``finest_stride=2``; its images are normalized to (x - 0.45) / 0.225,
     here to the statistics of the backbone's weights.
 
     The paper's block as a part of other networks is

@@ -19,7 +19,7 @@ from taskprism.layers.heads import HeadName
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.predictions import Predictions
 from taskprism.models.single_task_start import START, start_from_single_task
-from taskprism.options import check_options, options_of
+from taskprism.registry import check_options, options_of
 from taskprism.tasks.base import Task
 
 _STEM = "stem"

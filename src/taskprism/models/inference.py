@@ -32,7 +32,7 @@ def predict(
 
     Args:
         model: Any model of this package, on any device.
-        image: ``(3, H, W)`` RGB in [0, 1], not normalised, any size.
+        image: ``(3, H, W)`` RGB in [0, 1], not normalized, any size.
         size: ``(height, width)`` that the network was made for. A model that takes any size sees
             the whole image in its own proportions at about that many pixels; one that does not
             sees it stretched to exactly this size. None: the one that the model was built for,
@@ -58,7 +58,7 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        images = model.normalise(_resize(batch, network_size, antialias=True))
+        images = model.normalize(_resize(batch, network_size, antialias=True))
         if isinstance(model, SingleTaskingModel):
             outputs = model(images, [task.name for task in wanted])
         else:

@@ -27,7 +27,7 @@ class PAPNet(SingleScaleModel):
         backbone: Shared by all tasks.
         channels: Of the task features; a multiple of 4.
         distilled_channels: Of the features that diffuse; a multiple of 4.
-        distillation_options: Of the affinity diffusion (``beta``, ``iterations``, ``normalise``).
+        distillation_options: Of the affinity diffusion (``beta``, ``iterations``, ``normalize``).
         fusion: How the backbone's maps become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).

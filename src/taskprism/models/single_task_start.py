@@ -61,7 +61,7 @@ def start_from_single_task(
     first = next(iter(statistics.values()))
     if any(each != first for each in statistics.values()):
         raise InputError(
-            f"The networks of {START} expect differently normalised images (mean, std): "
+            f"The networks of {START} expect differently normalized images (mean, std): "
             f"{statistics}. Train all of them with the same backbone."
         )
     for buffer, values in zip((model.image_mean, model.image_std), first, strict=True):
@@ -69,7 +69,7 @@ def start_from_single_task(
 
 
 def _single_task(path: str | Path, task: str) -> SingleTask:
-    from taskprism.interop import load  # it builds models, so it stands above this module
+    from taskprism.models.hub import load  # it builds models, so it stands above this module
 
     try:
         network = load(path)

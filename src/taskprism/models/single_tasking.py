@@ -29,7 +29,7 @@ class SingleTaskingModel(MultiTaskModel):
         """Predict some tasks, or all.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised.
+            images: ``(B, 3, H, W)``, normalized.
             tasks: Names of main tasks; only what they need is computed. None: all of them.
 
         Raises:

@@ -1,14 +1,14 @@
 """The tasks: one object each, owning everything special to one kind of per-pixel prediction.
 
 A task knows its number of channels, the type of its label map, its loss, its metrics, how raw
-output becomes a prediction, how that is coloured, and what is a wrong label. Nothing outside this
+output becomes a prediction, how that is colored, and what is a wrong label. Nothing outside this
 package asks which task it has.
 
 ================= ========  ==================================  ===========================
 name              channels  target                              prediction
 ================= ========  ==================================  ===========================
 ``semseg``        classes   class index, int64                  class index
-``depth``         1         metres                              metres, >= 0
+``depth``         1         meters                              meters, >= 0
 ``normals``       3         unit vectors, x right, y up,        unit vectors
                           z toward the camera
 ``edge``          1         0 or 1                              probability

@@ -1,4 +1,4 @@
-"""Albedo: the colour of surfaces without light and shadow."""
+"""Albedo: the color of surfaces without light and shadow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torchmetrics import MetricCollection
 from taskprism.metrics.albedo import albedo_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_rgb
+from taskprism.tasks.colors import color_rgb
 from taskprism.tasks.target import DenseTarget
 
 
 class AlbedoMap(DenseTarget):
-    """Surface colour as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
+    """Surface color as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
 
     zero_is_label: ClassVar[bool] = False
 
@@ -29,7 +29,7 @@ class AlbedoMap(DenseTarget):
 
 @dataclass(frozen=True, kw_only=True)
 class Albedo(Task):
-    """Surface colour; plain L1 (ASTMT)."""
+    """Surface color; plain L1 (ASTMT)."""
 
     name: str = "albedo"
     channels: int = 3
@@ -56,11 +56,11 @@ class Albedo(Task):
         """RMSE and mean absolute error, pooled over all valid pixels; RMSE as mean over images."""
         return albedo_metrics()
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
-        """The colours themselves."""
-        return colour_rgb(values, valid)
+        """The colors themselves."""
+        return color_rgb(values, valid)
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say if a valid value lies outside [0, 1]."""

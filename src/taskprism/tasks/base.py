@@ -124,7 +124,7 @@ class Task(ABC):
         metrics.update(self.decode(output), target, valid)
 
     @abstractmethod
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """Picture of a prediction or target.
@@ -132,7 +132,7 @@ class Task(ABC):
         Args:
             values: ``(target_channels, H, W)`` in the target's units.
             valid: Boolean ``(1, H, W)``; other pixels are drawn black.
-            reference: Values whose range sets the colour scale, so that a prediction can be drawn
+            reference: Values whose range sets the color scale, so that a prediction can be drawn
                 on its target's scale; by default ``values`` themselves.
 
         Returns:
@@ -140,10 +140,10 @@ class Task(ABC):
         """
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """What the colours of :meth:`colour` mean, or None if they speak for themselves.
+        """What the colors of :meth:`color` mean, or None if they speak for themselves.
 
         Args:
-            values: ``(target_channels, H, W)``: what set the colour scale.
+            values: ``(target_channels, H, W)``: what set the color scale.
             valid: Boolean ``(1, H, W)``.
         """
         return None

@@ -17,7 +17,7 @@ COUNT = 40
 def mean_on_log_scale(logits: Tensor, smallest: float, largest: float) -> Tensor:
     """Class logits of ``COUNT`` logarithmic bins -> the value that they amount to.
 
-    The geometric mean of the bins' centres, weighted by the classes' probabilities.
+    The geometric mean of the bins' centers, weighted by the classes' probabilities.
 
     Args:
         logits: ``(B, COUNT, H, W)``.
@@ -29,8 +29,8 @@ def mean_on_log_scale(logits: Tensor, smallest: float, largest: float) -> Tensor
     """
     step = math.log(largest / smallest) / COUNT
     places = torch.arange(COUNT, device=logits.device, dtype=logits.dtype) + 0.5
-    centres = math.log(smallest) + step * places
-    weighted = logits.softmax(dim=1) * centres.view(-1, 1, 1)
+    centers = math.log(smallest) + step * places
+    weighted = logits.softmax(dim=1) * centers.view(-1, 1, 1)
     return weighted.sum(dim=1, keepdim=True).exp()
 
 

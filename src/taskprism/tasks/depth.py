@@ -1,4 +1,4 @@
-"""Depth: how far away each pixel is, in metres along the viewing axis."""
+"""Depth: how far away each pixel is, in meters along the viewing axis."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from taskprism.errors import InputError
 from taskprism.metrics.depth import depth_metrics
 from taskprism.tasks import categories, losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_range, scale_colours, value_range
-from taskprism.tasks.legend import ColourScale, Legend
+from taskprism.tasks.colors import color_range, scale_colors, value_range
+from taskprism.tasks.legend import ColorScale, Legend
 from taskprism.tasks.target import DenseTarget
 
 
 class DepthMap(DenseTarget):
-    """Metres, float32 ``(..., 1, H, W)``, >= 0.
+    """Meters, float32 ``(..., 1, H, W)``, >= 0.
 
     Making things ``factor`` times larger is what coming nearer by that factor does, so a zoom
     divides depth; resampling the same view on another grid leaves it.
@@ -40,7 +40,7 @@ class DepthMap(DenseTarget):
 
     @classmethod
     def difference(cls, first: Tensor, second: Tensor) -> Tensor:
-        """Relative to the larger of both, in [0, 1]: a ratio, alike for metres and disparities."""
+        """Relative to the larger of both, in [0, 1]: a ratio, alike for meters and disparities."""
         return relative_difference(first, second)
 
 
@@ -52,7 +52,7 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Depth(Task):
-    """Depth in metres.
+    """Depth in meters.
 
     Attributes:
         loss_name: ``"l1"``, or ``"l1_gradient"`` for ASTMT's, which adds the L1 of the gradients.
@@ -106,7 +106,7 @@ class Depth(Task):
         """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""
         return depth_metrics(self.median_scaled)
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """Near bright, far dark, from the 1st to the 99th percentile of the positive values."""
@@ -114,12 +114,12 @@ class Depth(Task):
             limits = value_range(values, valid)
         else:
             limits = value_range(reference, valid if reference.shape == values.shape else None)
-        return colour_range(values, valid, limits, reverse=not self.larger_is_nearer)
+        return color_range(values, valid, limits, reverse=not self.larger_is_nearer)
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """The colour scale of :meth:`colour`."""
-        colours = scale_colours(np.linspace(0, 1, 256), reverse=not self.larger_is_nearer)
-        return ColourScale(colours, *value_range(values, valid), unit=self.unit)
+        """The color scale of :meth:`color`."""
+        colors = scale_colors(np.linspace(0, 1, 256), reverse=not self.larger_is_nearer)
+        return ColorScale(colors, *value_range(values, valid), unit=self.unit)
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Say if a valid value is not finite or negative."""

@@ -20,7 +20,7 @@ from taskprism.metrics.boundaries.conventions import (
 )
 from taskprism.metrics.edge import edge_metrics
 from taskprism.tasks.binary import BinaryTask
-from taskprism.tasks.colours import colour_grey
+from taskprism.tasks.colors import color_gray
 from taskprism.tasks.target import DenseTarget
 
 
@@ -46,7 +46,7 @@ class EdgeMap(DenseTarget):
     def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:
         """The largest value under each new pixel where the grid shrinks, so that no line breaks.
 
-        Nearest neighbour would keep only every other pixel of a line one pixel wide.
+        Nearest neighbor would keep only every other pixel of a line one pixel wide.
         """
         height, width = values.shape[-2:]
         coarser = (min(size[0], height), min(size[1], width))
@@ -122,8 +122,8 @@ class Edge(BinaryTask):
             return "maps of annotators hold something else than 0, 1, and -1 for unscored"
         return super().validate_target(target[:1], valid)
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """Dark lines on white."""
-        return colour_grey(1 - values[:1], valid)
+        return color_gray(1 - values[:1], valid)

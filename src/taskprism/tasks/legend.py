@@ -1,4 +1,4 @@
-"""How a reader turns a task's colours back into values; drawn under the tiles of a panel."""
+"""How a reader turns a task's colors back into values; drawn under the tiles of a panel."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Swatches:
-    """One colour per class.
+    """One color per class.
 
     Attributes:
-        entries: Colour (uint8 RGB) and class name, in class order.
+        entries: Color (uint8 RGB) and class name, in class order.
     """
 
     entries: tuple[tuple[Rgb, str], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class ColourScale:
-    """Colours from the lowest to the highest value.
+class ColorScale:
+    """Colors from the lowest to the highest value.
 
     Attributes:
-        colours: ``(N, 3)`` uint8 RGB, from ``low`` to ``high``.
-        low: Value of the first colour, in ``unit``.
-        high: Value of the last colour, in ``unit``.
+        colors: ``(N, 3)`` uint8 RGB, from ``low`` to ``high``.
+        low: Value of the first color, in ``unit``.
+        high: Value of the last color, in ``unit``.
         unit: Such as ``"m"``; empty for plain numbers.
     """
 
-    colours: np.ndarray
+    colors: np.ndarray
     low: float
     high: float
     unit: str = ""
@@ -39,7 +39,7 @@ class ColourScale:
 
 @dataclass(frozen=True, eq=False)
 class DirectionBall:
-    """A ball coloured by its own normals, seen from the camera.
+    """A ball colored by its own normals, seen from the camera.
 
     Attributes:
         picture: ``(N, N, 3)`` uint8 RGB.
@@ -52,4 +52,4 @@ class DirectionBall:
     axes: tuple[str, str, str] = ("x", "y", "z")
 
 
-Legend = Swatches | ColourScale | DirectionBall
+Legend = Swatches | ColorScale | DirectionBall

@@ -72,7 +72,7 @@ def l1_gradient(output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
     .. math:: \frac1{|V|} \sum_{p \in V} |r_p| + \frac1{|V|} \sum_p |S_x * r|_p + |S_y * r|_p
 
-    with the residual :math:`r = d - \hat d` and the unnormalised 3x3 Sobel filters
+    with the residual :math:`r = d - \hat d` and the unnormalized 3x3 Sobel filters
     :math:`S_x, S_y` on a zero-padded map. The residual counts as 0 at invalid pixels. (The released
     ASTMT code hides only the label there; on depth maps without holes both are the same.)
     """

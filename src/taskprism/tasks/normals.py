@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 from taskprism.metrics.normals import normals_metrics
 from taskprism.tasks import categories, losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import colour_rgb, direction_ball
+from taskprism.tasks.colors import color_rgb, direction_ball
 from taskprism.tasks.legend import DirectionBall, Legend
 from taskprism.tasks.target import DenseTarget
 
@@ -102,16 +102,16 @@ class Normals(Task):
         """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""
         return normals_metrics()
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """Red is x, green y, blue z, each from -1 (0) to 1 (255)."""
-        return colour_rgb((values + 1) / 2, valid)
+        return color_rgb((values + 1) / 2, valid)
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """A ball in the colours of its own normals."""
+        """A ball in the colors of its own normals."""
         normals, inside = direction_ball()
-        picture = self.colour(torch.from_numpy(normals), torch.from_numpy(inside)[None])
+        picture = self.color(torch.from_numpy(normals), torch.from_numpy(inside)[None])
         return DirectionBall(picture, inside, axes=("x right", "y up", "z to camera"))
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:

@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 
 from taskprism.metrics.saliency import saliency_metrics
 from taskprism.tasks.binary import BinaryTask
-from taskprism.tasks.colours import colour_grey
+from taskprism.tasks.colors import color_gray
 from taskprism.tasks.target import DenseTarget
 
 
@@ -51,8 +51,8 @@ class Saliency(BinaryTask):
         """Maximal F measure and maximal mean IoU of the foreground over thresholds, in [0, 1]."""
         return saliency_metrics(self.max_f)
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """White where salient."""
-        return colour_grey(values, valid)
+        return color_gray(values, valid)

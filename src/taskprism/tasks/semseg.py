@@ -14,7 +14,7 @@ from taskprism.errors import InputError
 from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task
-from taskprism.tasks.colours import class_palette, colour_classes
+from taskprism.tasks.colors import class_palette, color_classes
 from taskprism.tasks.legend import Legend, Swatches
 from taskprism.tasks.target import DenseTarget
 
@@ -77,11 +77,11 @@ class SemanticSegmentation(Task):
         """Mean IoU, pixel accuracy and mean accuracy over the data set, in [0, 1]."""
         return segmentation_metrics(self.channels, self.absent_classes)
 
-    def colour(
+    def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
         """PASCAL VOC's palette; ``reference`` is not needed."""
-        return colour_classes(values, valid, self.palette)
+        return color_classes(values, valid, self.palette)
 
     @property
     def palette(self) -> np.ndarray:
@@ -91,10 +91,10 @@ class SemanticSegmentation(Task):
         return class_palette(first + self.channels)[first:]
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """One colour per class."""
+        """One color per class."""
         names = self.class_names or tuple(f"class {index}" for index in range(self.channels))
-        colours = [(int(r), int(g), int(b)) for r, g, b in self.palette]
-        return Swatches(tuple(zip(colours, names, strict=True)))
+        colors = [(int(r), int(g), int(b)) for r, g, b in self.palette]
+        return Swatches(tuple(zip(colors, names, strict=True)))
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
         """Number of pixels of each class, ``(channels,)``."""

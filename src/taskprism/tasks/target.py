@@ -18,14 +18,14 @@ from torchvision import tv_tensors
 
 
 class DenseTarget(tv_tensors.TVTensor):
-    """Base of all label maps, shape ``(..., C, H, W)``; resampled by nearest neighbour.
+    """Base of all label maps, shape ``(..., C, H, W)``; resampled by nearest neighbor.
 
     Attributes:
         zero_is_label: Whether 0 means something (a class, "no edge") rather than nothing (no
             depth, no direction). Asked only where a border is filled with zeros, as some papers do.
         is_direction: Whether the channels are the components of a unit vector, so that files must
             say which way their axes point.
-        similar_within: The :meth:`difference` below which two pixels are labelled alike.
+        similar_within: The :meth:`difference` below which two pixels are labeled alike.
     """
 
     zero_is_label: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class DenseTarget(tv_tensors.TVTensor):
 
     @classmethod
     def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:
-        """Values ``(..., H, W)`` on a grid of ``size``: the nearest pixel, centres aligned."""
+        """Values ``(..., H, W)`` on a grid of ``size``: the nearest pixel, centers aligned."""
         height, width = values.shape[-2:]
         rows = ((torch.arange(size[0]) + 0.5) * height / size[0]).long()
         columns = ((torch.arange(size[1]) + 0.5) * width / size[1]).long()

@@ -72,7 +72,7 @@ class Adversary(nn.Module):
             ``L`` and the cross-entropy, both scalars.
         """
         (gradient,) = torch.autograd.grad(loss, features, create_graph=True)
-        logits = self.discriminator(reverse_gradient(normalised(gradient), reversal))
+        logits = self.discriminator(reverse_gradient(normalized(gradient), reversal))
         label = torch.full_like(logits[:, 0], self.tasks.index(task), dtype=torch.long)
         judged = F.interpolate(valid.float(), size=logits.shape[-2:], mode="nearest").bool()
         per_pixel = F.cross_entropy(logits, label, reduction="none").unsqueeze(1)
@@ -80,7 +80,7 @@ class Adversary(nn.Module):
         return (1 - self.weight) * loss + self.weight * adversarial, adversarial
 
 
-def normalised(gradient: Tensor) -> Tensor:
+def normalized(gradient: Tensor) -> Tensor:
     """Gradient ``(B, C, H, W)`` of length 1 at every pixel, so that only its direction counts."""
     return gradient / (torch.linalg.vector_norm(gradient, dim=1, keepdim=True) + _EPSILON)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from taskprism.analysis.baselines import ConstantModel, fit_constants
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError
+from taskprism.progress import Reporter
+from taskprism.scoring.baselines import ConstantModel, fit_constants
+from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.training.evaluation import describe, score, split_loader
 from taskprism.training.experiment import build_protocol
-from taskprism.training.image_states import ImageStateRecorder
-from taskprism.training.progress import Reporter
 from taskprism.training.recipe import DataSettings, ModelSettings, Recipe
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores

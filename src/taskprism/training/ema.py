@@ -10,6 +10,6 @@ def create_average(model: nn.Module, decay: float) -> AveragedModel:
     """Copy of ``model`` whose ``update_parameters(model)`` follows it.
 
     After the first update it equals the model, then ``average = decay * average + (1 - decay) *
-    weights``. Buffers (running statistics of normalisation) are those of the model itself.
+    weights``. Buffers (running statistics of normalization) are those of the model itself.
     """
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.models.base import MultiTaskModel
+from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.tasks.base import Task
 from taskprism.training.feeding import evaluation_loader
-from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.selection import Results
 
 
@@ -81,7 +81,7 @@ def score(
         for batch in batches:
             batch = batch.to(device)
             with precision():
-                predictions = model(model.normalise(batch.images))
+                predictions = model(model.normalize(batch.images))
             if recorder is not None:
                 recorder.add_images(batch.names)
             for task in model.tasks:

@@ -9,10 +9,10 @@ from accelerate.utils import set_seed
 from taskprism.backbones import Backbone
 from taskprism.data import create_protocol
 from taskprism.data.protocol import Protocol
+from taskprism.losses.criterion import Criterion
 from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
 from taskprism.tasks.base import Task
-from taskprism.training.criterion import Criterion
 from taskprism.training.recipe import DataSettings, Recipe
 from taskprism.training.stepping import check_stepping
 
@@ -24,7 +24,7 @@ class Experiment:
     Attributes:
         recipe: The settings.
         protocol: The data and its rules.
-        model: The network with its tasks, freshly initialised from the recipe's seed.
+        model: The network with its tasks, freshly initialized from the recipe's seed.
     """
 
     recipe: Recipe

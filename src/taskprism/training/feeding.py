@@ -51,7 +51,7 @@ class EpochOrder:
     """The batches of each epoch for one of several processes.
 
     All processes shuffle alike and take turns in each global batch. The last, incomplete global
-    batch is used unless it would leave a process fewer than two images (batch normalisation has no
+    batch is used unless it would leave a process fewer than two images (batch normalization has no
     variance over one), except where batches of one are asked for or nothing else is left.
 
     Args:

@@ -10,14 +10,14 @@ from accelerate.utils import broadcast
 from safetensors.torch import load_model
 from torch import nn
 
+from taskprism.atomic import write_folder
 from taskprism.errors import DivergenceError
 from taskprism.models.base import MultiTaskModel
-from taskprism.training.atomic import write_folder
 from taskprism.training.ema import create_average
 from taskprism.training.experiment import Experiment
 from taskprism.training.meter import LossMeter
 from taskprism.training.network import LossNetwork
-from taskprism.training.optimisers import create_optimiser
+from taskprism.training.optimizers import create_optimizer
 from taskprism.training.run_directory import CheckpointName, RunDirectory
 from taskprism.training.selection import Selection
 from taskprism.training.state import Position, TrainingState
@@ -25,17 +25,17 @@ from taskprism.training.stepping import create_adversary, rate_factors
 
 
 class Learner:
-    """A network with its optimiser, moving average and place in the run.
+    """A network with its optimizer, moving average and place in the run.
 
     Args:
         experiment: Model and settings.
-        accelerator: Prepares network and optimiser for devices and precision.
+        accelerator: Prepares network and optimizer for devices and precision.
 
     Attributes:
         model: The bare model, in training.
         network: Model, criterion and adversary, wrapped for devices and processes.
         adversary: Discriminator of gradients, or None; no part of what is saved as a model.
-        optimiser: Over all of it.
+        optimizer: Over all of it.
         average: Moving average of the model, or None.
         position: How far the run is.
         meter: Losses of the current epoch.
@@ -53,8 +53,8 @@ class Learner:
         self.adversary = create_adversary(recipe, self.model)
         network = LossNetwork(self.model, experiment.criterion(), self.adversary)
         factors = rate_factors(recipe, self.model, self.adversary)
-        optimiser = create_optimiser(network, recipe.optimiser, factors)
-        self.network, self.optimiser = accelerator.prepare(network, optimiser)
+        optimizer = create_optimizer(network, recipe.optimizer, factors)
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
         decay = recipe.ema_decay
         self.average = create_average(self.model, decay) if decay is not None else None
         self.position = Position()
@@ -113,7 +113,7 @@ class Learner:
         scaler = self.accelerator.scaler
         return TrainingState(
             position=self.position,
-            optimiser=self.optimiser.state_dict(),
+            optimizer=self.optimizer.state_dict(),
             meter=self.meter.state(),
             selection=self.selection.state(),
             log_length=log_length,
@@ -133,7 +133,7 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if self.adversary is not None and state.adversary is not None:
             self.adversary.load_state_dict(state.adversary)
-        self.optimiser.load_state_dict(state.optimiser)
+        self.optimizer.load_state_dict(state.optimizer)
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)
         self.position = state.position
@@ -149,5 +149,5 @@ def check_finite(model: nn.Module) -> None:
         if values.is_floating_point() and not torch.isfinite(values).all():
             raise DivergenceError(
                 f"The weights {name!r} are no longer finite, so they are not saved; the last "
-                "checkpoint is from before. Lower optimiser.lr or set clip_norm."
+                "checkpoint is from before. Lower optimizer.lr or set clip_norm."
             )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from taskprism.atomic import write_text
 from taskprism.errors import CheckpointError
-from taskprism.training.atomic import write_text
 
 
 class RunLog:
@@ -20,7 +20,7 @@ class RunLog:
         {"event": "train", "epoch": 1, "step": 40, "lr": ..., "losses": {task: ...}, "seconds": ...}
         {"event": "evaluate", "epoch": 1, "step": 40, "split": ..., "metrics": {task: {...}}}
 
-    ``epoch`` counts finished epochs and ``step`` optimiser steps since the start of the run.
+    ``epoch`` counts finished epochs and ``step`` optimizer steps since the start of the run.
 
     Args:
         path: The file; it need not exist yet.

@@ -8,21 +8,21 @@ from contextlib import nullcontext
 import torch
 from accelerate import Accelerator
 
-from taskprism.analysis.image_states import ImageStates
 from taskprism.data.protocol import Split
 from taskprism.data.sample import Batch
 from taskprism.errors import DivergenceError
+from taskprism.progress import Reporter
+from taskprism.scoring.image_state_recording import ImageStateRecorder
+from taskprism.scoring.image_states import ImageStates
 from taskprism.training.adversarial import reversal_strength
 from taskprism.training.evaluation import describe, flat, score, split_loader
 from taskprism.training.experiment import Experiment
 from taskprism.training.feeding import EpochOrder, TrainingFeed
-from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.interrupt import StopRequest
 from taskprism.training.learner import Learner, check_finite
 from taskprism.training.meter import LossMeter
 from taskprism.training.network import Losses
-from taskprism.training.optimisers import set_learning_rate
-from taskprism.training.progress import Reporter
+from taskprism.training.optimizers import set_learning_rate
 from taskprism.training.randomness import derive_seed
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.schedules import learning_rate_factor
@@ -104,7 +104,7 @@ class Trainer:
         fed = self.feed.epoch(position.epoch, start)
         title = f"epoch {position.epoch + 1}/{self.recipe.epochs}"
         self.learner.network.train()
-        self.learner.optimiser.zero_grad()
+        self.learner.optimizer.zero_grad()
         for number, batch in enumerate(self.reporter.track(fed, title, batches, start), start):
             group_start = number - number % group
             group_size = min(group, batches - group_start)
@@ -115,7 +115,7 @@ class Trainer:
                 self._stop_if_asked()
 
     def _descend(self, batch: Batch, number: int, group_size: int, is_last: bool) -> None:
-        """One batch: forward, the backward pass, and the optimiser's step at the end of a group.
+        """One batch: forward, the backward pass, and the optimizer's step at the end of a group.
 
         Once for all tasks together, or for one after the other.
         """
@@ -142,13 +142,13 @@ class Trainer:
             learner.average.update_parameters(learner.model)
 
     def _step(self, number: int) -> None:
-        """Let the optimiser follow the gradients; parameters that have none stay as they are."""
+        """Let the optimizer follow the gradients; parameters that have none stay as they are."""
         recipe, learner = self.recipe, self.learner
         if recipe.clip_norm is not None:
             self.accelerator.clip_grad_norm_(learner.network.parameters(), recipe.clip_norm)
-        set_learning_rate(learner.optimiser, self._rate_factor(number // recipe.accumulate))
-        learner.optimiser.step()
-        learner.optimiser.zero_grad()  # sets gradients to None: not even momentum moves the others
+        set_learning_rate(learner.optimizer, self._rate_factor(number // recipe.accumulate))
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()  # sets gradients to None: not even momentum moves the others
         learner.position.step += 1
 
     def _rate_factor(self, step: int) -> float:
@@ -199,7 +199,7 @@ class Trainer:
         position, meter = self.learner.position, self.learner.meter
         final, initial = meter.means("final"), meter.means("initial")
         losses = {**initial, **final}
-        rate = self.learner.optimiser.param_groups[-1]["lr"]
+        rate = self.learner.optimizer.param_groups[-1]["lr"]
         tracked = {"loss/total": meter.total, "lr": rate}
         tracked |= {f"loss/{name}": loss for name, loss in losses.items()}
         words = [f"epoch {position.epoch}/{self.recipe.epochs}", f"loss {meter.total:.4g}"]
@@ -241,5 +241,5 @@ def _check_losses(losses: Losses, batch: Batch) -> None:
     raise DivergenceError(
         f"The loss is {losses['total'].item()} for task(s) {', '.join(bad)} on the images "
         f"{', '.join(batch.names)}. Nothing was saved since the last checkpoint. Check these "
-        "labels, lower optimiser.lr, or set clip_norm."
+        "labels, lower optimizer.lr, or set clip_norm."
     )

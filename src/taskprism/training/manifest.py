@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from taskprism.atomic import write_json
 from taskprism.data.protocol import Protocol
 from taskprism.errors import CheckpointError
-from taskprism.training.atomic import write_json
 
 _PACKAGES = (
     "taskprism",
@@ -59,7 +59,7 @@ def describe(
             "tasks": [task.to_config() for task in protocol.tasks],
         },
         "data_fingerprint": protocol.fingerprint(),
-        "licences": {"data": protocol.licence, "weights": weights},
+        "licenses": {"data": protocol.license, "weights": weights},
         "seed": seed,
         "hardware": {
             "machine": platform.platform(),

@@ -1,4 +1,4 @@
-"""Mean losses of an epoch, over the batches in which a task was labelled at all."""
+"""Mean losses of an epoch, over the batches in which a task was labeled at all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LossMeter:
         values |= {f"initial/{name}": loss for name, loss in losses["initial"].items()}
         judged = losses.get("adversarial", {})
         values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
-        labelled = {name: mask.any().float() for name, mask in valid.items()}
+        labeled = {name: mask.any().float() for name, mask in valid.items()}
         weights = [
-            labelled.get(key.partition("/")[2], losses["total"].new_ones(())) for key in values
+            labeled.get(key.partition("/")[2], losses["total"].new_ones(())) for key in values
         ]
         counts = torch.stack([weight.float() for weight in weights])
         sums = torch.stack([value.detach().float() for value in values.values()]) * counts
@@ -45,7 +45,7 @@ class LossMeter:
         return self._mean(_TOTAL)
 
     def means(self, part: str) -> dict[str, float]:
-        """Mean loss per task, unweighted; NaN where never labelled.
+        """Mean loss per task, unweighted; NaN where never labeled.
 
         Args:
             part: ``"final"``, ``"initial"`` or ``"adversarial"``.

@@ -8,10 +8,10 @@ from typing import NotRequired, TypedDict
 import torch
 from torch import Tensor, nn
 
+from taskprism.losses.criterion import Criterion
 from taskprism.models import MultiTaskModel, Predictions, SingleTaskingModel
 from taskprism.tasks.losses import full_precision
 from taskprism.training.adversarial import Adversary
-from taskprism.training.criterion import Criterion
 
 
 class Losses(TypedDict):
@@ -54,14 +54,14 @@ class LossNetwork(nn.Module):
         """Losses of a batch.
 
         Args:
-            images: ``(B, 3, H, W)`` RGB in [0, 1], not normalised.
+            images: ``(B, 3, H, W)`` RGB in [0, 1], not normalized.
             targets: Task name -> ``(B, target_channels, H, W)``.
             valid: Task name -> ``(B, 1, H, W)`` boolean.
             tasks: The only tasks of this step, which the model must be able to run alone; None:
                 all of them.
             reversal: Strength of the adversary's gradient reversal.
         """
-        images = self.model.normalise(images)
+        images = self.model.normalize(images)
         if self.adversary is not None and tasks is not None:
             return self._judged(self.adversary, images, targets, valid, tasks[0], reversal)
         predictions = self.model(images) if tasks is None else self.model(images, tasks)
@@ -84,10 +84,10 @@ class LossNetwork(nn.Module):
             maps = [full_precision(each) for each in maps]
             output = self.model.output(maps, task, images.shape[-2:])
             loss, losses = self.criterion(Predictions({task: output}), targets, valid)
-            total, judgement = adversary(loss, maps[-1], task, valid[task], reversal)
+            total, judgment = adversary(loss, maps[-1], task, valid[task], reversal)
         return {
             "total": total,
             "final": losses.final,
             "initial": {},
-            "adversarial": {task: judgement},
+            "adversarial": {task: judgment},
         }

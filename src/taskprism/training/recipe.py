@@ -41,7 +41,7 @@ class ModelSettings(Strict):
 
 
 class DataSettings(Strict):
-    """Which labelled images, and how they are fed."""
+    """Which labeled images, and how they are fed."""
 
     protocol: str | list[str] = Field(
         "rooms", description="a name of `taskprism list protocols`, or data YAML(s)"
@@ -57,7 +57,7 @@ class DataSettings(Strict):
     workers: int = Field(0, ge=0, description="loader processes; 0 loads in the main one")
 
 
-class OptimiserSettings(Strict):
+class OptimizerSettings(Strict):
     """How weights follow gradients."""
 
     name: Literal["adam", "adamw", "sgd"] = Field("adam", description="rule of the update")
@@ -106,7 +106,7 @@ class AdversarialSettings(Strict):
 
 
 class SteppingSettings(Strict):
-    """What the optimiser does with a batch."""
+    """What the optimizer does with a batch."""
 
     mode: Literal["joint", "per_task"] = Field(
         "joint", description="one step on the sum of all losses, or one per task in turn (astmt)"
@@ -131,12 +131,12 @@ class Recipe(Strict):
     auxiliary_tasks: list[str] = Field(
         default_factory=list, description="predicted by the front end only, to help the main ones"
     )
-    optimiser: OptimiserSettings = Field(default_factory=OptimiserSettings)
+    optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     loss: LossSettings = Field(default_factory=LossSettings)
     stepping: SteppingSettings = Field(default_factory=SteppingSettings)
     epochs: int = Field(100, ge=1, description="passes over the training images")
-    accumulate: int = Field(1, ge=1, description="batches per optimiser step")
+    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
     clip_norm: float | None = Field(None, gt=0, description="maximal gradient norm")
     ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
     evaluate_every: int = Field(10, ge=1, description="epochs; the last epoch always is")

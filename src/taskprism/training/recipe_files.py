@@ -26,7 +26,7 @@ def list_recipes() -> list[str]:
     """Names of the shipped recipes; files that start with ``_`` only serve to be extended.
 
     The rows of the papers' tables, which are recipes too, are listed by
-    :func:`taskprism.reproduce.list_tables`.
+    :func:`taskprism.papers.list_tables`.
     """
     files = (path.relative_to(SHIPPED).with_suffix("") for path in SHIPPED.rglob("*.yaml"))
     return sorted(
@@ -45,7 +45,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     Args:
         source: File, run directory, name of a shipped recipe, or a row of a paper's table:
             ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
-        overrides: Dotted key (``optimiser.lr``) -> value, laid over everything else. With another
+        overrides: Dotted key (``optimizer.lr``) -> value, laid over everything else. With another
             ``data.protocol`` the recipe's ``data.options``, which are the old one's, are dropped.
 
     Returns:

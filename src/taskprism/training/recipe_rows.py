@@ -1,7 +1,7 @@
 """Recipes that are rows of a paper's table: ``PAPER/TABLE/ROW``.
 
 Only what a row's recipe says is read here; the tables themselves, with the papers' figures, are
-:mod:`taskprism.reproduce`'s.
+:mod:`taskprism.papers`'s.
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from taskprism.atomic import write_json
 from taskprism.data.protocol import Split
-from taskprism.interop import load
+from taskprism.models.hub import load
+from taskprism.progress import Reporter
+from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.training import manifest
-from taskprism.training.atomic import write_json
 from taskprism.training.evaluation import describe, score, split_loader, tasks_as_in
 from taskprism.training.experiment import (
     Experiment,
@@ -20,11 +22,9 @@ from taskprism.training.experiment import (
     build_protocol,
     weights_source,
 )
-from taskprism.training.image_states import ImageStateRecorder
 from taskprism.training.interrupt import stop_on_interrupt
 from taskprism.training.launch import create_accelerator, start_trackers, stop_trackers
 from taskprism.training.loop import Stopped, Trainer
-from taskprism.training.progress import Reporter
 from taskprism.training.recipe import DataSettings, Recipe
 from taskprism.training.run_directory import CheckpointName, RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores
@@ -111,7 +111,7 @@ def evaluate(
             ``{"edge_odsf": True}``; tasks are then scored as this protocol says.
 
     Returns:
-        Task name -> metric name -> value; NaN where nothing was ever labelled.
+        Task name -> metric name -> value; NaN where nothing was ever labeled.
 
     Raises:
         CheckpointError: This is no run directory, or it has no such checkpoint.
@@ -189,8 +189,8 @@ def _announce(
         f"{parameters:.2f} M parameters, {trainer.order.length} training images, "
         f"{accelerator.num_processes} process(es) on {accelerator.device}"
     )
-    if protocol.licence:
-        reporter.line(f"Data: {protocol.licence}")
+    if protocol.license:
+        reporter.line(f"Data: {protocol.license}")
     position = trainer.learner.position
     if position.step:
         reporter.line(f"Going on at epoch {position.epoch + 1}, batch {position.batch + 1}.")

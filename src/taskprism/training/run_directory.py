@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from taskprism.analysis.runs import IMAGE_STATES_FILE
+from taskprism.atomic import recover_folder, write_text
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
-from taskprism.training.atomic import recover_folder, write_text
+from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.training.log import RunLog
 from taskprism.training.recipe import Recipe
 from taskprism.training.recipe_files import load_recipe, to_yaml
@@ -23,7 +23,7 @@ class RunDirectory:
 
     ======================  ====================================================================
     ``recipe.yaml``         resolved recipe
-    ``manifest.json``       versions, git state, data, hardware, licences, times
+    ``manifest.json``       versions, git state, data, hardware, licenses, times
     ``log.jsonl``           one line per epoch and evaluation
     ``checkpoints/last/``   model, and the training state from which ``--resume`` goes on
     ``checkpoints/best/``   model of the best evaluation so far

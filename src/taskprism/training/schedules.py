@@ -31,8 +31,8 @@ def learning_rate_factor(
         settings: Shape and its parameters.
         epochs: Length of the run.
         epoch: Current epoch, from 0.
-        step: Current optimiser step within the epoch, from 0.
-        steps: Optimiser steps per epoch.
+        step: Current optimizer step within the epoch, from 0.
+        steps: Optimizer steps per epoch.
     """
     match settings.name:
         case "constant":

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from taskprism.analysis.image_states import ImageStates
-from taskprism.analysis.resources import count_macs, count_parameters
+from taskprism.atomic import write_bytes, write_json
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import collate
 from taskprism.models.base import MultiTaskModel
-from taskprism.training.atomic import write_bytes, write_json
+from taskprism.scoring.image_states import ImageStates
+from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training.log import without_nan
 from taskprism.training.recipe import Recipe
 from taskprism.training.run_directory import CheckpointName, RunDirectory
@@ -97,7 +97,7 @@ def write_pictures(
     files = []
     for index in sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)}):
         batch = collate([dataset[index]], model.tasks)
-        outputs = model(model.normalise(batch.images.to(device)))
+        outputs = model(model.normalize(batch.images.to(device)))
         picture = panel(
             batch.images[0],
             {task.name: task.decode(outputs[task.name].float())[0] for task in model.tasks},

@@ -21,7 +21,7 @@ class Position:
     Attributes:
         epoch: Finished epochs.
         batch: Batches done of the epoch after those.
-        step: Optimiser steps since the start.
+        step: Optimizer steps since the start.
     """
 
     epoch: int = 0
@@ -38,7 +38,7 @@ class TrainingState:
 
     Attributes:
         position: How far the run is.
-        optimiser: Its ``state_dict``.
+        optimizer: Its ``state_dict``.
         meter: Losses of the unfinished epoch.
         selection: What the best evaluation is compared by.
         log_length: Lines of the log that belong to finished work.
@@ -49,7 +49,7 @@ class TrainingState:
     """
 
     position: Position
-    optimiser: dict[str, Any]
+    optimizer: dict[str, Any]
     meter: dict[str, Any]
     selection: dict[str, Any]
     log_length: int

@@ -1,4 +1,4 @@
-"""Which tasks one step of the optimiser is for."""
+"""Which tasks one step of the optimizer is for."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def rate_factors(
     """
     stepping = recipe.stepping
     factors: list[tuple[Sequence[nn.Parameter], float]] = []
-    if recipe.optimiser.name == "sgd":
+    if recipe.optimizer.name == "sgd":
         factors += model.sgd_rate_factors()
     if stepping.mode == "per_task" and isinstance(model, SingleTaskingModel):
         default = float(len(model.tasks))
@@ -84,8 +84,8 @@ def turns(
     if recipe.stepping.mode == "joint":
         return [None]
     names = [task.name for task in model.tasks]
-    labelled = torch.stack([batch.valid[name].any() for name in names]).float()
-    anywhere: Tensor = accelerator.reduce(labelled, "sum")
+    labeled = torch.stack([batch.valid[name].any() for name in names]).float()
+    anywhere: Tensor = accelerator.reduce(labeled, "sum")
     return [[name] for name, count in zip(names, anywhere.tolist(), strict=True) if count]
 
 

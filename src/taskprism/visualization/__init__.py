@@ -2,7 +2,7 @@
 
 * :func:`panel` sets an image beside everything predicted from it and, where there are labels, the
   labels; :func:`comparison_panel` does so for several networks; :func:`sheet` stacks panels.
-  Colours and legends come from the tasks themselves.
+  Colors and legends come from the tasks themselves.
 * :func:`read_curves` and :func:`plot_curves` draw the logs of runs.
 * :func:`write_report` makes one HTML file with tables and pictures inside.
 

@@ -1,4 +1,4 @@
-"""Type, colours and margins that all pictures share, and pictures brought to the size of a tile."""
+"""Type, colors and margins that all pictures share, and pictures brought to the size of a tile."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ def write(
     *,
     size: int = TEXT,
     bold: bool = False,
-    colour: Rgb = INK,
+    color: Rgb = INK,
     anchor: str = "la",
 ) -> None:
     """One line of text; ``anchor`` as in Pillow (``la``: left, top of the tallest letter)."""
-    ImageDraw.Draw(sheet).text(position, text, fill=colour, font=font(size, bold), anchor=anchor)
+    ImageDraw.Draw(sheet).text(position, text, fill=color, font=font(size, bold), anchor=anchor)
 
 
-def vertical_text(text: str, height: int, *, size: int = TEXT, colour: Rgb = MUTED) -> Image.Image:
-    """A line of text that reads upwards, centred on ``height`` pixels."""
+def vertical_text(text: str, height: int, *, size: int = TEXT, color: Rgb = MUTED) -> Image.Image:
+    """A line of text that reads upwards, centerd on ``height`` pixels."""
     line = blank(height, size + 6)
-    write(line, (height / 2, (size + 6) / 2), text, size=size, colour=colour, anchor="mm")
+    write(line, (height / 2, (size + 6) / 2), text, size=size, color=color, anchor="mm")
     return line.transpose(Image.Transpose.ROTATE_90)
 
 
@@ -77,7 +77,7 @@ def fit(picture: np.ndarray, width: int, height: int, smooth: bool) -> Image.Ima
         width: Of the tile.
         height: Of the tile.
         smooth: Interpolate when enlarging (photographs); label maps keep hard pixels, because
-            colours between two classes mean nothing.
+            colors between two classes mean nothing.
     """
     shrinks = width < picture.shape[1] or height < picture.shape[0]
     if smooth:

@@ -102,7 +102,7 @@ def plot_curves(
     """Small multiples: a column per task, training loss above, its primary metric below.
 
     Args:
-        runs: Name of a method -> curves of its runs; all lines of a method have one colour.
+        runs: Name of a method -> curves of its runs; all lines of a method have one color.
         primary: Task -> metric to draw; also the order of the columns.
         higher_is_better: Task -> direction, for the arrow.
     """
@@ -121,10 +121,10 @@ def plot_curves(
             if column == 0:
                 upper.set_ylabel("training loss")
             for index, (name, curves) in enumerate(runs.items()):
-                colour = LINES[index % len(LINES)]
+                color = LINES[index % len(LINES)]
                 for curve in curves:
-                    _line(upper, curve.losses.get(task, []), colour, name)
-                    _line(lower, curve.metrics.get(task, {}).get(metric, []), colour, name)
+                    _line(upper, curve.losses.get(task, []), color, name)
+                    _line(lower, curve.metrics.get(task, {}).get(metric, []), color, name)
         for axis in axes.flat:
             _style(axis)
         names = {label: line for axis in axes.flat for line, label in _handles(axis)}
@@ -147,10 +147,10 @@ def as_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def _line(axis: Axes, points: Points, colour: str, name: str) -> None:
+def _line(axis: Axes, points: Points, color: str, name: str) -> None:
     if points:
         epochs, values = zip(*points, strict=True)
-        axis.plot(epochs, values, color=colour, marker="o", markersize=2.5, lw=1.3, label=name)
+        axis.plot(epochs, values, color=color, marker="o", markersize=2.5, lw=1.3, label=name)
 
 
 def _handles(axis: Axes) -> list[tuple[Any, str]]:

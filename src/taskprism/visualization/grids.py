@@ -73,7 +73,7 @@ def grid(
     y = top + TEXT + 8
     for row in rows:
         text = shorten(row.name, total_width - 2 * MARGIN, SMALL)
-        write(page, (MARGIN, y + 2), text, size=SMALL, colour=MUTED)
+        write(page, (MARGIN, y + 2), text, size=SMALL, color=MUTED)
         y += line
         for index, picture in enumerate(row.pictures):
             if picture is not None:

@@ -1,4 +1,4 @@
-"""Legends drawn: class colours, colour scales, the ball of directions."""
+"""Legends drawn: class colors, color scales, the ball of directions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import singledispatch
 import numpy as np
 from PIL import Image, ImageDraw
 
-from taskprism.tasks.legend import ColourScale, DirectionBall, Legend, Rgb, Swatches
+from taskprism.tasks.legend import ColorScale, DirectionBall, Legend, Rgb, Swatches
 from taskprism.visualization.canvas import (
     HAIRLINE,
     MUTED,
@@ -33,8 +33,8 @@ def draw_legend(
     Args:
         legend: From :meth:`taskprism.tasks.Task.legend`.
         width: Of the column.
-        pictures: The column's coloured ``(H, W, 3)`` pictures; of many classes, only those whose
-            colour occurs in them are listed.
+        pictures: The column's colored ``(H, W, 3)`` pictures; of many classes, only those whose
+            color occurs in them are listed.
     """
     return None if legend is None else _draw(legend, width, pictures)
 
@@ -54,18 +54,18 @@ def _swatches(legend: Swatches, width: int, pictures: Sequence[np.ndarray]) -> I
     square, gap = SMALL - 1, 12
     places: list[tuple[int, int, Rgb, str]] = []
     x = line = 0
-    for colour, name in entries:
+    for color, name in entries:
         text = shorten(name, width - square - 6, SMALL)
         needed = square + 6 + text_width(text, SMALL)
         if x and x + needed > width:
             x, line = 0, line + 1
-        places.append((x, line * LINE, colour, text))
+        places.append((x, line * LINE, color, text))
         x += needed + gap
     sheet = blank(width, (line + 1) * LINE)
     draw = ImageDraw.Draw(sheet)
-    for x, y, colour, text in places:
+    for x, y, color, text in places:
         box = (x, y + 3, x + square, y + 3 + square)
-        draw.rounded_rectangle(box, radius=2, fill=colour, outline=MUTED)
+        draw.rounded_rectangle(box, radius=2, fill=color, outline=MUTED)
         write(sheet, (x + square + 6, y + LINE / 2), text, size=SMALL, anchor="lm")
     return sheet
 
@@ -78,17 +78,17 @@ def _occurring(
 
 
 @_draw.register
-def _scale(legend: ColourScale, width: int, pictures: Sequence[np.ndarray]) -> Image.Image:
+def _scale(legend: ColorScale, width: int, pictures: Sequence[np.ndarray]) -> Image.Image:
     bar = 10
     sheet = blank(width, bar + 6 + LINE)
-    sheet.paste(fit(legend.colours[None], width, bar, smooth=True), (0, 2))
+    sheet.paste(fit(legend.colors[None], width, bar, smooth=True), (0, 2))
     outline = (0, 2, width - 1, bar + 1)
     ImageDraw.Draw(sheet).rectangle(outline, outline=HAIRLINE)
     digits = 2 if legend.high - legend.low < 10 else 0
     for part, anchor in [(0.0, "lt"), (0.5, "mt"), (1.0, "rt")]:
         value = legend.low + part * (legend.high - legend.low)
         text = f"{value:.{digits}f} {legend.unit}".strip()
-        write(sheet, (part * (width - 1), bar + 8), text, size=SMALL, colour=MUTED, anchor=anchor)
+        write(sheet, (part * (width - 1), bar + 8), text, size=SMALL, color=MUTED, anchor=anchor)
     return sheet
 
 
@@ -102,5 +102,5 @@ def _ball(legend: DirectionBall, width: int, pictures: Sequence[np.ndarray]) -> 
     lines = [f"→  {horizontal}", f"↑  {vertical}", f"⊙  {depth}"]
     for index, text in enumerate(lines):
         y = 4 + BALL / 2 + (index - 1) * LINE
-        write(sheet, (BALL + 12, y), text, size=SMALL, colour=MUTED, anchor="lm")
+        write(sheet, (BALL + 12, y), text, size=SMALL, color=MUTED, anchor="lm")
     return sheet

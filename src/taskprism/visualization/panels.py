@@ -55,10 +55,10 @@ def panel(
 ) -> np.ndarray:
     """One picture of an image and its per-pixel answers: a column per task, legends below.
 
-    Where a label exists, it stands above the prediction, and both share its colour scale.
+    Where a label exists, it stands above the prediction, and both share its color scale.
 
     Args:
-        image: ``(3, H, W)`` RGB in [0, 1], not normalised.
+        image: ``(3, H, W)`` RGB in [0, 1], not normalized.
         predictions: Task name -> decoded ``(target_channels, H, W)`` (see :meth:`Task.decode`).
         targets: As in :func:`comparison_panel`.
         valid: As in :func:`comparison_panel`.
@@ -95,11 +95,11 @@ def comparison_panel(
 ) -> np.ndarray:
     """What several networks say of one image: a column per task, a row per network.
 
-    All rows of a column share the label's colour scale, or where there is none that of all
+    All rows of a column share the label's color scale, or where there is none that of all
     predictions together.
 
     Args:
-        image: ``(3, H, W)`` RGB in [0, 1], not normalised.
+        image: ``(3, H, W)`` RGB in [0, 1], not normalized.
         methods: Word for a row -> task name -> decoded prediction ``(target_channels, H, W)``.
         targets: Task name -> label of the same shape; tasks may be missing.
         valid: Task name -> boolean ``(1, H, W)``; a missing mask means that every pixel has a
@@ -180,9 +180,9 @@ def _column(
     rows: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     if target is not None:
         unknown = None if mask is None else ~mask[0].numpy()
-        rows[LABEL] = task.colour(target, mask), unknown
+        rows[LABEL] = task.color(target, mask), unknown
     for name, prediction in predictions.items():
-        rows[name] = task.colour(prediction, None, scale), None
+        rows[name] = task.color(prediction, None, scale), None
     legend = task.legend(scale)
     pictures = [picture for picture, _ in rows.values()]
     return _Column(task.name, rows, draw_legend(legend, width, pictures))
@@ -193,7 +193,7 @@ def _plain(values: Tensor | None) -> Tensor | None:
 
 
 def _as_row(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Valid pixels as an image of one row ``(C, 1, N)``; others set no colour scale."""
+    """Valid pixels as an image of one row ``(C, 1, N)``; others set no color scale."""
     pixels = values.flatten(1) if mask is None else values[:, mask[0]]
     return pixels.unsqueeze(1)
 
@@ -239,12 +239,12 @@ def _tile(column: _Column, name: str, width: int, height: int) -> Image.Image:
     """One picture at the size of a tile; hatched where there is no label."""
     if name not in column.rows:
         empty = Image.fromarray(hatching(width, height))
-        write(empty, (width / 2, height / 2), f"no {name}", size=SMALL, colour=MUTED, anchor="mm")
+        write(empty, (width / 2, height / 2), f"no {name}", size=SMALL, color=MUTED, anchor="mm")
         return empty
     picture, unknown = column.rows[name]
     tile = fit(picture, width, height, smooth=False)
     if unknown is not None:
-        # Coloured pictures are black there, which a class or a far depth may be as well.
+        # Colored pictures are black there, which a class or a far depth may be as well.
         hole = Image.fromarray(unknown).resize((width, height), Image.Resampling.NEAREST)
         tile.paste(Image.fromarray(hatching(width, height)), (0, 0), hole.convert("L"))
     return tile

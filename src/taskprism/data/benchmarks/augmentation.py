@@ -21,7 +21,7 @@ Size = tuple[int, int]
 Border = Literal["ignore", "zero"]
 Steps = Callable[[Size, Border], list[Transform]]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # becomes 0 once the network has normalised the image
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # becomes 0 once the network has normalized the image
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class BenchmarkProtocol(Protocol):
         hints = [f"{path} does fit: give it as the root." for path in near[:1]]
         other = [v.name for v in self.variants() if v not in wanted and v.matches(root)]
         hints += [f"It does fit the variant {name!r}." for name in other]
-        return hints or [f"It does fit {found}." for found in _recognised(root)]
+        return hints or [f"It does fit {found}." for found in _recognized(root)]
 
     def folder(self) -> Path:
         """The root.
@@ -199,7 +199,7 @@ class BenchmarkProtocol(Protocol):
         return {}
 
 
-def _recognised(root: Path) -> list[str]:
+def _recognized(root: Path) -> list[str]:
     """Benchmarks whose files these are, with their variant."""
     # Here, because the registry lists what is made of this file.
     from taskprism.data.registry import PROTOCOLS, create_protocol

@@ -66,7 +66,7 @@ class Bsds500Protocol(BenchmarkProtocol):
     input_size: tuple[int, int] = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
-    licence: str = field(
+    license: str = field(
         default="BSDS500: for non-commercial research and education (its authors' terms).",
         compare=False,
     )

@@ -25,16 +25,16 @@ class _Cityscapes(BenchmarkProtocol, ABC):
 
     Attributes:
         target: What is learned from stereo: ``"inverse_depth"`` as in MTAN's files, ``"depth"`` in
-            metres, or ``"disparity"`` in pixels, which scales with the width.
+            meters, or ``"disparity"`` in pixels, which scales with the width.
         sky: Stereo in the sky: as ``"measured"``, without label (``"drop"``), or infinitely far
             (``"zero"``, TaskPrompter). MTAN's files are always as measured.
         zero_disparity: Whether a measured disparity of 0 is a label (``"keep"``, Auto-Lambda) or
             not (``"drop"``, TaskPrompter). Depth has none there in any case.
-        limit: Only smaller values are labels; by default 80 metres or pixels (TaskPrompter).
+        limit: Only smaller values are labels; by default 80 meters or pixels (TaskPrompter).
     """
 
-    licence: str = field(
-        default="Cityscapes: non-commercial research and teaching, on registration; its licence "
+    license: str = field(
+        default="Cityscapes: non-commercial research and teaching, on registration; its license "
         "forbids passing the data on. www.cityscapes-dataset.com/license",
         compare=False,
     )
@@ -61,7 +61,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         "tested on the official val images; those of test have no public labels",
         "mean IoU over the classes that occur; one confusion matrix",
         "target=inverse_depth: stored disparity / 65535, below 0.5, so that relative errors are "
-        "in the tens (CTAL, MTAN); target=depth: metres by each image's camera file; "
+        "in the tens (CTAL, MTAN); target=depth: meters by each image's camera file; "
         "target=disparity: pixels at the width of the map",
         "CTAL's code flips its test images at random; here they never are",
     )
@@ -73,7 +73,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         self._check("zero_disparity", self.zero_disparity, ("drop", "keep"))
         if self.sky == "zero" and self.target == "depth":
             raise InputError(
-                f"{self.name}: an infinitely far sky has no depth in metres; "
+                f"{self.name}: an infinitely far sky has no depth in meters; "
                 "take sky=drop, or target=disparity or inverse_depth."
             )
         if self.limit is None and self.target != "inverse_depth":

@@ -35,7 +35,7 @@ TWO = ("background", "foreground")
 def class_table(names: tuple[str, ...]) -> dict[int, int | None]:
     """Stored id -> index in ``names``, which are classes or categories; None for all other ids.
 
-    255 is none too: what an id of -1 (licence plates) becomes in 8 bits.
+    255 is none too: what an id of -1 (license plates) becomes in 8 bits.
     """
     table: dict[int, int | None] = dict.fromkeys([*range(LARGEST_ID + 1), 255])
     for stored, (category, name) in EVALUATED.items():

@@ -23,7 +23,7 @@ Sky = Literal["measured", "drop", "zero"]
 
 
 def read_camera(path: Path) -> float:
-    """Baseline times horizontal focal length, in metres times pixels.
+    """Baseline times horizontal focal length, in meters times pixels.
 
     Raises:
         DataError: If the file is missing, broken, or has no positive numbers there.
@@ -55,7 +55,7 @@ def stereo(
         disparity: 16-bit PNG.
         others: The camera file if ``target`` is depth, then the label ids unless ``sky`` is
             ``"measured"``.
-        target: ``"depth"`` in metres, ``"disparity"`` in pixels of the stored width, or
+        target: ``"depth"`` in meters, ``"disparity"`` in pixels of the stored width, or
             ``"inverse_depth"``: p / 65535, which is what MTAN's files hold.
         sky: As ``"measured"``, without label (``"drop"``), or infinitely far (``"zero"``).
         zero_disparity: Whether a measured disparity of 0 is a label.

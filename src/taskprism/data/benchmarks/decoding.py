@@ -63,7 +63,7 @@ def classes(path: Path, *, table: Mapping[int, int | None], key: str | None = No
 
 
 def lengths(path: Path, *, key: str | None = None, missing: float = 0.0) -> Decoded:
-    """Metres (or another length); ``missing`` and what is not finite carries no label."""
+    """Meters (or another length); ``missing`` and what is not finite carries no label."""
     values = plane(path, key).astype(np.float32)
     valid = np.isfinite(values) & (values != missing)
     return values, valid

@@ -26,7 +26,7 @@ TestImages = Literal["strided", "all"]
 _TEST_IMAGES = 5000
 
 
-def _colours(path: Path) -> np.ndarray:
+def _colors(path: Path) -> np.ndarray:
     raw = read_array(path)
     if raw.ndim != 3 or raw.shape[2] not in (3, 4) or raw.dtype != np.uint8:
         raise DataError(f"{path}: {raw.dtype} of shape {raw.shape}; 8-bit RGB is expected.")
@@ -39,7 +39,7 @@ def object_kinds(path: Path) -> Decoded:
     Raises:
         DataError: If the file is broken, or a kind is above 7.
     """
-    kinds = _colours(path)[..., 0]
+    kinds = _colors(path)[..., 0]
     if kinds.max(initial=0) > max(TABLE):
         raise DataError(
             f"{path}: the kind of object {kinds.max()} in the red channel; 0 to {max(TABLE)} occur "
@@ -49,10 +49,10 @@ def object_kinds(path: Path) -> Decoded:
     return table[kinds], np.ones(kinds.shape, dtype=bool)
 
 
-def surface_colours(path: Path) -> Decoded:
+def surface_colors(path: Path) -> Decoded:
     """Albedo in [0, 1]; every pixel has one."""
-    colours = _colours(path)
-    return colours.astype(np.float32) / 255, np.ones(colours.shape[:2], dtype=bool)
+    colors = _colors(path)
+    return colors.astype(np.float32) / 255, np.ones(colors.shape[:2], dtype=bool)
 
 
 def game_disparity(path: Path, *, read: DisparityBytes) -> Decoded:
@@ -63,7 +63,7 @@ def game_disparity(path: Path, *, read: DisparityBytes) -> Decoded:
         read: ``"intended"``: (65536 B + 256 G + R) / 8192. ``"published"``: (256 G + R) / 8192,
             below 8, which is what ASTMT's code computes, as 16-bit arithmetic loses the blue byte.
     """
-    red, green, blue = np.moveaxis(_colours(path).astype(np.int64), 2, 0)
+    red, green, blue = np.moveaxis(_colors(path).astype(np.int64), 2, 0)
     stored = 256 * green + red
     if read == "intended":
         stored += 65536 * blue
@@ -92,7 +92,7 @@ class FsvProtocol(BenchmarkProtocol):
     input_size: tuple[int, int] = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
-    licence: str = field(
+    license: str = field(
         default="Frames of a commercial video game, from Krähenbühl, CVPR 2018; for research; see "
         "the terms of its authors.",
         compare=False,
@@ -147,7 +147,7 @@ class FsvProtocol(BenchmarkProtocol):
                 image="{name}_final.webp",
                 labels={
                     "semseg": Label(("{name}_object_id.png",), object_kinds),
-                    "albedo": Label(("{name}_albedo.webp",), surface_colours),
+                    "albedo": Label(("{name}_albedo.webp",), surface_colors),
                     "disparity": Label(
                         ("{name}_disparity.webp",), partial(game_disparity, read=self.disparity)
                     ),

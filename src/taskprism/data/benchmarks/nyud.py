@@ -27,8 +27,8 @@ from taskprism.data.benchmarks.variant import Label, Variant
 from taskprism.data.protocol import Split
 from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
 
-LICENCE = (
-    "NYU Depth Dataset V2 (Silberman, Hoiem, Kohli and Fergus, ECCV 2012): no licence is stated; "
+LICENSE = (
+    "NYU Depth Dataset V2 (Silberman, Hoiem, Kohli and Fergus, ECCV 2012): no license is stated; "
     "its authors ask to be cited."
 )
 AXES: Axes = ("right", "up", "toward")
@@ -43,7 +43,7 @@ class _Nyud(BenchmarkProtocol, ABC):
             measures which way floors face.
     """
 
-    licence: str = field(default=LICENCE, compare=False)
+    license: str = field(default=LICENSE, compare=False)
     normals_axes: Axes = AXES
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "test")
@@ -110,7 +110,7 @@ class Nyud40Protocol(_NyudWithEdges):
     )
     conventions: ClassVar[tuple[str, ...]] = (
         "mean IoU over 40 classes from one confusion matrix; an absent class counts as 0",
-        "depth RMSE pooled over pixels, in metres",
+        "depth RMSE pooled over pixels, in meters",
         "normals: mean angle over all pixels",
         "labels of 425x560, images stretched to 480x640, predictions scored at 425x560 (MTI-Net); "
         "ATRC and InvPT pad instead: augmentation=atrc, input_size=[448, 576]",
@@ -236,5 +236,5 @@ _MTAN_TREE = """\
 ROOT/
   {train,val}/image/{0,1,...}.npy   (288, 384, 3) RGB in [0, 1]
   {train,val}/label/{0,1,...}.npy   (288, 384) -1..12, -1 for no label
-  {train,val}/depth/{0,1,...}.npy   (288, 384, 1) metres, 0 for none
+  {train,val}/depth/{0,1,...}.npy   (288, 384, 1) meters, 0 for none
   {train,val}/normal/{0,1,...}.npy  (288, 384, 3) unit vectors, (0, 0, 0) for none"""

@@ -1,7 +1,7 @@
 """NYUD-v2 for training, made from the official file: the variant ``npy`` of nyud40, or nyud13.
 
 Images, depth and classes are the official ones. Two labels are derived, and are not those of the
-published archives: normals are planes fitted to depth, edges the boundaries of labelled objects
+published archives: normals are planes fitted to depth, edges the boundaries of labeled objects
 (see :mod:`taskprism.data.derived`). Scores of these two are comparable among runs on the same
 build only; ``build.json`` in the folder says so too.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from taskprism.data.benchmarks.nyud_source import (
-    CENTRE,
+    CENTER,
     CROP,
     FOCAL,
     ClassMaps,
@@ -122,7 +122,7 @@ class NyudBuild:
             "crop": self.crop,
             "derived": {
                 "normals": "planes fitted to depth by taskprism",
-                "edge": "boundaries of labelled objects, by taskprism",
+                "edge": "boundaries of labeled objects, by taskprism",
             },
         }
         file = self.out / "build.json"
@@ -172,7 +172,7 @@ def _opened(source: Path, classes: Path, thirteen: Path | None) -> tuple[NyudSou
 def _labels(frame: Frame, index: int, maps: ClassMaps, crop: bool) -> dict[str, np.ndarray]:
     """All labels of a frame, in the formats of the variant ``npy``."""
     # Normals first, so that those at the crop's border see what lies behind it.
-    normals, _ = normals_from_depth(frame.depth, FOCAL, CENTRE)
+    normals, _ = normals_from_depth(frame.depth, FOCAL, CENTER)
     segments = frame.labels * (int(frame.instances.max()) + 1) + frame.instances
     segments[frame.labels == 0] = 0
     values = {

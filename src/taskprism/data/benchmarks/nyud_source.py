@@ -13,9 +13,9 @@ import scipy.io
 from taskprism.data.files import read_array
 from taskprism.errors import DataError
 
-#: Silberman's calibration of the colour camera, which depth is projected to; pixels count from 0.
+#: Silberman's calibration of the color camera, which depth is projected to; pixels count from 0.
 FOCAL = (518.85790117450188, 519.46961112127485)
-CENTRE = (325.58244941119034 - 1, 253.73616633400465 - 1)
+CENTER = (325.58244941119034 - 1, 253.73616633400465 - 1)
 
 #: Rows and columns that Gupta et al. and after them all multi-task papers keep: within the white
 #: frame that the projection leaves. 46:470 and 41:600 in MATLAB's counting.
@@ -26,11 +26,11 @@ _ARRAYS = ("images", "depths", "labels", "instances")
 
 @dataclass
 class Frame:
-    """One labelled image.
+    """One labeled image.
 
     Attributes:
         image: ``(H, W, 3)`` uint8 RGB.
-        depth: ``(H, W)`` float32 metres; holes were filled by the data set's authors.
+        depth: ``(H, W)`` float32 meters; holes were filled by the data set's authors.
         labels: ``(H, W)`` class 1..894, 0 for none.
         instances: ``(H, W)`` number of the instance within its class.
     """

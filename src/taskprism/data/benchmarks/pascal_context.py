@@ -67,9 +67,9 @@ class PascalContextProtocol(BenchmarkProtocol):
     input_size: tuple[int, int] = (512, 512)
     augmentation: str = "mti_net"
     evaluation: Resolution = "original"
-    licence: str = field(
+    license: str = field(
         default="PASCAL VOC 2010 images: Flickr's terms of use; annotations of PASCAL-Context and "
-        "PASCAL-Part: no licence is stated, their authors ask to be cited.",
+        "PASCAL-Part: no license is stated, their authors ask to be cited.",
         compare=False,
     )
     saliency: Literal["mti_net", "atrc", "invpt"] = "mti_net"

@@ -23,7 +23,7 @@ from taskprism.errors import DataError, InputError
 from taskprism.tasks import Saliency, Task
 
 
-def grey(path: Path) -> Decoded:
+def gray(path: Path) -> Decoded:
     """Share of salience in [0, 1] of an 8-bit picture; every pixel is a label."""
     raw = decoding.plane(path)
     return raw.astype(np.float32) / 255, np.ones(raw.shape, dtype=bool)
@@ -35,14 +35,14 @@ class _SalientObjects(BenchmarkProtocol, ABC):
 
     Attributes:
         threshold: Salient is what is brighter, from 0 to 1. Training on MSRA10K without one takes
-            the grey values as they are, as ASTMT does.
+            the gray values as they are, as ASTMT does.
     """
 
     input_size: tuple[int, int] = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
-    licence: str = field(
-        default="No licence is stated; for research, the authors ask to be cited.", compare=False
+    license: str = field(
+        default="No license is stated; for research, the authors ask to be cited.", compare=False
     )
     threshold: float | None = None
 
@@ -78,7 +78,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
 
     def _masks(self, pattern: str) -> dict[str, Label]:
         if self.threshold is None:
-            return {"saliency": Label((pattern,), grey)}
+            return {"saliency": Label((pattern,), gray)}
         return {"saliency": Label((pattern,), partial(brighter, than=self.threshold))}
 
 
@@ -171,12 +171,12 @@ class Msra10kProtocol(_SalientObjects):
 _PASCAL_S_TREE = """\
 ROOT/
   images/{name}.jpg  RGB
-  masks/{name}.png   8-bit grey, 255 where all annotators agree
+  masks/{name}.png   8-bit gray, 255 where all annotators agree
   gt_sets/all.txt    names, one a line"""
 
 _MSRA_TREE = """\
 ROOT/
   Imgs/{name}.jpg       RGB
-  gt/{name}.png         8-bit grey, 0 to 255
+  gt/{name}.png         8-bit gray, 0 to 255
   gt_sets/trainval.txt  names, one a line
 and PASCAL-S in the folder that the option test_root names"""

@@ -93,12 +93,12 @@ class Variant:
             if not (root / need).exists()
         ]
         against += self._against(root, self.image)
-        labelled = False
+        labeled = False
         for label in self.labels.values():
             if self._survey(root, label.files[0]):
                 against += self._against(root, label.files[0])
-                labelled = True
-        if not labelled:
+                labeled = True
+        if not labeled:
             wanted = ", ".join(label.files[0] for label in self.labels.values())
             against.append(f"expects labels of one task at least ({wanted}), found none")
         return list(dict.fromkeys(against))

@@ -78,14 +78,14 @@ class _Voc(BenchmarkProtocol, ABC):
     """What the two protocols share.
 
     Attributes:
-        void: Pixels labelled 255 carry no label (``"ignore"``), or are ``"background"``, which
+        void: Pixels labeled 255 carry no label (``"ignore"``), or are ``"background"``, which
             ASTMT's code offers.
     """
 
     input_size: tuple[int, int] = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
-    licence: str = field(
+    license: str = field(
         default="PASCAL VOC and SBD: images under Flickr's terms of use; annotations for research, "
         "their authors ask to be cited.",
         compare=False,
@@ -101,7 +101,7 @@ class _Voc(BenchmarkProtocol, ABC):
     conventions: ClassVar[tuple[str, ...]] = (
         "val is the test set; the labels of VOC's own test images are not public",
         "mean IoU over 21 classes, background included, from one confusion matrix",
-        "void=background gives the label 0 to what nobody has labelled",
+        "void=background gives the label 0 to what nobody has labeled",
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 ``taskprism data pack PROTOCOL ROOT --out DIR`` writes ``DIR/train-000000.tar`` ... and
 ``DIR/index.json``; the protocol ``shards`` with ``root=DIR`` then is the packed protocol, with its
-tasks, sizes, augmentation, metric conventions and licence, and reads samples from the tars.
+tasks, sizes, augmentation, metric conventions and license, and reads samples from the tars.
 
 Within a tar the members of a sample follow each other and share their key: ``00000012.json``
 (name, and how each label is stored), ``00000012.image.png``, ``00000012.depth.npy`` ...; a task

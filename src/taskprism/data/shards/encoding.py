@@ -5,7 +5,7 @@ storage    ending   for
 ========== ======== =========================================================================
 classes    png      class indices; 255 (in 16 bits 65535) where there is no label
 binary     png      0 and 1, as 0 and 255; 128 where there is no label
-colours    png      values that are exactly n / 255, all valid: photographs, albedo
+colors    png      values that are exactly n / 255, all valid: photographs, albedo
 array      npy      everything else, (C, H, W), NaN where there is no label; 16-bit floats if they
                     hold all values exactly, otherwise 32-bit ones
 ========== ======== =========================================================================
@@ -26,7 +26,7 @@ from taskprism.errors import DataError, InputError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
 
-ENDINGS = {"classes": "png", "binary": "png", "colours": "png", "array": "npy"}
+ENDINGS = {"classes": "png", "binary": "png", "colors": "png", "array": "npy"}
 _NO_CLASS = {"uint8": 255, "uint16": 65535}
 _NEITHER = 128
 
@@ -50,7 +50,7 @@ def encode(values: np.ndarray, valid: np.ndarray) -> tuple[str, bytes]:
     if valid.all() and len(values) in (1, 3):
         bytes_of = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
         if np.array_equal(bytes_of.astype(np.float32) / np.float32(255), values):
-            return "colours", _png(bytes_of[0] if len(values) == 1 else bytes_of.transpose(1, 2, 0))
+            return "colors", _png(bytes_of[0] if len(values) == 1 else bytes_of.transpose(1, 2, 0))
     return "array", _npy(np.where(valid, values, np.nan))
 
 
@@ -108,7 +108,7 @@ def _from_binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     return (picture == 255).astype(np.float32)[None], picture != _NEITHER
 
 
-def _from_colours(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _from_colors(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     picture = _picture(content)
     values = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
     return values.astype(np.float32) / np.float32(255), np.ones(values.shape[1:], dtype=bool)
@@ -123,7 +123,7 @@ def _from_array(content: bytes) -> tuple[np.ndarray, np.ndarray]:
 _DECODERS: Mapping[str, Callable[[bytes], tuple[np.ndarray, np.ndarray]]] = {
     "classes": _from_classes,
     "binary": _from_binary,
-    "colours": _from_colours,
+    "colors": _from_colors,
     "array": _from_array,
 }
 

@@ -63,7 +63,7 @@ class Index(_Frozen):
         options: Its options, if it is one with code of its own.
         folder: The content of its YAML, if it is a folder.
         tasks: Configurations of its tasks.
-        licence: Its licence.
+        license: Its license.
         splits: Split -> shards.
     """
 
@@ -72,7 +72,7 @@ class Index(_Frozen):
     options: dict[str, Any]
     folder: dict[str, Any] | None
     tasks: list[dict[str, Any]]
-    licence: str
+    license: str
     splits: dict[Split, list[Shard]]
 
     def counts(self, split: Split) -> dict[str, int]:

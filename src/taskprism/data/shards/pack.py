@@ -25,7 +25,7 @@ from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import DataError, InputError, TaskprismError
 
 Encoded = tuple[str, dict[str, tuple[str, bytes]]]
-_TAKEN_ELSEWHERE = ("name", "root", "tasks", "licence", "config", "files", "variant", "test_root")
+_TAKEN_ELSEWHERE = ("name", "root", "tasks", "license", "config", "files", "variant", "test_root")
 
 
 class _EncodedDataset(Dataset[Encoded]):
@@ -102,7 +102,7 @@ def pack(
         options=_options(protocol),
         folder=_folder(protocol),
         tasks=[task.to_config() for task in protocol.tasks],
-        licence=protocol.licence,
+        license=protocol.license,
         splits=splits,
     )
     unfinished = out / f"{FILE}.part"

@@ -28,7 +28,7 @@ class _Opened(NamedTuple):
 class ShardsProtocol(Protocol):
     """What ``taskprism data pack`` has made of another protocol; ``root`` is the folder.
 
-    It takes the packed protocol's name, tasks, input size, transforms, splits and licence, so that
+    It takes the packed protocol's name, tasks, input size, transforms, splits and license, so that
     scores mean the same.
 
     Attributes:
@@ -39,7 +39,7 @@ class ShardsProtocol(Protocol):
     name: str = "shards"
     tasks: tuple[Task, ...] = ()
     input_size: tuple[int, int] = (0, 0)  # that of the packed protocol
-    licence: str = field(default="that of the packed data", compare=False)
+    license: str = field(default="that of the packed data", compare=False)
     change: Mapping[str, Any] = field(default_factory=dict)
     _content: _Opened | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -56,7 +56,7 @@ class ShardsProtocol(Protocol):
             "name": index.protocol,
             "tasks": tasks,
             "input_size": size,
-            "licence": index.licence,
+            "license": index.license,
             "splits": tuple(index.splits),
             "_content": _Opened(folder, index, packed),
         }
@@ -116,7 +116,7 @@ def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
         name=config.name,
         tasks=(),
         input_size=config.input_size,
-        licence=config.licence,
+        license=config.license,
         config=config,
         files=FolderFiles(config, folder, str(folder / FILE)),
     )

@@ -50,7 +50,7 @@ def grow(matching: BitMatching, depths: int | None) -> Layers:
     starts, with_edges = at_root.pointers[:-1][has_edges], nonzero(has_edges)
     matched = matching.matched[at_root.edges]
     mates = nonzero(matched)
-    mate_bits, mate_supply = matched[mates], at_root.neighbours[mates]
+    mate_bits, mate_supply = matched[mates], at_root.neighbors[mates]
     mate_root = matching.root[at_root.edges[mates]]
     mate_pointers = row_pointers(mate_root, len(has_edges))
 
@@ -64,10 +64,10 @@ def grow(matching: BitMatching, depths: int | None) -> Layers:
         layers.supplies.append((rows, frontier[rows]))
         found = np.zeros_like(unreached)
         if len(rows) * DENSE > len(frontier):
-            found[with_edges] = np.bitwise_or.reduceat(frontier[at_root.neighbours], starts)
+            found[with_edges] = np.bitwise_or.reduceat(frontier[at_root.neighbors], starts)
         else:
             places, sizes = at_supply.places(rows)
-            np.bitwise_or.at(found, at_supply.neighbours[places], frontier[rows].repeat(sizes))
+            np.bitwise_or.at(found, at_supply.neighbors[places], frontier[rows].repeat(sizes))
         found &= unreached
         unreached ^= found
         rows = nonzero(found)

@@ -2,7 +2,7 @@
 
 The graphs share their vertices and edges; a vertex has a word that says in which of the graphs it
 is present. A *root* is a vertex that is to be covered, a *supply* one that may cover it; callers
-give the side with fewer vertices as roots. :meth:`BitMatching.maximise` goes in three steps:
+give the side with fewer vertices as roots. :meth:`BitMatching.maximize` goes in three steps:
 
 1. Greedy: edges come in classes within which no vertex repeats, so that a class is matched by five
    array operations.
@@ -76,7 +76,7 @@ class BitMatching:
             np.zeros(len(root), dtype=np.uint64),
         )
 
-    def maximise(self, *, reverse: bool = False) -> None:
+    def maximize(self, *, reverse: bool = False) -> None:
         """Make every matching a maximum one; afterwards only the ``free_*`` are up to date.
 
         Args:
@@ -116,7 +116,7 @@ class BitMatching:
 
         Args:
             layers: Layers grown to the end from this matching or one before it. What they did not
-                reach can never be reached again: the reached supplies have no other neighbours.
+                reach can never be reached again: the reached supplies have no other neighbors.
         """
         mirror = replace(
             self,

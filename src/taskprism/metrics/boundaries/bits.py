@@ -69,12 +69,12 @@ class Adjacency:
     Attributes:
         pointers: ``(vertices + 1,)``.
         edges: Edge numbers, ascending within a vertex.
-        neighbours: The other end of each of these edges.
+        neighbors: The other end of each of these edges.
     """
 
     pointers: Indices
     edges: Indices
-    neighbours: Indices
+    neighbors: Indices
 
     @classmethod
     def of(cls, ends: Indices, others: Indices, vertices: int) -> Adjacency:

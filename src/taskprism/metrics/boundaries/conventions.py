@@ -42,7 +42,7 @@ class BoundaryConvention:
         comparison: ``">"`` or ``">="`` between prediction and threshold. On 8-bit predictions it
             decides the ties at 0.2, 0.4, 0.6 and 0.8.
         ground_truth: ``"raw"``: the ground truth is boundary maps and taken as it is. ``"seism"``:
-            it is label maps; a pixel is boundary if its right, lower or lower right neighbour has
+            it is label maps; a pixel is boundary if its right, lower or lower right neighbor has
             another label, and the result is thinned.
         eight_bit: Truncate predictions to multiples of 1/255, as maps that went through PNG files
             are.

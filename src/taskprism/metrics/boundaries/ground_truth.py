@@ -12,7 +12,7 @@ from taskprism.metrics.boundaries.thinning import thin
 
 
 def label_boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Pixels whose right, lower or lower right neighbour has another label.
+    """Pixels whose right, lower or lower right neighbor has another label.
 
     Boundaries lie on the upper left side of a change and are up to two pixels wide. Numbering the
     4-connected parts of each label first, as SEISM does, changes nothing: where two parts of one

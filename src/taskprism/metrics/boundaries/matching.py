@@ -138,7 +138,7 @@ def _maximum(blocks: Sequence[_Block], *, reverse: bool) -> list[tuple[Words, Wo
         np.concatenate([block.root_bits for block in blocks]),
         np.concatenate([block.supply_bits for block in blocks]),
     )
-    matching.maximise(reverse=reverse)
+    matching.maximize(reverse=reverse)
     covered = np.split(matching.root_bits & ~matching.free_root, roots[1:-1])
     used = np.split(matching.supply_bits & ~matching.free_supply, supplies[1:-1])
     return list(zip(covered, used, strict=True))

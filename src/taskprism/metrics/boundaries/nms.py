@@ -33,7 +33,7 @@ Map = NDArray[np.float32]
 
 
 def suppress_non_maxima(probabilities: NDArray[Any]) -> Map:
-    """Thin an edge map without binarising it.
+    """Thin an edge map without binarizing it.
 
     Args:
         probabilities: ``(H, W)`` in [0, 1], H and W at least 2.

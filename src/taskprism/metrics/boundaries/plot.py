@@ -54,7 +54,7 @@ def plot_curves(scores: Mapping[str, BoundaryScores], path: Path | str) -> None:
 
 
 def _draw_levels(axes: Axes) -> None:
-    """Lines on which F is 0.1 .. 0.9, labelled at the right border."""
+    """Lines on which F is 0.1 .. 0.9, labeled at the right border."""
     for level in _LEVELS:
         # F = 2PR / (P + R) is level where P = level * R / (2R - level), which is 1 at this recall:
         recall = np.linspace(level / (2 - level), 1, 200)

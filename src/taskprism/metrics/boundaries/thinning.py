@@ -2,7 +2,7 @@
 
 The algorithm of Guo and Hall, "Parallel thinning with two-subiteration algorithms" (1989), with the
 conditions in the form that MATLAB documents for ``bwmorph(..., "thin")`` and that
-:func:`skimage.morphology.thin` follows. A set pixel with neighbours ``x1 .. x8`` (counted from the
+:func:`skimage.morphology.thin` follows. A set pixel with neighbors ``x1 .. x8`` (counted from the
 right-hand one, anti-clockwise) is deleted if
 
 * G1: exactly one ``i`` of 1..4 has ``x[2i-1] = 0`` and ``x[2i] or x[2i+1]``;
@@ -11,7 +11,7 @@ right-hand one, anti-clockwise) is deleted if
   ``(x6 or x7 or not x4) and x5`` is 0 in the second.
 
 These are Boolean functions, so a word of 64 masks costs what one mask costs. After the first
-iteration only pixels whose neighbourhood has changed are looked at again.
+iteration only pixels whose neighborhood has changed are looked at again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _thin(image: NDArray[Any]) -> NDArray[Any]:
     candidates = nonzero(pixels)
     touched = np.zeros(pixels.size, dtype=bool)
     # Both halves must have seen every pixel; later a half needs to look at a pixel only if a
-    # neighbour was deleted since it last did, that is in the two halves before it.
+    # neighbor was deleted since it last did, that is in the two halves before it.
     before: Indices | None = None
     first_half = True
     while True:

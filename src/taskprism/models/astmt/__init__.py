@@ -1,0 +1,1 @@
+"""ASTMT: one task at a time through a network modulated per task."""

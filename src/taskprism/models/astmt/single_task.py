@@ -1,0 +1,71 @@
+"""Single-task networks of ASTMT's layers: the yardstick of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
+
+from torch import Tensor, nn
+
+from taskprism.models.astmt.model import ASTMT
+from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.registry import check_options, options_of
+from taskprism.tasks.base import Task
+
+
+class ASTMTSingleTask(SingleTaskingModel):
+    """One :class:`~taskprism.models.ASTMT` network per task, nothing shared.
+
+    What "1" in the column #T of the tables of ASTMT (Maninis et al., CVPR 2019) stands for:
+    SE-ResNet, and a decoder with squeeze-and-excitation (figure 3), for each task anew. With
+    several tasks it is all of these networks in one object; they start from the same weights.
+
+    With ``stepping.mode: per_task`` all parameters learn at the rate of layers of one task, which
+    is what the paper trains single tasks at.
+
+    Args:
+        tasks: Main tasks.
+        networks: A network per task.
+    """
+
+    name: ClassVar[str] = "astmt_single_task"
+
+    def __init__(self, tasks: Sequence[Task], networks: Mapping[str, ASTMT]) -> None:
+        super().__init__(tasks)
+        self.networks = nn.ModuleDict(networks)
+        first = networks[self.tasks[0].name]
+        self.interface_channels = first.interface_channels
+        self.image_mean.copy_(first.image_mean)
+        self.image_std.copy_(first.image_std)
+
+    @classmethod
+    def build(
+        cls,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: str,
+        pretrained: bool | str,
+        options: Mapping[str, Any],
+    ) -> Self:
+        """Make a network for each task, with the options of ``astmt``, and give it its weights."""
+        check_options(f"model {cls.name!r}", options, options_of(ASTMT))
+        networks = {
+            task.name: ASTMT.build([task], auxiliary_tasks, backbone, pretrained, options)
+            for task in tasks
+        }
+        return cls(tasks, networks)
+
+    def interface(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
+        """Each task's features from its own network."""
+        return {task: self._network(task).interface(images, [task])[task] for task in tasks}
+
+    def output(self, maps: Sequence[Tensor], task: str, size: Sequence[int]) -> Tensor:
+        """The head of the task's network, upsampled."""
+        return self._network(task).output(maps, task, size)
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """All."""
+        return list(self.parameters())
+
+    def _network(self, task: str) -> ASTMT:
+        return cast(ASTMT, self.networks[task])

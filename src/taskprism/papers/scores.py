@@ -1,0 +1,121 @@
+"""Scores of the rows' runs, by seed, whether trained or read out of another row's run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskprism.metrics.gain import gain
+from taskprism.papers.place import Place
+from taskprism.papers.plan import Plan
+from taskprism.papers.table import Part
+from taskprism.scoring.comparison import Statistic
+from taskprism.scoring.runs import RunResult, read_run
+from taskprism.training.log import RunLog
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one seed of a row scored.
+
+    Attributes:
+        seed: Of the run.
+        metrics: Task -> metric -> value.
+        run: The run that they come from.
+    """
+
+    seed: int
+    metrics: Metrics
+    run: RunResult
+
+
+def scores_of(plan: Plan, place: Place, row: str) -> list[Scores]:
+    """Scores of a trained row's finished runs, by seed."""
+    found = []
+    for run in plan.runs_of(row):
+        if place.is_done(run):
+            result = read_run(place.run(run).path)
+            found.append(Scores(run.seed, result.metrics, result))
+    return found
+
+
+def value(scores: Scores, task: str, metric: str) -> float:
+    """A score; NaN where there is none."""
+    return scores.metrics.get(task, {}).get(metric, math.nan)
+
+
+def gain_metrics(part: Part) -> dict[str, str]:
+    """Task -> metric that Δm reads: the first that is printed of each task."""
+    metrics: dict[str, str] = {}
+    for column in part.columns:
+        if column.task is not None and column.metric is not None:
+            metrics.setdefault(column.task, column.metric)
+    return metrics
+
+
+def gains(
+    metrics: Mapping[str, str],
+    scores: Sequence[Scores],
+    baseline: Sequence[Scores],
+    notes: list[str],
+) -> list[float]:
+    """Δm of each seed in percent, against the baseline of the same seed.
+
+    Where the baseline lacks a seed, its mean over seeds is taken. A task that is left out is named
+    in ``notes``.
+    """
+    found = []
+    for each in scores:
+        results, references, better = {}, {}, {}
+        for task, metric in metrics.items():
+            score, reference = value(each, task, metric), _reference(baseline, each, task, metric)
+            if math.isfinite(score) and math.isfinite(reference) and reference != 0:
+                results[task], references[task] = score, reference
+                better[task] = bool(each.run.higher_is_better[task][metric])
+            elif math.isfinite(score) and reference == 0:
+                _add(notes, f"Δm leaves out {task}, for which the baseline's {metric} is 0.")
+            else:
+                _add(notes, f"Δm leaves out {task}, which has no {metric} in every run.")
+        if results:
+            found.append(gain(results, references, better))
+    return found
+
+
+def run_seconds(folder: Path) -> float | None:
+    """How long a run took, in seconds.
+
+    From its manifest; for one that was interrupted, what its log says of the finished epochs. None
+    if neither says it.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["finished"] and not manifest["resumed"]:
+            start, end = (
+                datetime.datetime.fromisoformat(manifest[key]) for key in ("started", "finished")
+            )
+            return (end - start).total_seconds()
+    except (OSError, ValueError, KeyError):
+        return None
+    seconds = [entry.get("seconds") for entry in RunLog(folder / "log.jsonl").entries()]
+    known = [float(each) for each in seconds if each is not None]
+    return sum(known) if known else None
+
+
+def _reference(baseline: Sequence[Scores], scores: Scores, task: str, metric: str) -> float:
+    same_seed = [each for each in baseline if each.seed == scores.seed]
+    for group in (same_seed, baseline):
+        statistic = Statistic.of([value(each, task, metric) for each in group])
+        if statistic is not None:
+            return statistic.mean
+    return math.nan
+
+
+def _add(notes: list[str], note: str) -> None:
+    if note not in notes:
+        notes.append(note)

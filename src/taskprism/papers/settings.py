@@ -1,0 +1,247 @@
+"""The recipe of a row: as published, or on other data and within another budget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskprism.data.protocol import Protocol
+from taskprism.errors import InputError
+from taskprism.papers.budgets import load_budget
+from taskprism.papers.table import Column, Part, Table
+from taskprism.tasks.base import Task
+from taskprism.training.experiment import build_protocol
+from taskprism.training.recipe import DataSettings, Recipe
+from taskprism.training.recipe_files import recipe_values, validate
+from taskprism.training.recipe_rows import RecipeSource
+from taskprism.training.recipe_yaml import merge
+
+_OptionPath = tuple[str, ...]
+
+
+def row_recipe(
+    table: Table,
+    row: str,
+    *,
+    protocol: str | None = None,
+    data: Path | None = None,
+    budget: str = "full",
+    seed: int = 0,
+) -> Recipe | None:
+    """Recipe that trains a row.
+
+    What makes the row differ from others of its part survives every budget: options of the model in
+    which rows of one model and backbone differ are left as they are.
+
+    Args:
+        table: The table.
+        row: Key of the row.
+        protocol: Data to train on in place of the paper's: a protocol's name, or a data YAML. Tasks
+            that it does not label are left out.
+        data: Folder of the data.
+        budget: One of :func:`list_budgets`, or a file; ``full`` changes nothing.
+        seed: Of weights, order and augmentation.
+
+    Returns:
+        None for a row that is not trained.
+
+    Raises:
+        UnknownNameError: There is no such row or budget.
+        RecipeError: The recipe or the budget is wrong.
+        InputError: The protocol labels none of the row's main tasks.
+        DataError: The protocol needs a folder, or has none of its files there.
+    """
+    if not table.row(row).trained:
+        return None
+    name = f"{table.name}/{row}"
+    values = recipe_values(RecipeSource(table.file, row))
+    published = validate(values, source=name)
+    if protocol is not None:
+        values = _without_data(values, published, protocol)
+    limits = load_budget(budget)
+    key = protocol if protocol is not None else _name(published.data.protocol)
+    kept = _varied_options(table, row)
+    for layer in limits.layers(published, key):
+        values = merge(values, _without_options(layer, kept))
+    values["data"] = _with_root(values.get("data") or {}, data)
+    if protocol is not None:
+        values = _with_tasks_of(values, published, name)
+    return validate({**values, "seed": seed}, source=f"{name} at budget {budget}")
+
+
+def run_key(recipe: Recipe) -> str:
+    """Name of what a recipe trains: equal for recipes that differ in nothing but the seed.
+
+    Neither the run's name, nor where the data lie, nor how many processes load them matter. It can
+    be the name of a folder: ``mti_net-tf_efficientnet_lite0-rooms-1f2e3d4c``.
+    """
+    values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers"})
+    for key in ("root", "workers"):
+        del values["data"][key]
+    protocols = recipe.data.protocol
+    names = [protocols] if isinstance(protocols, str) else protocols
+    files = [Path(name).read_text("utf-8") if Path(name).is_file() else name for name in names]
+    values["data"]["protocol"] = files
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    data = "+".join(Path(name).stem for name in names)
+    return f"{recipe.model.name}-{recipe.model.backbone.split('.')[0]}-{data}-{digest[:8]}"
+
+
+def changes(published: Recipe, adapted: Recipe) -> list[str]:
+    """What of a row's published recipe is different in the one that is trained, in sentences."""
+    lost = [
+        task
+        for task in (*published.tasks, *published.auxiliary_tasks)
+        if task not in (*adapted.tasks, *adapted.auxiliary_tasks)
+    ]
+    data = _name(adapted.data.protocol)
+    told = [f"Not labeled in {data}: {', '.join(lost)}."] if lost else []
+    pairs = {
+        "Data": (_name(published.data.protocol), data),
+        "Backbone": (published.model.backbone, adapted.model.backbone),
+        "Epochs": (published.epochs, adapted.epochs),
+        "Batch size": (published.data.batch_size, adapted.data.batch_size),
+        "Optimizer": tuple(
+            f"{each.optimizer.name} with {each.optimizer.lr:g}" for each in (published, adapted)
+        ),
+    }
+    return told + [f"{what}: {new}, not {old}." for what, (old, new) in pairs.items() if old != new]
+
+
+def fit_columns(part: Part, tasks: Sequence[Task]) -> Part:
+    """Part whose columns are metrics that the tasks of another protocol have.
+
+    Protocols score some tasks by metrics of their own, edges for example by odsF, which takes long.
+    A column of a metric that a task lacks becomes one of the task's primary metric, and says so.
+
+    Args:
+        part: Part of the published table.
+        tasks: Tasks of the protocol that is scored.
+    """
+    known = {task.name: task for task in tasks}
+
+    def fit(column: Column) -> Column:
+        task = known.get(column.task or "")
+        if task is None or column.metric in task.higher_is_better:
+            return column
+        metric = task.primary_metric
+        changed = {"metric": metric, "scale": 1.0, "digits": 4}
+        return column.model_copy(update={**changed, "header": f"{column.header} ({metric})"})
+
+    return part.model_copy(update={"columns": tuple(map(fit, part.columns))})
+
+
+def _name(protocol: str | list[str]) -> str:
+    names = [protocol] if isinstance(protocol, str) else protocol
+    return "+".join(Path(name).stem for name in names)
+
+
+def _without_data(values: Mapping[str, Any], published: Recipe, protocol: str) -> dict[str, Any]:
+    """Recipe on another protocol, without what was said for the paper's."""
+    data = {
+        "protocol": protocol,
+        "batch_size": published.data.batch_size,
+        "workers": published.data.workers,
+    }
+    model = dict(values.get("model") or {})
+    options = {k: v for k, v in (model.get("options") or {}).items() if k != "size"}
+    return {**values, "model": {**model, "options": options}, "data": data}
+
+
+def _with_root(data: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
+    if root is not None:
+        return {**data, "root": root}
+    given = data.get("root")  # of a budget: a cache, in the user's home
+    return {**data, "root": Path(given).expanduser()} if isinstance(given, str) else dict(data)
+
+
+def _with_tasks_of(values: dict[str, Any], published: Recipe, name: str) -> dict[str, Any]:
+    """Recipe with those of its tasks that its protocol labels."""
+    protocol = build_protocol(DataSettings.model_validate(values["data"]))
+    known = [task.name for task in protocol.tasks]
+    auxiliary = published.auxiliary_tasks
+    wanted = published.tasks or [
+        task.name for task in build_protocol(published.data).tasks if task.name not in auxiliary
+    ]
+    tasks = [task for task in wanted if task in known]
+    if not tasks:
+        raise InputError(
+            f"{name} has the main tasks {', '.join(wanted)}, of which protocol {protocol.name!r} "
+            f"labels none; it labels {', '.join(known)}."
+        )
+    helpers = [task for task in auxiliary if task in known]
+    loss = dict(values.get("loss") or {})
+    weights = {
+        task: weight
+        for task, weight in (loss.get("weights") or {}).items()
+        if task in tasks or task in helpers
+    }
+    loss["weights"] = weights
+    values = {**values, "tasks": tasks, "auxiliary_tasks": helpers, "loss": loss}
+    return _scored_as(values, build_protocol(published.data), protocol)
+
+
+def _scored_as(values: dict[str, Any], paper: Protocol, own: Protocol) -> dict[str, Any]:
+    """Recipe whose main tasks have the metrics of the paper's, such as odsF."""
+    theirs = {task.name: task for task in paper.tasks}
+    changes: dict[str, dict[str, Any]] = {}
+    for task in map(own.task, values["tasks"]):
+        other = theirs[task.name]
+        if other.scoring_fields != task.scoring_fields:
+            continue  # another kind of task under this name
+        fields = {field: getattr(other, field) for field in task.scoring_fields}
+        differing = {k: v for k, v in fields.items() if v != getattr(task, k)}
+        if differing:
+            changes[task.name] = differing
+    if not changes:
+        return values
+    return merge(values, {"data": {"options": {"task_options": changes}}})
+
+
+def _varied_options(table: Table, row: str) -> set[_OptionPath]:
+    """Options of the model in which rows of the same part, model and backbone differ."""
+    part = table.part_of(row)
+    models = {
+        key: recipe_values(RecipeSource(table.file, key)).get("model") or {}
+        for key, each in part.rows.items()
+        if each.trained
+    }
+    own = models[row]
+    alike = [
+        dict(_leaves(model.get("options") or {}))
+        for model in models.values()
+        if (model.get("name"), model.get("backbone")) == (own.get("name"), own.get("backbone"))
+    ]
+    paths = {path for options in alike for path in options}
+    return {
+        path for path in paths if any(options.get(path) != alike[0].get(path) for options in alike)
+    }
+
+
+def _leaves(
+    options: Mapping[str, Any], above: _OptionPath = ()
+) -> Iterator[tuple[_OptionPath, Any]]:
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _without_options(layer: Mapping[str, Any], kept: set[_OptionPath]) -> dict[str, Any]:
+    """Layer of a budget without the model's options that are to stay as they are."""
+
+    def strip(options: Mapping[str, Any], above: _OptionPath = ()) -> dict[str, Any]:
+        return {
+            key: strip(value, (*above, key)) if isinstance(value, dict) else value
+            for key, value in options.items()
+            if (*above, key) not in kept
+        }
+
+    model = layer.get("model") or {}
+    if "options" not in model:
+        return dict(layer)
+    return {**layer, "model": {**model, "options": strip(model["options"])}}

@@ -1,0 +1,57 @@
+"""Furnished rooms drawn from nothing but an integer: pictures with every label, exact to the pixel.
+
+>>> from taskprism.rooms import Rooms, render_room
+>>> room = render_room(7, size=(48, 64))
+>>> room.image.shape, room.semseg.shape, room.depth.dtype.name
+((48, 64, 3), (48, 64), 'float32')
+>>> sorted(Rooms(length=10, size=(48, 64), tasks=["depth", "edge"])[3]["targets"])
+['depth', 'edge']
+
+**What is drawn.** A room of random size with doors, windows, a pillar or a beam; tables with
+chairs, sofas, cabinets, shelves with books, lamps, plants, rugs, pictures, balls, boxes, vases; and
+articulated mannequins that stand, walk or sit. Materials are procedural (paint, wood, bricks,
+tiles, boards, cloth). Lamps, the sky in the windows and the sun give light with soft or hard
+shadows; ambient light is shielded by what stands near. Camera, exposure, white balance, vignetting
+and noise vary.
+
+**How.** Rays are cast at three unit shapes (box, ellipsoid, cut cone) under affine maps, vectorized
+in NumPy. :mod:`.scene` furnishes (:mod:`.furnishing`, :mod:`.decorating`), :mod:`.tracing` finds
+what is visible, :mod:`.surfaces` and :mod:`.textures` say what it looks like, :mod:`.shading`
+lights it, :mod:`.labels` and :mod:`.photograph` make labels and the picture; :mod:`.render`
+conducts.
+
+**The same on every machine.** Same seed and size, same bits: only ``+ - * /`` and square roots of
+IEEE 754 are used on numbers that end in a pixel (:mod:`.arithmetic`), noise comes from integer
+hashes (:mod:`.noise`), draws from the raw bits of PCG64 (:mod:`.dice`). A change of the code that
+changes pixels raises ``GENERATOR_VERSION``.
+
+**Conventions.** Depth is in meters along the optical axis. Normals are unit vectors with x right, y
+up and z toward the camera. A surface that is seen faces its own ray, which is not quite z > 0: far
+from the middle of the picture it may lean away from the optical axis, as a ceiling does when the
+camera looks down. Albedo is sRGB.
+Disparity is in pixels of a stereo rig with ``STEREO_BASELINE``. Edges and saliency are defined in
+:mod:`.labels`, classes in :mod:`.classes`.
+
+**Speed.** ``benchmarks/rooms.py`` counts pictures per second on this machine. ``Rooms(cache=...)``
+keeps drawn rooms in a folder, which is an order of magnitude faster the second time.
+"""
+
+from taskprism.rooms.camera import STEREO_BASELINE
+from taskprism.rooms.classes import CLASS_NAMES, PART_NAMES, Part, Thing
+from taskprism.rooms.dataset import Rooms, scene_seed
+from taskprism.rooms.protocol import RoomsProtocol
+from taskprism.rooms.render import GENERATOR_VERSION, RoomImage, render_room
+
+__all__ = [
+    "CLASS_NAMES",
+    "GENERATOR_VERSION",
+    "PART_NAMES",
+    "STEREO_BASELINE",
+    "Part",
+    "RoomImage",
+    "Rooms",
+    "RoomsProtocol",
+    "Thing",
+    "render_room",
+    "scene_seed",
+]

@@ -1,0 +1,128 @@
+"""Collects the solids, materials and things of a scene while it is being furnished."""
+
+from __future__ import annotations
+
+from taskprism.rooms.arithmetic import Vec
+from taskprism.rooms.classes import Part, Thing
+from taskprism.rooms.frames import Frame
+from taskprism.rooms.materials import Material
+from taskprism.rooms.solids import Shape, Solid
+
+
+class Builder:
+    """A growing list of solids.
+
+    A *piece* is what is culled together (a shelf with its books), a *thing* is one instance of a
+    class (the shelf, each book). Things 0, 1 and 2 are the walls, the floor and the ceiling.
+    """
+
+    def __init__(self) -> None:
+        self.solids: list[Solid] = []
+        self.things: list[Thing] = [Thing.WALL, Thing.FLOOR, Thing.CEILING]
+        self.materials: list[Material] = []
+        self._group = 0
+        self._instance = 0
+        self._casts_shadow = True
+
+    def piece(self, thing: Thing, *, casts_shadow: bool = True) -> None:
+        """Begin a new piece of furniture, and its first thing."""
+        self._group += 1
+        self.thing(thing, casts_shadow=casts_shadow)
+
+    def thing(self, thing: Thing, *, casts_shadow: bool = True) -> None:
+        """Begin a new thing within the piece."""
+        self.things.append(thing)
+        self._instance = len(self.things) - 1
+        self._casts_shadow = casts_shadow
+
+    def surface(self, thing: Thing) -> None:
+        """Begin a piece that belongs to the walls, the floor or the ceiling."""
+        self._group += 1
+        self._instance = int(thing)
+        self._casts_shadow = True
+
+    def material(self, material: Material) -> int:
+        """Number of a new material."""
+        self.materials.append(material)
+        return len(self.materials) - 1
+
+    def box(
+        self,
+        frame: Frame,
+        center: Vec,
+        size: Vec,
+        material: int,
+        part: Part = Part.BACKGROUND,
+        *,
+        casts_shadow: bool = True,
+    ) -> None:
+        """Box of a full size, its center given in the frame."""
+        half = (size[0] / 2.0, size[1] / 2.0, size[2] / 2.0)
+        self._add(Shape.BOX, frame.moved(*center), half, 0.0, material, part, casts_shadow)
+
+    def ellipsoid(
+        self,
+        frame: Frame,
+        center: Vec,
+        radii: Vec,
+        material: int,
+        part: Part = Part.BACKGROUND,
+        *,
+        casts_shadow: bool = True,
+    ) -> None:
+        """Ellipsoid with the frame's axes."""
+        self._add(Shape.ELLIPSOID, frame.moved(*center), radii, 0.0, material, part, casts_shadow)
+
+    def frustum(
+        self,
+        frame: Frame,
+        foot: Vec,
+        radii: tuple[float, float],
+        height: float,
+        material: int,
+        part: Part = Part.BACKGROUND,
+        *,
+        flatness: float = 1.0,
+        casts_shadow: bool = True,
+    ) -> None:
+        """Cylinder or cut cone standing on ``foot`` along the frame's z axis.
+
+        Args:
+            frame: Frame of ``foot``.
+            foot: Center of the lower end.
+            radii: At the lower and at the upper end, along x.
+            height: Length along z.
+            material: Number of the material.
+            part: Limb it belongs to.
+            flatness: Extent along y divided by the extent along x.
+            casts_shadow: Whether it blocks light.
+        """
+        mean = (radii[0] + radii[1]) / 2.0
+        taper = (radii[1] - radii[0]) / (radii[1] + radii[0])
+        middle = frame.moved(foot[0], foot[1], foot[2] + height / 2.0)
+        half = (mean, mean * flatness, height / 2.0)
+        self._add(Shape.FRUSTUM, middle, half, taper, material, part, casts_shadow)
+
+    def _add(
+        self,
+        shape: Shape,
+        frame: Frame,
+        half: Vec,
+        taper: float,
+        material: int,
+        part: Part,
+        casts_shadow: bool,
+    ) -> None:
+        self.solids.append(
+            Solid(
+                shape,
+                frame,
+                half,
+                taper,
+                material,
+                self._group,
+                self._instance,
+                int(part),
+                casts_shadow and self._casts_shadow,
+            )
+        )

@@ -1,0 +1,133 @@
+"""Rooms as a data set of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from taskprism.data.protocol import Transform
+from taskprism.data.sample import Sample
+from taskprism.errors import InputError, UnknownNameError
+from taskprism.rooms.cache import RoomCache
+from taskprism.rooms.render import RoomImage, check_size, render_room
+from taskprism.tasks import (
+    AlbedoMap,
+    ClassMap,
+    DenseTarget,
+    DepthMap,
+    DisparityMap,
+    EdgeMap,
+    NormalMap,
+    SaliencyMap,
+    ValidMask,
+)
+
+#: Task -> type of its label map and how to get it from a room, None where the room has no label.
+LABELS: dict[str, tuple[type[DenseTarget], Callable[[RoomImage], np.ndarray | None]]] = {
+    "semseg": (ClassMap, lambda room: room.semseg),
+    "depth": (DepthMap, lambda room: room.depth),
+    "normals": (NormalMap, lambda room: room.normals),
+    "edge": (EdgeMap, lambda room: room.edge),
+    "saliency": (SaliencyMap, lambda room: room.saliency),
+    "human_parts": (ClassMap, lambda room: room.human_parts),
+    "albedo": (AlbedoMap, lambda room: room.albedo),
+    "disparity": (DisparityMap, lambda room: room.disparity),
+}
+
+MOST_ROOMS = 1 << 32
+"""Rooms per seed of a data set."""
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """Seed of the room ``index`` of a data set; no two pairs share one.
+
+    The renderer hashes it with :class:`numpy.random.SeedSequence`, so neighbors have nothing in
+    common.
+    """
+    return seed * MOST_ROOMS + index
+
+
+class Rooms(Dataset[Sample]):
+    """Rooms drawn when they are asked for.
+
+    Labels are valid at every pixel, but for albedo, which glowing surfaces (lamps that are on,
+    windows) do not have. A sample lacks ``human_parts`` if no mannequin is in view, and
+    ``saliency`` if nothing stands out.
+
+    Args:
+        length: Number of rooms.
+        seed: Data sets of different seeds share no room.
+        size: ``(H, W)`` in pixels.
+        transform: Runs last.
+        cache: Folder in which rooms are kept once they have been drawn; None draws them each time.
+        tasks: Names of the tasks to label; all by default.
+
+    Raises:
+        InputError: If length, seed or size are out of range.
+        UnknownNameError: If there is no such task.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int = 0,
+        size: tuple[int, int] = (96, 128),
+        transform: Transform | None = None,
+        cache: str | Path | None = None,
+        tasks: Sequence[str] | None = None,
+    ) -> None:
+        if not 1 <= length <= MOST_ROOMS:
+            raise InputError(f"Rooms need a length from 1 to {MOST_ROOMS}, got {length}.")
+        if seed < 0:
+            raise InputError(f"The seed of rooms must not be negative, got {seed}.")
+        check_size(size)
+        for task in tasks or ():
+            if task not in LABELS:
+                raise UnknownNameError("task of the rooms", task, LABELS)
+        self.length, self.seed, self.size = length, seed, size
+        self.transform = transform
+        self.tasks = tuple(LABELS if tasks is None else tasks)
+        self.cache = None if cache is None else RoomCache(cache, size)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def room(self, index: int) -> RoomImage:
+        """Everything that is known about a room."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"There are {self.length} rooms; {index} is not one of them.")
+        seed = scene_seed(self.seed, index)
+        return render_room(seed, self.size) if self.cache is None else self.cache.room(seed)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = to_sample(self.room(index), f"room_{self.seed}_{index:06d}", self.tasks)
+        return self.transform(sample) if self.transform is not None else sample
+
+
+def to_sample(room: RoomImage, name: str, tasks: Sequence[str]) -> Sample:
+    """Room as a sample with the labels of some tasks."""
+    everywhere = torch.ones(1, *room.depth.shape, dtype=torch.bool)
+    targets: dict[str, DenseTarget] = {}
+    valid: dict[str, ValidMask] = {}
+    for task in tasks:
+        target_type, label = LABELS[task]
+        values = label(room)
+        if values is not None:
+            targets[task] = target_type(_channels_first(values))
+            reflects = target_type is AlbedoMap
+            valid[task] = ValidMask(
+                torch.from_numpy(room.albedo_valid)[None] if reflects else everywhere.clone()
+            )
+    image = tv_tensors.Image(_channels_first(room.image).float() / 255.0)
+    return Sample(name=name, image=image, targets=targets, valid=valid)
+
+
+def _channels_first(values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor[None] if values.ndim == 2 else tensor.permute(2, 0, 1).contiguous()

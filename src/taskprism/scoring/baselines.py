@@ -1,0 +1,77 @@
+"""Trivial baselines: the best answer of one who never looks at the image.
+
+Majority class, mean depth in meters, mean normal, one probability of an edge, mean albedo: each
+task says what it would answer everywhere, from the labels of the training images alone
+(:meth:`taskprism.tasks.Task.constant_output`). A network that does not beat this has learned
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from taskprism.data.sample import Sample
+from taskprism.errors import DataError
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.predictions import Predictions
+from taskprism.tasks.base import Task
+
+
+class ConstantModel(MultiTaskModel):
+    """A model without weights that answers the same at every pixel of every image.
+
+    Args:
+        tasks: What it answers.
+        outputs: Task name -> raw output ``(channels,)``.
+    """
+
+    name: ClassVar[str] = "trivial"
+
+    def __init__(self, tasks: Sequence[Task], outputs: Mapping[str, Tensor]) -> None:
+        super().__init__(tasks)
+        self.outputs = {task.name: outputs[task.name].view(1, -1, 1, 1) for task in tasks}
+
+    def forward(self, images: Tensor) -> Predictions:
+        """The constants at the size of ``images``."""
+        count, _, height, width = images.shape
+        return Predictions(
+            {
+                name: output.to(images.device).expand(count, -1, height, width)
+                for name, output in self.outputs.items()
+            }
+        )
+
+
+def fit_constants(samples: Iterable[Sample], tasks: Sequence[Task]) -> ConstantModel:
+    """Best constant answer of each task to labeled images.
+
+    Args:
+        samples: Training images, each once, as the evaluation would see them.
+        tasks: What to answer.
+
+    Raises:
+        DataError: No image has a label of some task.
+    """
+    sums: dict[str, Tensor] = {}
+    for sample in samples:
+        for task in tasks:
+            if task.name not in sample["targets"]:
+                continue
+            target = sample["targets"][task.name].as_subclass(Tensor)
+            valid = sample["valid"][task.name].as_subclass(Tensor)
+            if valid.any():
+                statistics = task.target_statistics(target, valid)
+                sums[task.name] = sums.get(task.name, torch.zeros_like(statistics)) + statistics
+    missing = [task.name for task in tasks if task.name not in sums]
+    if missing:
+        raise DataError(
+            f"No training image has a label of {', '.join(missing)}, so there is no trivial answer "
+            "to it; leave the task out."
+        )
+    return ConstantModel(
+        tasks, {task.name: task.constant_output(sums[task.name]) for task in tasks}
+    )

@@ -1,0 +1,223 @@
+r"""How sure a gain Δm is: a paired bootstrap over images and seeds.
+
+A sample draws as many test images as there are, with replacement, and scores the method and its
+single-task networks on *the same* draw, because images that are hard for one are hard for the
+other: what they have in common cancels. It also draws :math:`S - 1` of the S seeds, which gives the
+mean over seeds its unbiased variance :math:`s^2 / S` (Rao and Wu, JASA 1988); S draws would fall
+short of it by a third where there are three seeds. Where every seed of the method has single-task
+networks of the same seed, seeds are drawn in pairs, as Δm is taken in pairs; otherwise each side is
+drawn for itself.
+
+Two corrections scale the quantiles of the draws about their median:
+
+* What a seed does to single images is in the variance over seeds, in that over images, and in what
+  drawing both adds, once each, but belongs there once (Owen, Annals of Applied Statistics 2007). So
+  the variance of the draws, :math:`V`, becomes :math:`2 (V_{seeds} + V_{images}) - V`.
+* The quantiles of few seeds are too narrow whatever is drawn, hence the factor :math:`t_\nu / z`
+  between Student's and the normal distribution, with Welch's and Satterthwaite's degrees of freedom
+  :math:`\nu`: about 1 where images make the difference, 2.2 where three seeds do.
+
+Images count as independent. Where a split holds several frames of one scene the truth is wider.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from taskprism.errors import DataError, InputError
+from taskprism.scoring.image_states import read_image_states
+from taskprism.scoring.interval import Interval
+from taskprism.scoring.resampling import image_counts, resampled_scores
+from taskprism.scoring.runs import RunResult
+
+
+class GainBootstrap:
+    """Makes intervals for several methods on the same images, reading each run once.
+
+    Args:
+        samples: Number of draws.
+        level: Of the intervals, in (0, 1).
+        seed: Of the draws.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    def __init__(self, samples: int = 1000, level: float = 0.95, seed: int = 0) -> None:
+        if samples < 1 or not 0 < level < 1:
+            raise InputError(
+                f"A bootstrap takes at least 1 sample and a level between 0 and 1, not {samples} "
+                f"and {level}."
+            )
+        self.samples = samples
+        self.level = level
+        self.seed = seed
+        self._names: tuple[str, ...] = ()
+        self._counts = np.empty((0, 0))
+        self._scores: dict[tuple[Path, str, str], tuple[np.ndarray, bool]] = {}
+
+    def gain(
+        self,
+        runs: Sequence[RunResult],
+        baseline: Sequence[RunResult],
+        metrics: Mapping[str, str] | None = None,
+    ) -> Interval:
+        """Interval of the Δm of a method.
+
+        Args:
+            runs: The method's, one per seed.
+            baseline: Single-task runs, of one or several tasks each, of any seeds.
+            metrics: Task -> metric that Δm reads, by default each task's primary one. Tasks that
+                one side was not scored in, or the baseline with 0, are left out.
+
+        Raises:
+            DataError: A run holds no image states, or such of another evaluation.
+            InputError: There is no run or no task to compare, or the runs were scored on different
+                images.
+        """
+        if not runs or not baseline:
+            raise InputError("An interval of Δm needs runs of a method and of its baseline.")
+        chosen = metrics if metrics is not None else runs[0].primary
+        single_task = {
+            task: [run for run in baseline if metric in run.metrics.get(task, {})]
+            for task, metric in chosen.items()
+            if all(metric in run.metrics.get(task, {}) for run in runs)
+        }
+        ours: dict[str, np.ndarray] = {}  # (seeds, 1 + samples)
+        theirs: dict[str, np.ndarray] = {}
+        signs: dict[str, float] = {}
+        for task, rivals in single_task.items():
+            if not rivals:
+                continue
+            mine = np.stack([self._run(run, task, chosen[task])[0] for run in runs])
+            single = [self._run(run, task, chosen[task]) for run in rivals]
+            other = np.stack([scores for scores, _ in single])
+            usable = np.isfinite([*mine[:, 0], *other[:, 0]]).all() and other[:, 0].all()
+            if usable:
+                ours[task], theirs[task] = mine, other
+                signs[task] = 1.0 if single[0][1] else -1.0
+        if not ours:
+            raise InputError("The runs and their baseline have no scored task in common.")
+        seeds = {task: [run.seed for run in single_task[task]] for task in ours}
+        return self._interval([run.seed for run in runs], seeds, ours, theirs, signs)
+
+    def _run(self, run: RunResult, task: str, metric: str) -> tuple[np.ndarray, bool]:
+        """Scores over all draws, and whether higher is better."""
+        key = (run.path, task, metric)
+        if key not in self._scores:
+            states = read_image_states(run.path)
+            if not self._names:
+                self._names = states.names
+                self._counts = image_counts(len(states.names), self.samples, self.seed)
+            if states.names != self._names:
+                raise InputError(f"{run.path} was scored on other images than the runs before it.")
+            scores = resampled_scores(states, task, metric, self._counts)
+            written = run.metrics[task][metric]
+            if not math.isclose(scores[0], written, rel_tol=1e-6) and not math.isnan(written):
+                raise DataError(
+                    f"The image states in {run.path} belong to another evaluation ({task} {metric} "
+                    f"{scores[0]:.6g}, not {written:.6g}); make them again with `taskprism "
+                    f"evaluate {run.path}`."
+                )
+            self._scores[key] = (scores, states.tasks[task].higher_is_better[metric])
+        return self._scores[key]
+
+    def _interval(
+        self,
+        seeds: Sequence[int],
+        baseline_seeds: Mapping[str, Sequence[int]],
+        ours: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        signs: Mapping[str, float],
+    ) -> Interval:
+        random = np.random.default_rng([self.seed, 1])
+        draws = self._draws(random, len(seeds))
+        paired = all(set(seeds) <= set(found) for found in baseline_seeds.values())
+        references, fixed, variances = {}, {}, []
+        for task, scores in theirs.items():
+            if paired:
+                found = baseline_seeds[task]
+                own = np.stack([scores[np.equal(found, seed)].mean(axis=0) for seed in seeds])
+                references[task] = fixed[task] = own
+                continue
+            own_draws = self._draws(random, len(scores))
+            references[task] = (own_draws * scores).sum(axis=0)
+            fixed[task] = scores.mean(axis=0)
+            if len(scores) > 1:
+                slope = 100 / len(ours) * ours[task][:, 0].mean() / fixed[task][0] ** 2
+                spread = slope**2 * scores[:, 0].var(ddof=1) / len(scores)
+                variances.append((spread, len(scores) - 1))
+        gains = _gains(ours, references, signs)
+        over_images = _gains(ours, fixed, signs).mean(axis=0)
+        if len(seeds) > 1:
+            spread = _gains(ours, fixed, signs)[:, 0].var(ddof=1) / len(seeds)
+            variances.append((spread, len(seeds) - 1))
+        replicates = (draws * gains).sum(axis=0)[1:]
+        known = np.isfinite(replicates)
+        if not known.any():
+            raise InputError("In every draw of images some task has no label, so Δm is unknown.")
+        from_images = over_images[1:][known].var()
+        outside = (1 - self.level) / 2
+        low, middle, high = np.quantile(replicates[known], [outside, 0.5, 1 - outside])
+        images = len(self._names)
+        from_seeds = sum(variance for variance, _ in variances)
+        total, drawn = from_images + from_seeds, replicates[known].var()
+        once = min(max(2 * total - drawn, from_images, from_seeds), drawn)
+        widening = _widening(once, [*variances, (once - from_seeds, images - 1)], 1 - outside)
+        widening *= math.sqrt(once / drawn) if drawn > 0 else 1.0
+        return Interval(
+            estimate=float(over_images[0]),
+            low=float(middle + widening * (low - middle)),
+            high=float(middle + widening * (high - middle)),
+            level=self.level,
+            samples=int(known.sum()),
+            images=images,
+            seeds=len(seeds),
+            baseline_seeds=min(len(found) for found in baseline_seeds.values()),
+            seed_share=float(from_seeds / total) if variances and total > 0 else None,
+        )
+
+    def _draws(self, random: np.random.Generator, seeds: int) -> np.ndarray:
+        """Weights ``(seeds, 1 + samples)`` of seeds in a mean: all alike, then the draws."""
+        drawn = max(seeds - 1, 1)
+        draws = random.multinomial(drawn, np.full(seeds, 1 / seeds), self.samples) / drawn
+        return np.concatenate([np.full((1, seeds), 1 / seeds), draws]).T
+
+
+def bootstrap_gain(
+    runs: Sequence[RunResult],
+    baseline: Sequence[RunResult],
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    metrics: Mapping[str, str] | None = None,
+) -> Interval:
+    """Interval of the Δm of one method; see :class:`GainBootstrap` for the arguments."""
+    return GainBootstrap(samples, level, seed).gain(runs, baseline, metrics)
+
+
+def _gains(
+    ours: Mapping[str, np.ndarray],
+    references: Mapping[str, np.ndarray],
+    signs: Mapping[str, float],
+) -> np.ndarray:
+    """Δm in percent ``(seeds, 1 + samples)``, as :func:`taskprism.metrics.gain` has it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [
+            100 * signs[task] * (ours[task] - references[task]) / np.abs(references[task])
+            for task in ours
+        ]
+    return np.mean(parts, axis=0)
+
+
+def _widening(total: float, variances: Sequence[tuple[float, int]], quantile: float) -> float:
+    """Student's quantile over the normal one, for a sum of variances with degrees of freedom."""
+    unsure = sum(variance**2 / max(freedom, 1) for variance, freedom in variances)
+    if unsure == 0:
+        return 1.0
+    return float(stats.t.ppf(quantile, total**2 / unsure) / stats.norm.ppf(quantile))

@@ -1,0 +1,273 @@
+"""Runs side by side: mean and spread over seeds, and Δm against the single-task runs.
+
+A *row* is one method: all runs of one name and backbone, one per seed. Single-task networks are
+trained one task at a time, so all of them together make one row, whose parameters and operations
+are the sums over its networks.
+
+Δm (MTI-Net, ECCV 2020, section 4.1) of a run is taken against the single-task networks of the same
+protocol, backbone and, where there are any, the same seed; otherwise against their mean over seeds.
+Spread is the sample standard deviation over seeds. Where the runs hold what their scores were made
+of, image by image, Δm has a confidence interval (:mod:`taskprism.scoring.bootstrap`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from taskprism.errors import InputError
+from taskprism.metrics.gain import gain, task_gains
+from taskprism.scoring.comparison import Column, Comparison, Row, Statistic
+from taskprism.scoring.gain_intervals import GainIntervals
+from taskprism.scoring.runs import RunResult
+
+BASELINE_MODEL = "single_task"
+
+
+def compare(runs: Sequence[RunResult]) -> Comparison:
+    """Set runs side by side.
+
+    Args:
+        runs: Of one protocol and split, in any order (see :func:`~taskprism.analysis.find_runs`).
+
+    Returns:
+        Single-task runs first, then the other methods in the order given.
+
+    Raises:
+        InputError: There are no runs; they mix protocols or splits; or two of them are the same
+            method, seed and task.
+    """
+    if not runs:
+        raise InputError("There is nothing to compare; name at least one run directory.")
+    _check_comparable(runs)
+    columns = _columns(runs)
+    groups = _group(runs)
+    baselines = {key: group for key, group in groups.items() if group[0].model == BASELINE_MODEL}
+    notes = _data_notes(runs)
+    intervals = GainIntervals()
+    rows = []
+    for key, group in sorted(groups.items(), key=lambda item: item[0] not in baselines):
+        baseline, reason = _baseline_for(group[0], baselines)
+        name = _row_name(key, groups)
+        row = _row(name, group, columns, baseline, reason, notes)
+        rows.append(intervals.added(row, group, baseline, notes))
+    single = [row.name for row in rows if len(row.seeds) == 1]
+    if len(single) == len(rows):
+        notes.append("One seed each, so there is no spread.")
+    elif single:
+        notes.append(f"One seed only, so no spread: {', '.join(single)}.")
+    return Comparison(runs[0].protocol, runs[0].split, columns, tuple(rows), tuple(notes))
+
+
+def _check_comparable(runs: Sequence[RunResult]) -> None:
+    kinds: dict[str, Path] = {}
+    for run in runs:
+        size = "" if run.input_size is None else " at " + "x".join(map(str, run.input_size))
+        kinds.setdefault(f"{run.protocol} on {run.split}{size}", run.path)
+    if len(kinds) > 1:
+        listed = "; ".join(f"{kind} (such as {path})" for kind, path in kinds.items())
+        raise InputError(
+            "Scores of different protocols, splits or input sizes cannot stand in one table: "
+            f"{listed}. Compare the runs of one protocol at a time."
+        )
+
+
+def _data_notes(runs: Sequence[RunResult]) -> list[str]:
+    if len({run.data for run in runs if run.data is not None}) > 1:
+        return [
+            "The runs did not read the same data (their manifests hold different fingerprints), "
+            "so differences may come from the data."
+        ]
+    return []
+
+
+def _columns(runs: Sequence[RunResult]) -> tuple[Column, ...]:
+    """Primary metric of each task first, then its others; tasks in order of appearance.
+
+    Runs with several tasks go first, because single-task runs come in any order.
+    """
+    columns: dict[tuple[str, str], Column] = {}
+    for run in sorted(runs, key=lambda run: -len(run.metrics)):
+        for task, metrics in run.metrics.items():
+            primary = run.primary.get(task)
+            for metric in sorted(metrics, key=lambda name: name != primary):
+                better = bool(run.higher_is_better[task][metric])
+                column = Column(task, metric, better, metric == primary)
+                if columns.setdefault((task, metric), column) != column:
+                    raise InputError(
+                        f"{run.path} does not agree with the other runs on the direction or rank "
+                        f"of {task} {metric}; score it again with `taskprism evaluate {run.path}`."
+                    )
+    tasks = list(dict.fromkeys(task for task, _ in columns))
+    return tuple(sorted(columns.values(), key=lambda column: tasks.index(column.task)))
+
+
+GroupKey = tuple[str, str]  # name without task and seed, backbone
+
+
+def _group(runs: Sequence[RunResult]) -> dict[GroupKey, list[RunResult]]:
+    groups: dict[GroupKey, list[RunResult]] = {}
+    for run in runs:
+        group = groups.setdefault((method_name(run), run.backbone), [])
+        for other in group:
+            shared = sorted(set(run.metrics) & set(other.metrics))
+            if other.seed == run.seed and shared:
+                raise InputError(
+                    f"{other.path} and {run.path} are the same method, seed ({run.seed}) and task "
+                    f"({', '.join(shared)}); leave one out, or give it another name in its recipe."
+                )
+            if other.model != run.model:
+                raise InputError(
+                    f"{other.path} ({other.model}) and {run.path} ({run.model}) have one name "
+                    f"({run.name}) but are different models; give one another name in its recipe."
+                )
+            if run.model != BASELINE_MODEL and set(run.metrics) != set(other.metrics):
+                raise InputError(
+                    f"{other.path} and {run.path} have one name ({run.name}) but predict different "
+                    "tasks; give one another name in its recipe."
+                )
+        group.append(run)
+    return groups
+
+
+def method_name(run: RunResult) -> str:
+    """Name of a run without its seed and, for a single-task run, without its task."""
+    name = re.sub(rf"[-_ .]*(?:seed|s)[-_ .]?{run.seed}$", "", run.name)
+    if run.model == BASELINE_MODEL and len(run.metrics) == 1:
+        (task,) = run.metrics
+        name = re.sub(rf"(?:^|[-_ .]+){re.escape(task)}(?=$|[-_ .])", "", name)
+    return name.strip("-_ .") or run.model
+
+
+Baselines = Mapping[GroupKey, Sequence[RunResult]]
+
+
+def _baseline_for(run: RunResult, baselines: Baselines) -> tuple[Sequence[RunResult], str]:
+    """Single-task runs that this one may be compared with, or the reason why there are none."""
+    if not baselines:
+        return [], f"there are no {BASELINE_MODEL} runs among those given"
+    # A method without a backbone (a trivial baseline) may be set against any one.
+    fitting = [
+        group
+        for (_, backbone), group in baselines.items()
+        if not run.backbone or not backbone or backbone == run.backbone
+    ]
+    if not fitting:
+        return [], f"no {BASELINE_MODEL} run has the backbone {run.backbone}"
+    if len(fitting) > 1:
+        names = ", ".join(method_name(group[0]) for group in fitting)
+        return [], f"there are several sets of {BASELINE_MODEL} runs ({names}); give one of them"
+    return fitting[0], ""
+
+
+def _row_name(key: GroupKey, groups: Iterable[GroupKey]) -> str:
+    """Name of a method, with its backbone where the same method stands on several."""
+    name, backbone = key
+    alone = sum(name == other for other, _ in groups) == 1
+    return name if alone else f"{name} ({backbone or 'no backbone'})"
+
+
+def _row(
+    name: str,
+    group: Sequence[RunResult],
+    columns: Sequence[Column],
+    baseline: Sequence[RunResult],
+    reason: str,
+    notes: list[str],
+) -> Row:
+    seeds = tuple(sorted({run.seed for run in group}))
+    values: dict[tuple[str, str], Statistic] = {}
+    for column in columns:
+        statistic = Statistic.of(_scores(group, column.task, column.metric))
+        if statistic is not None:
+            values[column.task, column.metric] = statistic
+    is_baseline = group[0].model == BASELINE_MODEL
+    row = Row(
+        name=name,
+        model=group[0].model,
+        backbone=group[0].backbone,
+        seeds=seeds,
+        values=values,
+        parameters=_total(group, "parameters"),
+        macs=_total(group, "macs"),
+        is_baseline=is_baseline,
+    )
+    if is_baseline:
+        return row
+    if not baseline:
+        _add_note(notes, f"No Δm for {row.name}: {reason}.")
+        return row
+    return _with_gain(row, group, columns, baseline, notes)
+
+
+def _with_gain(
+    row: Row,
+    group: Sequence[RunResult],
+    columns: Sequence[Column],
+    baseline: Sequence[RunResult],
+    notes: list[str],
+) -> Row:
+    """The row with Δm: per run against the baseline of its seed, then mean and spread."""
+    primary = [column for column in columns if column.primary]
+    better = {column.task: column.higher_is_better for column in primary}
+    totals: list[float] = []
+    parts: dict[str, list[float]] = {}
+    for run in group:
+        results: dict[str, float] = {}
+        references: dict[str, float] = {}
+        for column in primary:
+            value = run.metrics.get(column.task, {}).get(column.metric, math.nan)
+            reference = _reference(baseline, run.seed, column)
+            if math.isfinite(value) and math.isfinite(reference) and reference != 0:
+                results[column.task], references[column.task] = value, reference
+                if not any(other.seed == run.seed for other in baseline):
+                    _add_note(
+                        notes,
+                        f"Δm of {row.name}: there is no {BASELINE_MODEL} run of seed {run.seed}, "
+                        "so it is taken against their mean over seeds.",
+                    )
+            elif column.task in run.metrics:
+                _add_note(
+                    notes,
+                    f"Δm of {row.name} leaves out {column.task}: no {BASELINE_MODEL} score "
+                    "other than 0 to compare it with.",
+                )
+        if results:
+            totals.append(gain(results, references, better))
+        for task, part in task_gains(results, references, better).items():
+            parts.setdefault(task, []).append(part)
+    left_out = [c.task for c in primary if c.task not in {t for run in group for t in run.metrics}]
+    if left_out and totals:
+        _add_note(notes, f"Δm of {row.name} is over its own tasks, without {', '.join(left_out)}.")
+    statistics = {task: Statistic.of(values) for task, values in parts.items()}
+    known = {task: statistic for task, statistic in statistics.items() if statistic is not None}
+    return replace(row, gain=Statistic.of(totals), task_gains=known)
+
+
+def _reference(baseline: Sequence[RunResult], seed: int, column: Column) -> float:
+    same_seed = [run for run in baseline if run.seed == seed]
+    for runs in (same_seed, baseline):
+        statistic = Statistic.of(_scores(runs, column.task, column.metric))
+        if statistic is not None:
+            return statistic.mean
+    return math.nan
+
+
+def _scores(runs: Sequence[RunResult], task: str, metric: str) -> list[float]:
+    return [run.metrics[task][metric] for run in runs if metric in run.metrics.get(task, {})]
+
+
+def _total(group: Sequence[RunResult], what: str) -> int | None:
+    """Sum over the networks of one seed: one network, or one per task."""
+    networks = {tuple(run.metrics): getattr(run, what) for run in group}
+    if any(value is None for value in networks.values()):
+        return None
+    return sum(networks.values())
+
+
+def _add_note(notes: list[str], note: str) -> None:
+    if note not in notes:
+        notes.append(note)

@@ -1,0 +1,96 @@
+"""What a model costs: parameters, operations, time and memory."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from taskprism.scoring.memory import PeakMemory
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one forward pass without gradients costs.
+
+    Attributes:
+        parameters: Number of learnt values.
+        macs: Multiply-adds of convolutions and matrix products for the whole batch (the papers'
+            "FLOPs" mostly are these).
+        latency_s: Median seconds of a forward pass, or None if it was not measured.
+        peak_memory_bytes: Weights plus most bytes of activations alive at once.
+    """
+
+    parameters: int
+    macs: int
+    latency_s: float | None
+    peak_memory_bytes: int
+
+
+def profile(model: nn.Module, size: tuple[int, int], batch: int = 1, repeats: int = 5) -> Resources:
+    """Measure a model in evaluation mode on the device where it is.
+
+    Operations and memory are counted, not measured: they do not depend on the machine. The model
+    itself is left as it was.
+
+    Args:
+        model: Takes ``(batch, 3, H, W)``.
+        size: ``(H, W)`` of the input.
+        batch: Images at once.
+        repeats: Timed forward passes after one for warming up; 0 leaves time out.
+    """
+    shape = (batch, 3, *size)
+    macs, activations = _count(copy.deepcopy(model).to("meta").eval(), shape)
+    weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
+    return Resources(
+        parameters=count_parameters(model),
+        macs=macs,
+        latency_s=_latency(model, shape, repeats) if repeats else None,
+        peak_memory_bytes=weights + activations,
+    )
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of learnt values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
+    """Multiply-adds of one image of ``size`` ``(H, W)``, in evaluation mode; computes nothing."""
+    return profile(model, size, repeats=0).macs
+
+
+def _count(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds, and most bytes alive at once, of a model without data."""
+    images = torch.empty(shape, device="meta")
+    with torch.no_grad(), PeakMemory() as memory, FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() // 2, images.nbytes + memory.peak
+
+
+def _latency(model: nn.Module, shape: tuple[int, ...], repeats: int) -> float:
+    device = next(model.parameters()).device
+    images = torch.zeros(shape, device=device)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            _finish(device)
+            start = time.perf_counter()
+            model(images)
+            _finish(device)
+            seconds.append(time.perf_counter() - start)
+    for module, training in modes.items():
+        module.training = training
+    return statistics.median(seconds[1:])
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

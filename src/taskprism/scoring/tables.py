@@ -1,0 +1,254 @@
+"""A comparison as a table: in the terminal, as Markdown, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from taskprism.errors import CheckpointError, InputError
+from taskprism.scoring.comparison import Column, Comparison, Row, Statistic
+from taskprism.scoring.interval import Interval
+
+NOTHING = "–"
+
+
+def headings(comparison: Comparison, all_metrics: bool = False) -> list[str]:
+    """Titles of the columns; an arrow shows which way a metric is better."""
+    shown = shown_columns(comparison, all_metrics)
+    titles = ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
+    intervals = _intervals(comparison)
+    return [*titles, f"Δm {intervals[0].level:.0%}"] if intervals else titles
+
+
+def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Column]:
+    """Columns in the table: the primary metric of each task, or every metric."""
+    return [column for column in comparison.columns if all_metrics or column.primary]
+
+
+def cells(comparison: Comparison, row: Row, all_metrics: bool = False) -> list[str]:
+    """One row as text, in the order of :func:`headings`."""
+    values = [
+        format_statistic(row.values.get((column.task, column.metric)), number)
+        for column in shown_columns(comparison, all_metrics)
+    ]
+    millions = NOTHING if row.parameters is None else f"{row.parameters / 1e6:.2f}"
+    billions = NOTHING if row.macs is None else f"{row.macs / 1e9:.2f}"
+    change = "0 (reference)" if row.is_baseline else format_statistic(row.gain, "{:+.2f}".format)
+    texts = [row.name, str(len(row.seeds)), millions, billions, *values, change]
+    if not _intervals(comparison):
+        return texts
+    return [*texts, NOTHING if row.gain_interval is None else str(row.gain_interval)]
+
+
+def best_rows(comparison: Comparison, column: Column) -> set[int]:
+    """Indices of the rows with the best mean in a column, as it would be printed."""
+    means = {
+        index: row.values[column.task, column.metric].mean
+        for index, row in enumerate(comparison.rows)
+        if (column.task, column.metric) in row.values
+    }
+    if len(means) < 2:
+        return set()
+    best = max(means.values()) if column.higher_is_better else min(means.values())
+    return {index for index, mean in means.items() if number(mean) == number(best)}
+
+
+def caption(comparison: Comparison) -> list[str]:
+    """What a reader must know, one sentence each."""
+    spread = any(len(row.seeds) > 1 for row in comparison.rows)
+    lines = [
+        "Mean ± sample standard deviation over seeds. " * spread
+        + "↑ higher is better, ↓ lower is better; the best of each metric is bold."
+    ]
+    if any(row.gain is not None for row in comparison.rows):
+        lines.append(
+            "Δm: mean over tasks of the signed relative change of the primary metric against the "
+            "single-task networks; positive is better."
+        )
+    if intervals := _intervals(comparison):
+        lines.append(
+            f"[low, high]: {intervals[0].level:.0%} interval of Δm, from a paired bootstrap over "
+            f"{intervals[0].images} test images and the seeds."
+        )
+    if any(row.is_baseline for row in comparison.rows):
+        lines.append("Parameters and operations of single-task rows are sums over their networks.")
+    return [*lines, *comparison.notes]
+
+
+def title(comparison: Comparison) -> str:
+    """Protocol and split: a score is never printed without them."""
+    return f"protocol {comparison.protocol}, split {comparison.split}"
+
+
+def rich_table(
+    comparison: Comparison, all_metrics: bool = False, transposed: bool = False
+) -> Table:
+    """Table for the terminal: a row per method, or transposed, a column per method."""
+    names = headings(comparison, all_metrics)
+    lines = [
+        [escape(line[0]), *line[1:]]
+        for line in _marked(comparison, all_metrics, "[bold]{}[/bold]".format)
+    ]
+    if transposed:
+        names, *lines = [list(each) for each in zip(names, *lines, strict=True)]
+    table = Table(title=title(comparison))
+    for index, heading in enumerate(names):
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def print_table(comparison: Comparison, console: Console, all_metrics: bool = False) -> None:
+    """Print the table whole, turned where it is too wide for the terminal, and its notes."""
+    table, width = rich_table(comparison, all_metrics), console.width
+    if console.is_terminal and _width(table, console) > width:
+        table = rich_table(comparison, all_metrics, transposed=True)
+    console.width = max(_width(table, console), width)  # or rich would cut the cells
+    console.print(table, crop=False)
+    console.width = width
+    for line in caption(comparison):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _width(table: Table, console: Console) -> int:
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
+
+
+def markdown(comparison: Comparison, all_metrics: bool = False) -> str:
+    """GitHub-flavored Markdown."""
+    names = headings(comparison, all_metrics)
+    rule = [":---"] + ["---:"] * (len(names) - 1)
+    body = _marked(comparison, all_metrics, "**{}**".format)
+    lines = ["| " + " | ".join(line) + " |" for line in [names, rule, *body]]
+    notes = [f"- {line}" for line in caption(comparison)]
+    return "\n".join([f"**{title(comparison)}**", "", *lines, "", *notes, ""])
+
+
+def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
+    """One line per method; full precision, spread in columns of its own (empty for one seed)."""
+    shown = shown_columns(comparison, all_metrics)
+    names = [f"{column.task} {column.metric}" for column in shown]
+    pairs = [part for name in [*names, "gain_percent"] for part in (name, f"{name} std")]
+    pairs += ["gain_percent low", "gain_percent high"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["protocol", "split", "method", "model", "backbone", "seeds", "parameters", "macs", *pairs]
+    )
+    for row in comparison.rows:
+        statistics = [row.values.get((column.task, column.metric)) for column in shown]
+        numbers = [
+            value
+            for one in [*statistics, row.gain]
+            for value in (("", "") if one is None else (one.mean, one.std))
+        ]
+        interval = row.gain_interval
+        ends = ("", "") if interval is None else (interval.low, interval.high)
+        head = [comparison.protocol, comparison.split, row.name, row.model, row.backbone]
+        seeds = " ".join(map(str, row.seeds))
+        writer.writerow([*head, seeds, row.parameters, row.macs, *numbers, *ends])
+    return text.getvalue()
+
+
+def to_json(comparison: Comparison, all_metrics: bool = False) -> str:
+    """Everything, nested by task and metric."""
+    shown = shown_columns(comparison, all_metrics)
+    rows = []
+    for row in comparison.rows:
+        metrics: dict[str, dict[str, object]] = {}
+        for column in shown:
+            statistic = row.values.get((column.task, column.metric))
+            if statistic is not None:
+                metrics.setdefault(column.task, {})[column.metric] = asdict(statistic)
+        interval = row.gain_interval
+        rows.append(
+            {
+                "method": row.name,
+                "model": row.model,
+                "backbone": row.backbone,
+                "seeds": list(row.seeds),
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "metrics": metrics,
+                "gain_percent": None if row.gain is None else asdict(row.gain),
+                "gain_interval_percent": interval and asdict(interval),
+                "task_gains_percent": {task: asdict(g) for task, g in row.task_gains.items()},
+            }
+        )
+    content = {
+        "protocol": comparison.protocol,
+        "split": comparison.split,
+        "columns": [asdict(column) for column in shown],
+        "rows": rows,
+        "notes": list(comparison.notes),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[Comparison, bool], str]] = {
+    ".md": markdown,
+    ".csv": to_csv,
+    ".json": to_json,
+}
+
+
+def check_format(path: Path) -> None:
+    """Raise :class:`InputError` if no table can be written to a file of that ending."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"{path}: unknown kind of table {path.suffix!r}; end the name in {', '.join(FORMATS)}."
+        )
+
+
+def write(comparison: Comparison, path: Path, all_metrics: bool = False) -> None:
+    """Write the table in the format that the file's ending names."""
+    check_format(path)
+    text = FORMATS[path.suffix.lower()](comparison, all_metrics)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"The table cannot be written to {path}: {error}.") from error
+
+
+def number(value: float) -> str:
+    """Number for a table: four decimals below 10, two from there on."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) -> str:
+    """``mean ± spread``; the mean alone for one seed."""
+    if statistic is None:
+        return NOTHING
+    if statistic.std is None:
+        return form(statistic.mean)
+    return f"{form(statistic.mean)} ± {form(statistic.std).lstrip('+')}"
+
+
+def arrow_title(column: Column) -> str:
+    """Task and metric with an arrow that shows which way is better."""
+    return f"{column.task} {column.metric} {'↑' if column.higher_is_better else '↓'}"
+
+
+def _intervals(comparison: Comparison) -> list[Interval]:
+    return [row.gain_interval for row in comparison.rows if row.gain_interval is not None]
+
+
+def _marked(
+    comparison: Comparison, all_metrics: bool, mark: Callable[[str], str]
+) -> Sequence[list[str]]:
+    """All rows as text, the best of each metric marked."""
+    lines = [cells(comparison, row, all_metrics) for row in comparison.rows]
+    for index, column in enumerate(shown_columns(comparison, all_metrics), start=4):
+        for best in best_rows(comparison, column):
+            lines[best][index] = mark(lines[best][index])
+    return lines

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from taskprism.errors import InputError, UnknownNameError
+from taskprism.losses import FixedWeights
+from taskprism.models import Predictions
+from taskprism.tasks import create_task
+from taskprism.training import Criterion
+
+SEMSEG, DEPTH, EDGE = create_task("semseg", 3), create_task("depth"), create_task("edge")
+
+
+@pytest.fixture
+def labels():
+    generator = torch.Generator().manual_seed(0)
+    targets = {
+        "semseg": torch.randint(0, 3, (2, 1, 8, 12), generator=generator),
+        "depth": torch.rand(2, 1, 8, 12, generator=generator),
+        "edge": (torch.rand(2, 1, 8, 12, generator=generator) > 0.8).float(),
+    }
+    valid = {name: torch.ones(2, 1, 8, 12, dtype=torch.bool) for name in targets}
+    return targets, valid
+
+
+def outputs(scale=1, requires_grad=False):
+    torch.manual_seed(scale)
+    channels = {"semseg": 3, "depth": 1, "edge": 1}
+    shape = (8 // scale, 12 // scale)
+    return {k: torch.randn(2, c, *shape, requires_grad=requires_grad) for k, c in channels.items()}
+
+
+def predictions():
+    final = {k: v for k, v in outputs().items() if k != "edge"}
+    return Predictions(final, [outputs(2), outputs(4)])
+
+
+def by_hand(task, output, labels):
+    targets, valid = labels
+    resized = interpolate(output, size=(8, 12), mode="bilinear", align_corners=False)
+    return task.loss(resized, targets[task.name], valid[task.name])
+
+
+@pytest.mark.parametrize(("initial", "share"), [("sum", 1), ("mean", 2)])
+def test_equals_the_sum_written_out(labels, initial, share):
+    weights = {"semseg": 2.0, "edge": 7.0}
+    criterion = Criterion([SEMSEG, DEPTH], [EDGE], weights, initial, initial_weight=0.3)
+    made = predictions()
+    total, losses = criterion(made, *labels)
+
+    all_weights = {"semseg": 2.0, "depth": DEPTH.loss_weight, "edge": 7.0}
+    expected = torch.zeros(())
+    for task in (SEMSEG, DEPTH):
+        expected += all_weights[task.name] * by_hand(task, made[task.name], labels)
+    for scale in made.initial:
+        for task in (SEMSEG, DEPTH, EDGE):
+            loss = by_hand(task, scale[task.name], labels)
+            expected += all_weights[task.name] * 0.3 * loss / share
+    torch.testing.assert_close(total, expected)
+    assert set(losses.final) == {"semseg", "depth"}
+    assert set(losses.initial) == {"semseg", "depth", "edge"}
+
+
+def test_an_auxiliary_task_that_is_final_too_counts_once_per_prediction(labels):
+    same = outputs()
+    made = Predictions(same, [same] * 4)
+    total, _ = Criterion([SEMSEG, DEPTH, EDGE])(made, *labels)
+    once, _ = Criterion([SEMSEG, DEPTH, EDGE])(Predictions(same), *labels)
+    torch.testing.assert_close(total, 5 * once)
+
+
+def test_default_weights_are_the_tasks_own(labels):
+    heavy = create_task("depth", loss_weight=4.0)
+    made = Predictions({"depth": outputs()["depth"]})
+    light, _ = Criterion([DEPTH])(made, *labels)
+    torch.testing.assert_close(Criterion([heavy])(made, *labels)[0], 4 * light)
+
+
+def test_a_task_without_labels_adds_an_exact_zero_with_a_graph(labels):
+    targets, valid = labels
+    valid = {**valid, "depth": torch.zeros_like(valid["depth"])}
+    made = outputs(requires_grad=True)
+    tasks = [SEMSEG, DEPTH, EDGE]
+    total, losses = Criterion(tasks)(Predictions(made), targets, valid)
+    assert losses.final["depth"].item() == 0
+    total.backward()
+    assert made["depth"].grad is not None
+    assert made["depth"].grad.abs().sum() == 0
+    assert made["semseg"].grad.abs().sum() > 0
+    without, _ = Criterion([SEMSEG, EDGE])(
+        Predictions({k: made[k] for k in ("semseg", "edge")}), targets, valid
+    )
+    assert total.item() == without.item()
+
+
+def test_half_precision_outputs_are_scored_in_full(labels):
+    made = Predictions({"depth": outputs()["depth"].bfloat16()})
+    total, _ = Criterion([DEPTH])(made, *labels)
+    assert total.dtype == torch.float32
+
+
+def test_scaling_the_weights_scales_the_gradients(labels):
+    grads = []
+    for factor in (1.0, 3.0):
+        made = outputs(requires_grad=True)
+        weights = {"semseg": factor, "depth": factor, "edge": factor}
+        Criterion([SEMSEG, DEPTH, EDGE], weights=weights)(Predictions(made), *labels)[0].backward()
+        grads.append(made["semseg"].grad)
+    torch.testing.assert_close(grads[1], 3 * grads[0])
+
+
+def test_an_unknown_task_in_the_weights_is_named():
+    with pytest.raises(UnknownNameError, match=r"'normals'.*Known: depth"):
+        Criterion([DEPTH], weights={"normals": 1.0})
+
+
+def test_fixed_weights():
+    losses = {"a": torch.tensor(2.0), "b": torch.tensor(3.0)}
+    assert FixedWeights({"a": 1.0, "b": 0.5})(losses).item() == 3.5
+    with pytest.raises(UnknownNameError, match="'b'"):
+        FixedWeights({"a": 1.0})(losses)
+    with pytest.raises(InputError, match="'a' is -1"):
+        FixedWeights({"a": -1})

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import taskprism
+from taskprism.errors import CheckpointError, UnknownNameError
+from taskprism.models import MultiTaskModel, create_model, hub
+
+
+@pytest.fixture(scope="module")
+def model() -> MultiTaskModel:
+    return create_model(
+        "multi_task", {"semseg": 5, "depth": 1}, backbone="mobilenetv2_050", neck_channels=32
+    ).eval()
+
+
+def edit(folder: Path, **changes) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config.update(changes)
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+def test_a_run_gives_its_best_checkpoint_else_its_last(model, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "checkpoints" / "last")
+    assert hub.find_model_folder(tmp_path).name == "last"
+    model.save_pretrained(tmp_path / "checkpoints" / "best")
+    assert hub.find_model_folder(tmp_path).name == "best"
+    assert hub.find_model_folder(tmp_path / "checkpoints" / "last").name == "last"
+    assert taskprism.load(tmp_path).config == model.config
+
+
+def test_loading_fetches_no_backbone_and_leaves_the_seed_alone(
+    model, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("taskprism.backbones.create.load_pretrained", None)
+    model.save_pretrained(tmp_path)
+    state = torch.random.get_rng_state()
+    taskprism.load(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_where_there_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no model.*checkpoints/best"):
+        taskprism.load(tmp_path)
+    with pytest.raises(CheckpointError, match="no folder '/nowhere/at/all'"):
+        taskprism.load("/nowhere/at/all")
+
+
+def test_broken_files(model, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"Cannot read .*model\.safetensors"):
+        taskprism.load(tmp_path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"Cannot read .*model\.safetensors"):
+        taskprism.load(tmp_path)
+    weights.write_bytes(whole)
+    edit(tmp_path, options={"neck_channels": 64})
+    with pytest.raises(CheckpointError, match="does not fit"):
+        taskprism.load(tmp_path)
+    edit(tmp_path, tasks=None)
+    with pytest.raises(CheckpointError, match="lacks the key 'tasks'"):
+        taskprism.load(tmp_path)
+    (tmp_path / "config.json").write_text("[1, 2]")
+    with pytest.raises(CheckpointError, match="no model config"):
+        taskprism.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"Cannot read .*config\.json"):
+        taskprism.load(tmp_path)
+
+
+def test_a_task_that_is_in_no_list(model, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    edit(tmp_path, tasks=[{"kind": "heat", "name": "heat", "channels": 1}])
+    with pytest.raises(UnknownNameError, match="Unknown task 'heat'"):
+        taskprism.load(tmp_path)
+
+
+def test_the_hub(model, tmp_path: Path, monkeypatch) -> None:
+    model.save_pretrained(tmp_path)
+    asked = []
+
+    def download(repo_id: str, **options) -> str:
+        asked.append((repo_id, options))
+        if repo_id != "someone/rooms":
+            raise ConnectionError
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert taskprism.load("someone/rooms").config == model.config
+    files = ["config.json", "model.safetensors"]
+    assert asked == [("someone/rooms", {"allow_patterns": files})]
+    with pytest.raises(CheckpointError, match=r"'runs/first'.*hub failed"):
+        taskprism.load("runs/first")

@@ -1,0 +1,151 @@
+"""Running a table: what is done is kept, what fails is told, others are waited for."""
+
+import json
+import multiprocessing
+import threading
+import time
+
+import pytest
+
+from reference.table_runs import Recorder, make_plan, write_run
+from taskprism.errors import InputError
+from taskprism.papers.claims import Claims
+from taskprism.papers.place import Place
+from taskprism.papers.runner import Runner, failures, retry
+
+
+def test_every_row_with_the_first_seed_comes_before_the_second(tmp_path, reporter, told):
+    train = Recorder()
+    Runner(make_plan(), Place(tmp_path), reporter, train).work()
+    rows = ["single", "shared", "ours"]
+    assert train.calls == [(row, seed, False) for seed in (0, 1) for row in rows]
+    assert "[1/6] training single, seed 0" in told()
+    assert "[6/6] training ours, seed 1" in told()
+
+
+def test_what_is_done_is_not_done_again(tmp_path, reporter, told):
+    Runner(make_plan(seeds=1), Place(tmp_path), reporter, Recorder()).work()
+    again = Recorder()
+    Runner(make_plan(seeds=2), Place(tmp_path), reporter, again).work()
+    assert [call[:2] for call in again.calls] == [("single", 1), ("shared", 1), ("ours", 1)]
+    assert "3 of 6 runs are done already" in told()
+
+
+def test_equal_recipes_of_two_rows_are_one_run(tmp_path, reporter):
+    plan = make_plan(seeds=1)
+    plan.recipes["twin"] = plan.recipes["ours"]
+    train = Recorder()
+    Runner(plan, Place(tmp_path), reporter, train).work()
+    assert [call[0] for call in train.calls] == ["single", "shared", "ours"]
+    assert plan.runs_of("twin") == plan.runs_of("ours")
+    assert plan.runs_of("twin")[0].rows == ("ours", "twin")
+
+
+def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, reporter, told):
+    plan, place = make_plan(), Place(tmp_path)
+    train = Recorder(fail={("shared", 0)})
+    Runner(plan, place, reporter, train).work()
+    assert len(train.calls) == 6
+    (name, error), *others = failures(plan, place).items()
+    assert name == "rooms-shared-0123abcd-seed0" and not others
+    assert error.startswith("RuntimeError: out of memory")
+    assert f"{name} failed: out of memory\n" in told()
+    stored = json.loads((tmp_path / "failures" / f"{name}.json").read_text())
+    assert "Recorder" not in stored["error"] and "__call__" in stored["traceback"]
+    again = Recorder()
+    Runner(plan, place, reporter, again).work()
+    assert again.calls == []  # a failure stays one until a retry is asked for
+    retry(plan, place)
+    Runner(plan, place, reporter, again).work()
+    assert again.calls == [("shared", 0, False)]
+    assert failures(plan, place) == {}
+
+
+def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter, told):
+    plan, place = make_plan(), Place(tmp_path / "my runs")
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        Runner(plan, place, reporter, Recorder(stop_at=2)).work()
+    assert str(stopped.value).endswith(
+        "taskprism reproduce some_paper/1 --protocol rooms --budget tiny --seeds 2 "
+        f"--out '{tmp_path}/my runs'"
+    )
+    again = Recorder()
+    Runner(plan, place, reporter, again).work()
+    assert again.calls[0] == ("shared", 0, True)  # resumed
+    assert "going on with shared, seed 0" in told()
+    assert len(again.calls) == 5
+
+
+def test_debris_of_a_run_that_never_began_is_cleared(tmp_path, reporter):
+    plan, place = make_plan(), Place(tmp_path)
+    folder = place.run(plan.runs[0]).path
+    folder.mkdir(parents=True)
+    (folder / ".recipe.yaml.partial").touch()
+    train = Recorder()
+    Runner(plan, place, reporter, train).work()
+    assert train.calls[0] == ("single", 0, False)
+    assert not (folder / ".recipe.yaml.partial").exists()
+
+
+def test_runs_of_others_are_left_alone_and_waited_for(tmp_path, reporter, told):
+    plan, place = make_plan(seeds=1), Place(tmp_path)
+    held = plan.runs[0]
+    file = tmp_path / "claims" / held.name / "1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"host": "far", "pid": 7, "machine": "elsewhere"}')
+    train = Recorder()
+    runner = Runner(plan, place, reporter, train, poll=0.01)
+    runner.work(wait=False)
+    assert [call[0] for call in train.calls] == ["shared", "ours"]
+    worker = threading.Timer(0.3, write_run, (held.recipe, place.run(held).path))
+    worker.start()
+    runner.work()
+    assert len(train.calls) == 2
+    assert told().count(f"waiting for {held.name} (process 7 on far)") == 1
+
+
+def test_a_run_whose_holder_died_is_taken_over_while_waiting(tmp_path, reporter, told):
+    plan = make_plan(seeds=1)
+    place = Place(tmp_path, Claims(tmp_path / "claims", lease=0.3))
+    held = plan.runs[0]
+    file = tmp_path / "claims" / held.name / "1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"host": "far", "pid": 7, "machine": "elsewhere"}')
+    directory = place.run(held)
+    directory.path.mkdir(parents=True)
+    directory.write_recipe(held.recipe)
+    train = Recorder()
+    Runner(plan, place, reporter, train, poll=0.05).work()
+    assert sorted(train.calls)[-1] == ("single", 0, True)
+    assert "taking over single, seed 0" in told()
+
+
+def _share(folder, start, calls, reporter):
+    def train(recipe, run, resume, reporter):
+        calls.put((recipe.name, recipe.seed))
+        time.sleep(0.05)
+        write_run(recipe, run)
+
+    start.wait()
+    Runner(make_plan(seeds=4), Place(folder), reporter, train, poll=0.01).work()
+
+
+def test_processes_that_share_a_folder_share_the_work(tmp_path, reporter):
+    context = multiprocessing.get_context("fork")
+    start, calls = context.Event(), context.Queue()
+    arguments = (tmp_path, start, calls, reporter)
+    processes = [context.Process(target=_share, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    start.set()
+    done = [calls.get(timeout=60) for _ in range(12)]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(set(done)) == 12 and calls.empty()
+
+
+def test_several_launched_processes_are_refused(tmp_path, reporter, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
+        Runner(make_plan(), Place(tmp_path), reporter, Recorder()).work()

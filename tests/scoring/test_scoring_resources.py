@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from taskprism.scoring.memory import PeakMemory
+from taskprism.scoring.resources import count_macs, count_parameters, profile
+
+
+class Chain(nn.Module):
+    """Three layers one after the other; each result dies when the next is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.last = nn.Conv2d(8, 2, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.norm(self.first(images)).relu_())
+
+
+def test_counts_by_hand() -> None:
+    model = Chain()
+    resources = profile(model, (6, 10), batch=2, repeats=2)
+    assert resources.parameters == count_parameters(model) == 3 * 8 * 9 + 8 + 16 + 16
+    pixels = 2 * 6 * 10
+    assert resources.macs == pixels * (3 * 8 * 9 + 8 * 2)
+    assert count_macs(model, (6, 10)) == resources.macs // 2
+    assert resources.latency_s is not None
+    assert resources.latency_s > 0
+    weights = 4 * (3 * 8 * 9 + 8 + 16 + 16) + 4 * 16 + 8  # and running statistics, and a counter
+    images, eight = 4 * pixels * 3, 4 * pixels * 8
+    # A batch norm may hand out its statistics beside the result.
+    assert resources.peak_memory_bytes == pytest.approx(weights + images + 2 * eight, abs=64)
+
+
+def test_a_model_is_left_as_it_was() -> None:
+    model = Chain().train()
+    model.norm.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    profile(model, (4, 4), repeats=1)
+    assert model.training
+    assert not model.norm.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_latency_can_be_left_out() -> None:
+    assert profile(Chain(), (4, 4), repeats=0).latency_s is None
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_memory_is_freed_memory_too(device: str) -> None:
+    with PeakMemory() as memory:
+        x = torch.zeros(256, device=device)
+        y = x + 1
+        view = y.view(16, 16)  # no memory of its own
+        y.add_(1)
+        assert memory.current == 2 * 1024
+        del x
+        assert memory.current == 1024
+        z = view * 2
+        assert memory.current == 2 * 1024
+        del y, view, z
+    assert memory.current == 0
+    assert memory.peak == 2 * 1024
