@@ -122,7 +122,7 @@ def test_errors_end_with_2_and_leave_nothing(recipe, tmp_path, capsys, words, me
 
 def test_a_wrong_option_is_answered_with_a_close_one(recipe, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["train", str(recipe), "--out", str(tmp_path), "--optimizer.lr", "1"])
+        main(["train", str(recipe), "--out", str(tmp_path), "--optimiser.lr", "1"])
     assert stop.value.code == 2
     assert "--optimizer.lr" in capsys.readouterr().err
 

@@ -98,8 +98,8 @@ def test_overrides_reach_every_level(write):
     recipe = load_recipe(path, overrides)
     assert (recipe.optimizer.lr, recipe.epochs) == (0.5, 2)
     assert recipe.model.options == {"a": 1, "b": {"c": [1]}}
-    with pytest.raises(RecipeError, match="unknown key 'optimizer'"):
-        load_recipe(path, {"optimizer.lr": 1})
+    with pytest.raises(RecipeError, match="unknown key 'optimiser'"):
+        load_recipe(path, {"optimiser.lr": 1})
 
 
 def test_unknown_names():
