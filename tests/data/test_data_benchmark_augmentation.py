@@ -10,9 +10,8 @@ from torchvision import tv_tensors
 from trees_cityscapes import write_official
 from trees_nyud import write_nyud, write_nyud13
 
-from taskprism.data import create_protocol, transforms
+from taskprism.data import PROTOCOLS, create_protocol, transforms
 from taskprism.data.benchmarks.base import BenchmarkProtocol
-from taskprism.data.registry import PROTOCOLS
 from taskprism.errors import InputError
 from taskprism.tasks import ClassMap, DepthMap, NormalMap, ValidMask
 
@@ -40,7 +39,7 @@ def plain(tensor):
     return tensor.as_subclass(Tensor)
 
 
-BENCHMARKS = [p for p in PROTOCOLS if issubclass(p, BenchmarkProtocol)]
+BENCHMARKS = [e.part for e in PROTOCOLS.entries() if issubclass(e.part, BenchmarkProtocol)]
 
 
 @pytest.mark.parametrize("protocol", BENCHMARKS, ids=lambda p: p.name)

@@ -21,7 +21,7 @@ from taskprism.training import evaluate, train
 from taskprism.training.recipe_files import validate
 
 every_tree = pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
-BENCHMARKS = [kind for kind in PROTOCOLS if issubclass(kind, BenchmarkProtocol)]
+BENCHMARKS = [e.part for e in PROTOCOLS.entries() if issubclass(e.part, BenchmarkProtocol)]
 
 
 def counted(problems):

@@ -6,9 +6,17 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from taskprism.data import PROTOCOLS, Protocol, create_protocol, folder_config, list_protocols
-from taskprism.data.registry import shipped_yamls
+from taskprism.data import (
+    PROTOCOLS,
+    Protocol,
+    create_protocol,
+    folder_config,
+    list_protocols,
+    register_protocol,
+)
+from taskprism.data.create import shipped_yamls
 from taskprism.errors import DataError, InputError, UnknownNameError
+from taskprism.registry import temporary_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +39,14 @@ class Dummy(Protocol):
 
 
 @pytest.fixture
-def dummy(monkeypatch):
-    monkeypatch.setattr("taskprism.data.registry.PROTOCOLS", [Dummy])
+def dummy():
+    with temporary_parts():
+        yield register_protocol(Dummy)
 
 
 def test_list_is_the_registry(dummy):
-    assert list_protocols() == ["dummy", *shipped_yamls()]
+    assert set(list_protocols()) == {*PROTOCOLS.names(), *shipped_yamls()}
+    assert "dummy" in list_protocols()
     protocol = create_protocol("dummy", root="here", length=5, input_size=[8, 8])
     assert (protocol.length, protocol.root, protocol.input_size) == (5, "here", (8, 8))
 
@@ -45,8 +55,9 @@ def test_every_listed_protocol_has_a_name_of_its_own():
     names = list_protocols()
     assert len(set(names)) == len(names)
     assert {"osd_rgbd", "clothing_parts"} <= set(names)
-    for protocol in PROTOCOLS:
-        assert isinstance(protocol.name, str)
+    for entry in PROTOCOLS.entries():
+        protocol = entry.part
+        assert protocol.name == entry.name
         assert all(f.kw_only for f in dataclasses.fields(protocol))
 
 

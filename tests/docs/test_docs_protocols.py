@@ -16,7 +16,7 @@ NAMES = {
     for page, text in PAGES.items()
     if page != "index"
 }
-KINDS = {kind.name: kind for kind in PROTOCOLS}
+KINDS = {entry.name: entry.part for entry in PROTOCOLS.entries()}
 
 
 def page_of(protocol):

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from taskprism.analysis.picking import spread
-from taskprism.data.protocol import Protocol, Split
-from taskprism.data.sample import Sample
+from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
@@ -37,7 +35,7 @@ class RunImages:
     model: MultiTaskModel
     protocol: Protocol
     split: Split
-    dataset: Dataset[Sample]
+    dataset: SizedDataset
 
     @classmethod
     def open(
@@ -73,7 +71,7 @@ class RunImages:
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.dataset)  # pyrefly: ignore[bad-argument-type]
+        return len(self.dataset)
 
     def choose(self, count: int, names: Sequence[str] = ()) -> list[int]:
         """Indices of the images of these names, or of ``count`` images spread over the split.

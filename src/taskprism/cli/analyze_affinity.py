@@ -53,7 +53,7 @@ def affinity(
     source = create_protocol(protocol, root=root, tasks=list(tasks) or None)
     source.check_split(split)
     dataset = source.dataset(split, source.evaluation_transform())
-    chosen = spread(len(dataset), images)  # pyrefly: ignore[bad-argument-type]
+    chosen = spread(len(dataset), images)
     reporter = Reporter()
     result = label_affinity(
         (dataset[i] for i in reporter.track(chosen, "reading labels")),

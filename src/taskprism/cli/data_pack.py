@@ -48,7 +48,7 @@ def pack_shards(
 
         def advance(split: Split) -> None:
             if split not in bars:
-                total = len(made.dataset(split))  # type: ignore[arg-type]
+                total = len(made.dataset(split))
                 bars[split] = progress.add_task(split, total=total)
             progress.advance(bars[split])
 

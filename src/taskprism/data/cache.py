@@ -6,7 +6,7 @@ from typing import cast
 
 from torch.utils.data import Dataset
 
-from taskprism.data.protocol import Transform
+from taskprism.data.protocol import SizedDataset, Transform
 from taskprism.data.sample import Sample
 
 
@@ -23,7 +23,7 @@ class MemoryCache(Dataset[Sample]):
 
     def __init__(
         self,
-        dataset: Dataset[Sample],
+        dataset: SizedDataset,
         prepare: Transform,
         transform: Transform | None = None,
     ) -> None:
@@ -33,7 +33,7 @@ class MemoryCache(Dataset[Sample]):
         self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
         if index not in self._kept:

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from torch.utils.data import Dataset
-
 from taskprism.data.benchmarks.base import BenchmarkProtocol
 from taskprism.data.benchmarks.dataset import BenchmarkDataset
-from taskprism.data.protocol import Protocol, Split
+from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.data.sample import Sample
 from taskprism.data.statistics import LabelStatistics, ground_of
 from taskprism.errors import TaskprismError
@@ -78,7 +76,7 @@ def _check_split(
     report: CheckReport, split: Split, samples: int | None, track: Track | None
 ) -> None:
     protocol = report.protocol
-    data: Dataset[Sample]
+    data: SizedDataset
     try:
         if isinstance(protocol, BenchmarkProtocol):
             data = protocol.listed_dataset(split)
@@ -87,7 +85,7 @@ def _check_split(
     except TaskprismError as error:
         report.problems.append(str(error))
         return
-    length = len(data)  # pyrefly: ignore[bad-argument-type]
+    length = len(data)
     report.splits[split] = length
     if isinstance(data, BenchmarkDataset):
         report.problems += [f"{path}: missing" for path in data.missing()]
@@ -116,7 +114,7 @@ def _spread(length: int, wanted: int) -> list[int]:
     return sorted({round(i * (length - 1) / max(wanted - 1, 1)) for i in range(wanted)})
 
 
-def _add(report: CheckReport, data: Dataset[Sample], index: int) -> Sample | None:
+def _add(report: CheckReport, data: SizedDataset, index: int) -> Sample | None:
     """Count one sample; a broken one is noted, and None."""
     try:
         sample = data[index]

@@ -7,9 +7,9 @@ import inspect
 from pathlib import Path
 
 from taskprism.data.benchmarks.base import BenchmarkProtocol
+from taskprism.data.create import create_protocol, shipped_yamls
 from taskprism.data.folder_config import load_config
 from taskprism.data.protocol import Protocol
-from taskprism.data.registry import create_protocol, shipped_yamls
 
 _YAML = (".yaml", ".yml")
 

@@ -15,7 +15,7 @@ from taskprism.data.encoding import TargetDecoder
 from taskprism.data.files import read_image
 from taskprism.data.folder_config import FolderConfig, TaskConfig, load_config
 from taskprism.data.folder_files import FolderFiles, value_map
-from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
 from taskprism.tasks import Task, create_task
@@ -113,7 +113,7 @@ class FolderProtocol(Protocol):
             files=files,
         )
 
-    def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
+    def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:
         """Samples of a split at their own size, or at ``input_size`` with ``cache: true``.
 
         Raises:

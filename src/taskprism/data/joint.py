@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, cast
 
 from torch.utils.data import Dataset
 
-from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import InputError
 from taskprism.tasks.base import Task
@@ -29,13 +29,13 @@ class JointDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        parts: Mapping[str, Dataset[Sample]],
+        parts: Mapping[str, SizedDataset],
         transform: Transform | None = None,
         balanced: bool = False,
     ) -> None:
         self.parts = dict(parts)
         self.transform = transform
-        lengths = {name: len(part) for name, part in self.parts.items()}  # type: ignore[arg-type]
+        lengths = {name: len(part) for name, part in self.parts.items()}
         longest = max(lengths.values())
         self._index = [
             (name, position % length)
@@ -117,7 +117,7 @@ class JointProtocol(Protocol):
         """Whether any part does."""
         return any(part.scores_at_label_size for part in self.parts)
 
-    def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
+    def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:
         """Samples of all parts; balanced only in training."""
         self.check_split(split)
         balanced = self.sampling == "balanced" and split == "train"

@@ -7,17 +7,21 @@ all-False mask, so that shapes never depend on which labels an image has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision import tv_tensors
 
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
+
+_NO_CLASS = 255  # what label files of nearly all data sets hold where nothing is labeled
 
 
 class Sample(TypedDict):
@@ -63,6 +67,92 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def make_sample(
+    name: str,
+    image: np.ndarray | Tensor,
+    labels: Mapping[str, np.ndarray | Tensor],
+    tasks: Iterable[Task],
+    valid: Mapping[str, np.ndarray | Tensor] | None = None,
+) -> Sample:
+    """Sample from plain arrays or tensors.
+
+    Args:
+        name: Identifier for messages and files.
+        image: RGB: an array ``(H, W, 3)`` or a tensor ``(3, H, W)``, of bytes or of floats in
+            [0, 1].
+        labels: Task name -> an array ``(H, W)`` or ``(H, W, C)``, or a tensor ``(H, W)`` or
+            ``(C, H, W)``, in the units and axes of the task. A task without a label is left out.
+        tasks: The tasks of the labels.
+        valid: Task name -> boolean ``(H, W)``: where there is a label. By default where the label
+            is finite and, for classes, not 255.
+
+    Raises:
+        InputError: A shape is wrong, a label has no task, or it holds what the task does not allow.
+
+    Example:
+        >>> from taskprism.tasks import Depth
+        >>> depth = np.full((24, 32), np.nan, dtype=np.float32)
+        >>> depth[:12] = 2.5
+        >>> image = np.zeros((24, 32, 3), dtype=np.uint8)
+        >>> sample = make_sample("a", image, {"depth": depth}, [Depth()])
+        >>> sample["targets"]["depth"].shape, sample["valid"]["depth"].float().mean().item()
+        (torch.Size([1, 24, 32]), 0.5)
+    """
+    by_name = {task.name: task for task in tasks}
+    picture = _channels_first(image)
+    if picture.ndim != 3 or picture.shape[0] != 3:
+        raise InputError(
+            f"The image of {name!r} has shape {tuple(image.shape)}. Give RGB as an array (H, W, 3) "
+            "or a tensor (3, H, W)."
+        )
+    picture = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
+    targets: dict[str, DenseTarget] = {}
+    masks: dict[str, ValidMask] = {}
+    for label_name, label in labels.items():
+        if label_name not in by_name:
+            raise UnknownNameError(f"task of sample {name!r}", label_name, by_name)
+        task = by_name[label_name]
+        stated = None if valid is None else valid.get(label_name)
+        targets[label_name], masks[label_name] = _make_target(name, task, label, stated)
+        size, image_size = targets[label_name].shape[-2:], picture.shape[-2:]
+        if size != image_size:
+            raise InputError(
+                f"The label {label_name!r} of {name!r} has the size {tuple(size)}, but its image "
+                f"{tuple(image_size)} (height, width)."
+            )
+    return Sample(name=name, image=tv_tensors.Image(picture), targets=targets, valid=masks)
+
+
+def _channels_first(values: np.ndarray | Tensor) -> Tensor:
+    """``(C, H, W)`` of an array ``(H, W, C)`` or ``(H, W)``, or of a tensor ``(C, H, W)``."""
+    if isinstance(values, Tensor):
+        return values[None] if values.ndim == 2 else values
+    array = values[..., None] if values.ndim == 2 else values
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0)))
+
+
+def _make_target(
+    name: str, task: Task, label: np.ndarray | Tensor, stated: np.ndarray | Tensor | None
+) -> tuple[DenseTarget, ValidMask]:
+    values = _channels_first(label)
+    if values.ndim != 3 or values.shape[0] != task.target_channels:
+        raise InputError(
+            f"The label {task.name!r} of {name!r} has shape {tuple(label.shape)}, but the task has "
+            f"{task.target_channels} channel(s)."
+        )
+    mask = torch.isfinite(values).all(dim=0, keepdim=True)
+    if not task.target_dtype.is_floating_point:
+        mask &= (values != _NO_CLASS).all(dim=0, keepdim=True)
+    if stated is not None:
+        mask &= _channels_first(stated).bool()
+    target = task.target_type(torch.where(mask, values, 0).to(task.target_dtype))
+    valid = ValidMask(mask)
+    problem = task.validate_target(target, valid)
+    if problem is not None:
+        raise InputError(f"The label {task.name!r} of {name!r}: {problem}.")
+    return target, valid
 
 
 def collate(samples: Sequence[Sample], tasks: Iterable[Task]) -> Batch:

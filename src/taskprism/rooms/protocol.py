@@ -6,11 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch.utils.data import Dataset
-
 from taskprism.data import transforms
-from taskprism.data.protocol import Protocol, Split, Transform
-from taskprism.data.sample import Sample
+from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform, register_protocol
 from taskprism.rooms.classes import CLASS_NAMES
 from taskprism.rooms.dataset import Rooms
 from taskprism.rooms.render import GENERATOR_VERSION
@@ -38,6 +35,7 @@ TASKS: tuple[Task, ...] = (
 )
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class RoomsProtocol(Protocol):
     """Rooms that nobody has seen, in training and test: no files, no download.
@@ -64,7 +62,7 @@ class RoomsProtocol(Protocol):
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
 
-    def dataset(self, split: Split, transform: Transform | None = None) -> Dataset[Sample]:
+    def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:
         """Rooms of a split, drawn at ``input_size``.
 
         Raises:

@@ -45,7 +45,7 @@ def score_baseline(
     protocol.check_split(split)
     chosen = [protocol.task(name) for name in tasks] if tasks else list(protocol.tasks)
     train = protocol.dataset("train", protocol.evaluation_transform())
-    length = len(train)  # pyrefly: ignore[bad-argument-type]
+    length = len(train)
     samples = reporter.track((train[i] for i in range(length)), "reading labels", length)
     model = fit_constants(samples, chosen)
     loader = split_loader(protocol, split, model, data.batch_size, data.workers)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from taskprism.data.protocol import SizedDataset, TransformedDataset
 from taskprism.data.sample import Batch, Sample, collate
 from taskprism.errors import DataError
 from taskprism.tasks.base import Task
@@ -34,12 +35,12 @@ class DrawnDataset(Dataset[Sample]):
         seed: Of the run.
     """
 
-    def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
+    def __init__(self, dataset: SizedDataset, seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.dataset)  # pyrefly: ignore[bad-argument-type]
+        return len(self.dataset)
 
     def __getitem__(self, index: Draw) -> Sample:
         """Sample ``index.index`` as augmented in epoch ``index.epoch``."""
@@ -106,7 +107,7 @@ class TrainingFeed:
     """
 
     def __init__(
-        self, dataset: Dataset[Sample], tasks: Sequence[Task], order: EpochOrder, workers: int
+        self, dataset: SizedDataset, tasks: Sequence[Task], order: EpochOrder, workers: int
     ) -> None:
         self.order = order
         self._batches: list[list[Draw]] = []
@@ -165,7 +166,7 @@ def _leave_signals_to_parent(worker: int) -> None:
 
 
 def evaluation_loader(
-    dataset: Dataset[Sample],
+    dataset: SizedDataset,
     tasks: Sequence[Task],
     batch_size: int,
     workers: int = 0,
@@ -177,10 +178,10 @@ def evaluation_loader(
     The shares may differ in length by one image, which is harmless because evaluation runs the
     bare model and the metrics join their sums only at the end.
     """
-    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    length = len(dataset)
     own = list(range(rank, length, processes))
     return DataLoader(
-        dataset,
+        TransformedDataset(dataset),
         batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
         collate_fn=partial(collate, tasks=tuple(tasks)),
         num_workers=workers,

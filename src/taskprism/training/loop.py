@@ -62,7 +62,7 @@ class Trainer:
         self.stop = stop
         train = self.protocol.dataset("train", self.protocol.train_transform())
         self.order = EpochOrder(
-            len(train),  # pyrefly: ignore[bad-argument-type]
+            len(train),
             self.recipe.data.batch_size,
             self.recipe.seed,
             accelerator.process_index,

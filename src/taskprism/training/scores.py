@@ -89,7 +89,7 @@ def write_pictures(
         The PNG files, named after the images.
     """
     dataset = protocol.dataset(split, protocol.evaluation_transform())
-    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    length = len(dataset)
     device = model.image_mean.device
     folder.mkdir(parents=True, exist_ok=True)
     was_training = model.training

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from taskprism.data.benchmarks.augmentation import NONE, Border, PaperAugmentation
 from taskprism.data.benchmarks.dataset import BenchmarkDataset
 from taskprism.data.benchmarks.variant import Variant
-from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.protocol import PROTOCOLS, Protocol, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, UnknownNameError
 from taskprism.tasks.base import Task
@@ -201,14 +201,12 @@ class BenchmarkProtocol(Protocol):
 
 def _recognized(root: Path) -> list[str]:
     """Benchmarks whose files these are, with their variant."""
-    # Here, because the registry lists what is made of this file.
-    from taskprism.data.registry import PROTOCOLS, create_protocol
-
-    benchmarks = (create_protocol(p.name) for p in PROTOCOLS if issubclass(p, BenchmarkProtocol))
+    benchmarks = (
+        entry.part() for entry in PROTOCOLS.entries() if issubclass(entry.part, BenchmarkProtocol)
+    )
     return [
         f"{protocol.name}, variant {variant.name!r}"
         for protocol in benchmarks
-        if isinstance(protocol, BenchmarkProtocol)
         for variant in protocol.variants()
         if variant.matches(root)
     ]

@@ -15,7 +15,7 @@ from taskprism.data.benchmarks.augmentation import ASTMT, NONE, PaperAugmentatio
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.scored_edges import every_annotator, scored_edge, without_none
 from taskprism.data.benchmarks.variant import Decoded, Label, Variant
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries.files import read_annotations
 from taskprism.tasks import Edge, Task
@@ -50,6 +50,7 @@ def several(root: Path, *, folders: tuple[str, ...]) -> list[str]:
     ]
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Bsds500Protocol(BenchmarkProtocol):
     """Boundaries in 500 photographs of 321x481 or 481x321.

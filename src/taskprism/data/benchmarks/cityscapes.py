@@ -14,7 +14,7 @@ from taskprism.data.benchmarks.base import BenchmarkProtocol
 from taskprism.data.benchmarks.cityscapes_classes import NINETEEN, SEVEN, TWO, class_table
 from taskprism.data.benchmarks.cityscapes_depth import Sky, Target, stereo
 from taskprism.data.benchmarks.variant import Label, Variant
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import InputError
 from taskprism.tasks import Depth, Disparity, InverseDepth, SemanticSegmentation, Task
 
@@ -181,6 +181,7 @@ def _npy_variant(name: str, folder: str, classes: int, target: Target) -> Varian
     )
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes19Protocol(_Cityscapes):
     """The 19 classes of the benchmark, and what stereo says of distances."""
@@ -190,6 +191,7 @@ class Cityscapes19Protocol(_Cityscapes):
     class_names: ClassVar[tuple[str, ...]] = NINETEEN
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes7Protocol(_Cityscapes):
     """Seven categories: flat, construction, object, nature, sky, human, vehicle."""
@@ -199,6 +201,7 @@ class Cityscapes7Protocol(_Cityscapes):
     class_names: ClassVar[tuple[str, ...]] = SEVEN
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes2Protocol(_Cityscapes):
     """Background and foreground, of which only MTAN's files have labels."""

@@ -15,7 +15,7 @@ from taskprism.data.benchmarks.augmentation import ASTMT, NONE, PaperAugmentatio
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.files import read_array
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
 from taskprism.tasks import Albedo, InverseDepth, SemanticSegmentation, Task
 
@@ -77,6 +77,7 @@ def frames(root: Path, *, split: str, stride: bool) -> list[str]:
     return [f"gta_{split}/{name}" for name in listed[::step]]
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class FsvProtocol(BenchmarkProtocol):
     """Frames of a game with three classes, albedo and disparity.

@@ -24,7 +24,7 @@ from taskprism.data.benchmarks.nyud_classes import FORTY, THIRTEEN
 from taskprism.data.benchmarks.nyud_variants import nyud_variants
 from taskprism.data.benchmarks.scored_edges import nyud_scored, scored_edge, without_none
 from taskprism.data.benchmarks.variant import Label, Variant
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
 
 LICENSE = (
@@ -82,6 +82,7 @@ class _NyudWithEdges(_Nyud, ABC):
         return tuple(map(nyud_scored, variants)) if self.edge_odsf else variants
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud40Protocol(_NyudWithEdges):
     """40 classes at 480x640, no label where the class is 0."""
@@ -133,6 +134,7 @@ class Nyud40Protocol(_NyudWithEdges):
         return self._archives(table)
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud41Protocol(_NyudWithEdges):
     """41 classes: what the 40-class protocol leaves out is a class of its own, "background"."""
@@ -173,6 +175,7 @@ class Nyud41Protocol(_NyudWithEdges):
         return self._archives({stored: stored for stored in range(41)})
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud13Protocol(_Nyud):
     """MTAN's files: 13 classes at 288x384, as CTAL uses them."""

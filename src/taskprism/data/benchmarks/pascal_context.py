@@ -30,7 +30,7 @@ from taskprism.data.benchmarks.scored_edges import (
     without_none,
 )
 from taskprism.data.benchmarks.variant import Annotations, Label, Variant
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.tasks import Edge, HumanParts, Normals, Saliency, SemanticSegmentation, Task
 
 CONTEXT = "pascal-context/trainval/{name}.mat"
@@ -42,6 +42,7 @@ SALIENCY: Mapping[str, dict[str, Any]] = {
 }
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class PascalContextProtocol(BenchmarkProtocol):
     """21 classes, six parts of people, normals, saliency and edges of everyday photographs.

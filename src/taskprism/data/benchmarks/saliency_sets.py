@@ -18,7 +18,7 @@ from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.dataset import BenchmarkDataset
 from taskprism.data.benchmarks.pascal_decoding import brighter
 from taskprism.data.benchmarks.variant import Decoded, Label, Variant
-from taskprism.data.protocol import Split, Transform
+from taskprism.data.protocol import Split, Transform, register_protocol
 from taskprism.errors import DataError, InputError
 from taskprism.tasks import Saliency, Task
 
@@ -82,6 +82,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
         return {"saliency": Label((pattern,), partial(brighter, than=self.threshold))}
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class PascalSProtocol(_SalientObjects):
     """850 images to test on (Li et al., CVPR 2014)."""
@@ -108,6 +109,7 @@ class PascalSProtocol(_SalientObjects):
         )
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Msra10kProtocol(_SalientObjects):
     """10000 images to train on; tests are on PASCAL-S, as pascal_s reads it.

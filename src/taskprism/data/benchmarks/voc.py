@@ -18,7 +18,7 @@ from taskprism.data.benchmarks.first_of import FirstOf
 from taskprism.data.benchmarks.pascal_labels import TWENTY_ONE
 from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.files import read_array
-from taskprism.data.protocol import Split
+from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
 from taskprism.tasks import SemanticSegmentation, Task
 
@@ -117,6 +117,7 @@ class _Voc(BenchmarkProtocol, ABC):
         return (SemanticSegmentation(channels=21, class_names=TWENTY_ONE, absent_classes="zero"),)
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Voc12Protocol(_Voc):
     """VOC 2012, by default with the training images that SBD adds.
@@ -167,6 +168,7 @@ class Voc12Protocol(_Voc):
         )
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class SbdProtocol(_Voc):
     """SBD with its own split."""

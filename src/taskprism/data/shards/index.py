@@ -60,6 +60,7 @@ class Index(_Frozen):
     Attributes:
         format: Version of this file's layout.
         protocol: Name of the packed protocol.
+        part: ``module:Class`` of the packed protocol, if its name is not a built-in one.
         options: Its options, if it is one with code of its own.
         folder: The content of its YAML, if it is a folder.
         tasks: Configurations of its tasks.
@@ -74,6 +75,7 @@ class Index(_Frozen):
     tasks: list[dict[str, Any]]
     license: str
     splits: dict[Split, list[Shard]]
+    part: str | None = None
 
     def counts(self, split: Split) -> dict[str, int]:
         """Number of images, and of labels of each task."""

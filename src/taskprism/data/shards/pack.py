@@ -17,8 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.joint import JointProtocol
-from taskprism.data.protocol import Protocol, Split
-from taskprism.data.sample import Sample
+from taskprism.data.protocol import PROTOCOLS, Protocol, SizedDataset, Split
 from taskprism.data.shards.encoding import ENDINGS, encode
 from taskprism.data.shards.index import FILE, FORMAT, Entry, Index, Member, Shard
 from taskprism.data.shards.protocol import ShardsProtocol
@@ -31,11 +30,11 @@ _TAKEN_ELSEWHERE = ("name", "root", "tasks", "license", "config", "files", "vari
 class _EncodedDataset(Dataset[Encoded]):
     """Encodes in the loader's processes, so that packing uses all of them."""
 
-    def __init__(self, dataset: Dataset[Sample]) -> None:
+    def __init__(self, dataset: SizedDataset) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Encoded:
         sample = self.dataset[index]
@@ -104,9 +103,10 @@ def pack(
         tasks=[task.to_config() for task in protocol.tasks],
         license=protocol.license,
         splits=splits,
+        part=_part(protocol),
     )
     unfinished = out / f"{FILE}.part"
-    unfinished.write_text(index.model_dump_json(), encoding="utf-8")
+    unfinished.write_text(index.model_dump_json(exclude_defaults=True), encoding="utf-8")
     unfinished.replace(out / FILE)
     return index
 
@@ -120,6 +120,14 @@ def _options(protocol: Protocol) -> dict[str, Any]:
         return {}
     fields = [f.name for f in dataclasses.fields(protocol) if f.name not in _TAKEN_ELSEWHERE]
     return json.loads(json.dumps({name: getattr(protocol, name) for name in fields}))
+
+
+def _part(protocol: Protocol) -> str | None:
+    """What finds the class again, if the protocol's name does not."""
+    if isinstance(protocol, FolderProtocol):
+        return None
+    name = PROTOCOLS.name_of(type(protocol))
+    return None if name == protocol.name else name
 
 
 def _folder(protocol: Protocol) -> dict[str, Any] | None:

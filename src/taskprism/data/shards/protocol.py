@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import FolderConfig
 from taskprism.data.folder_files import FolderFiles
-from taskprism.data.protocol import Protocol, Split, Transform
+from taskprism.data.protocol import (
+    PROTOCOLS,
+    Protocol,
+    Split,
+    Transform,
+    register_protocol,
+)
 from taskprism.data.shards.dataset import ShardDataset
 from taskprism.data.shards.index import FILE, Index, read_index
 from taskprism.errors import DataError, InputError
@@ -24,6 +30,7 @@ class _Opened(NamedTuple):
     packed: Protocol
 
 
+@register_protocol
 @dataclass(frozen=True, kw_only=True)
 class ShardsProtocol(Protocol):
     """What ``taskprism data pack`` has made of another protocol; ``root`` is the folder.
@@ -103,11 +110,9 @@ class ShardsProtocol(Protocol):
 
 def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
     """The packed protocol without its data: for transforms and conventions."""
-    # Here, because the registry lists this file's protocol.
-    from taskprism.data.registry import create_protocol
-
     if index.folder is None:
-        return create_protocol(index.protocol, **{**index.options, **change})
+        kind = PROTOCOLS.find_saved(index.part or index.protocol)
+        return kind.from_options({**index.options, **change})
     unknown = set(change) - set(FolderConfig.model_fields)
     if unknown:
         raise InputError(f"{index.protocol} has no key {', '.join(sorted(unknown))} to change.")

@@ -66,7 +66,7 @@ def draw_rooms(recipe: Recipe, reporter: Reporter) -> None:
     """Draw all rooms into the folder that the runs share."""
     protocol = build_protocol(recipe.data)
     datasets = [protocol.dataset(split) for split in protocol.splits]
-    lengths = [len(dataset) for dataset in datasets]  # pyrefly: ignore[bad-argument-type]
+    lengths = [len(dataset) for dataset in datasets]
     rooms = (dataset[i] for dataset, n in zip(datasets, lengths, strict=True) for i in range(n))
     for _ in reporter.track(rooms, "drawing rooms", sum(lengths)):
         pass
@@ -145,7 +145,7 @@ def _seconds_per_epoch(recipe: Recipe) -> float:
     experiment = build_experiment(recipe.model_copy(update={"model": untrained}))
     protocol, size = experiment.protocol, recipe.data.batch_size
     dataset = protocol.dataset("train", protocol.train_transform())
-    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    length = len(dataset)
     samples = min(size, length, 8)
     start = time.perf_counter()
     for index in range(samples):

@@ -144,7 +144,7 @@ def _curves_section(comparison: Comparison, runs: Mapping[str, Path]) -> Section
 
 def _rooms_section(protocol: Protocol, models: Mapping[str, MultiTaskModel]) -> Section:
     dataset = protocol.dataset("test", protocol.evaluation_transform())
-    length = len(dataset)  # pyrefly: ignore[bad-argument-type]
+    length = len(dataset)
     tasks = next(iter(models.values())).tasks
     figures = []
     for index in sorted({i * length // ROOMS for i in range(ROOMS)}):
