@@ -89,7 +89,7 @@ def test_untrusted_name_imports_nothing(slopes):
     assert "slopes_data" not in sys.modules
     create_protocol(slopes)
     assert create_protocol(slopes, trusted=False).name == "slopes"
-    with pytest.raises(InputError, match="Expected a protocol.*'os:system'"):
+    with pytest.raises(InputError, match=r"Expected a protocol.*'os:system'"):
         create_protocol("os:system")
 
 
@@ -145,7 +145,7 @@ def test_invalid_protocols_say_what_is_wrong():
 
     with pytest.raises(InputError, match=r"must be Task objects.*'depth'"):
         Untyped()
-    with pytest.raises(InputError, match="Expected a protocol"):
+    with pytest.raises(InputError, match=r"Expected a protocol"):
         create_protocol(Depth)
     with pytest.raises(InputError, match="is an instance, which has its own root"):
         create_protocol(create_protocol("rooms"), root="here")
