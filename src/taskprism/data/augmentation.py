@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from taskprism.data import transforms
 from taskprism.data.protocol import Transform
 
 Fit = Literal["stretch", "pad"]
+
+
+def rename_keys(content: Any, names: Mapping[str, str]) -> Any:
+    """A mapping with the keys of older files renamed; a key under its new name wins."""
+    if not isinstance(content, Mapping):
+        return content
+    renamed = {names[key]: value for key, value in content.items() if key in names}
+    return renamed | {key: value for key, value in content.items() if key not in names}
 
 
 class Augmentation(BaseModel):
@@ -25,10 +34,19 @@ class Augmentation(BaseModel):
         None, description="factor is uniform in this pair instead (ASTMT: [0.75, 1.25])"
     )
     degrees: float = Field(0.0, ge=0, description="largest rotation either way (ASTMT: 20)")
-    color: bool = Field(False, description="brightness, contrast, saturation and hue")
+    color: bool = Field(
+        False,
+        serialization_alias="colour",  # the spelling that fingerprints were made with
+        description="brightness, contrast, saturation and hue",
+    )
     border: Literal["ignore", "zero"] = Field(
         "ignore", description="label of pixels from outside: none, or 0 as in the papers' code"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_spelling(cls, value: Any) -> Any:
+        return rename_keys(value, {"colour": "color"})
 
     @field_validator("zoom", "zoom_range")
     @classmethod

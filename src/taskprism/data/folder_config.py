@@ -46,9 +46,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from taskprism.data.augmentation import Augmentation, Fit
+from taskprism.data.augmentation import Augmentation, Fit, rename_keys
 from taskprism.data.config_errors import explain
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
@@ -146,7 +154,8 @@ class FolderConfig(_Strict):
 
     name: str = Field(description="of the protocol; printed beside every score")
     root: str | None = Field(None, description="folder of the data, relative to this file")
-    license: str = ""
+    # Fingerprints were made with the older spelling.
+    license: str = Field("", serialization_alias="licence")
     image: str = Field(description="pattern with {name}")
     input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         description="height and width of the network's input"
@@ -159,6 +168,11 @@ class FolderConfig(_Strict):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     cache: bool = Field(False, description="keep images in memory at input_size after first use")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_spelling(cls, value: Any) -> Any:
+        return rename_keys(value, {"licence": "license"})
 
     @field_validator("image")
     @classmethod

@@ -95,7 +95,9 @@ class FolderFiles:
     def fingerprint(self) -> str:
         """Hash of the settings and of every file's relative path and size."""
         digest = hashlib.sha256()
-        digest.update(self.config.model_dump_json(exclude={"root", "cache"}).encode())
+        digest.update(
+            self.config.model_dump_json(exclude={"root", "cache"}, by_alias=True).encode()
+        )
         for split in self.config.splits:
             names = self.names(split)
             digest.update(f"\n{split} {len(names)}".encode())

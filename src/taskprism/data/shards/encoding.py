@@ -124,6 +124,7 @@ _DECODERS: Mapping[str, Callable[[bytes], tuple[np.ndarray, np.ndarray]]] = {
     "classes": _from_classes,
     "binary": _from_binary,
     "colors": _from_colors,
+    "colours": _from_colors,  # as older shards spell it
     "array": _from_array,
 }
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from taskprism.data.augmentation import rename_keys
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
 
@@ -76,6 +77,11 @@ class Index(_Frozen):
     license: str
     splits: dict[Split, list[Shard]]
     part: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_spelling(cls, value: Any) -> Any:
+        return rename_keys(value, {"licence": "license"})
 
     def counts(self, split: Split) -> dict[str, int]:
         """Number of images, and of labels of each task."""
