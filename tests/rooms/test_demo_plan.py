@@ -1,4 +1,4 @@
-"""What the demonstration would train: recipes, time, and going on after a stop."""
+"""What the demonstration trains: recipes, time limit, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taskprism.errors import InputError
 from taskprism.models.create import list_models
 from taskprism.progress import Reporter
 from taskprism.rooms.demo import plan as planning
-from taskprism.rooms.demo.photographs import photographs
+from taskprism.rooms.demo.report import photographs
 
 QUIET = Reporter(Console(file=io.StringIO()))
 
@@ -63,7 +63,7 @@ def test_a_stopped_demonstration_keeps_its_epochs_and_notes(tmp_path):
 def test_another_demonstration_in_the_same_folder_is_refused(tmp_path):
     file = tmp_path / "plan.json"
     planning.write_plan(load(tmp_path), file)
-    with pytest.raises(InputError, match="other settings; name another --out"):
+    with pytest.raises(InputError, match="other settings. Choose another --out"):
         planning.read_plan(load(tmp_path, seed=1), file)
     file.write_text(json.dumps({"epochs": 1}))
     with pytest.raises(InputError, match="other settings"):

@@ -28,7 +28,7 @@ TINY = {
 
 
 class Page(HTMLParser):
-    """Collects cells, headings and what is referred to."""
+    """Collects cells, headings, links, pictures and the columns of bold cells."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -36,12 +36,15 @@ class Page(HTMLParser):
         self.headings: list[str] = []
         self.pictures: list[tuple[str, str]] = []
         self.links: list[str] = []
+        self.best: set[str] = set()
         self._tag = ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
         self._tag = tag
+        if values.get("class") == "best":
+            self.best.add(values["data-heading"])
         if tag == "img":
             self.pictures.append((values["src"].partition(";")[0], values["alt"]))
         self.links += [value for key, value in attrs if key == "href"]
@@ -75,9 +78,13 @@ def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
     kinds = [kind for kind, _ in page.pictures]
     assert kinds == ["data:image/svg+xml"] + ["data:image/jpeg"] * 6  # 2 rooms, 4 photographs
     assert any("motorcycle" in words for _, words in page.pictures)
-    assert "Photographs" in page.headings and "How to make it again" in page.headings
+    assert "Photographs" in page.headings and "How to reproduce this page" in page.headings
     assert all(link.startswith("#") for link in page.links)
+    metrics = {"semseg miou ↑", "depth rmse ↓", "normals mean_angle ↓", "edge loss ↓"}
+    methods = {"single_task", "multi_task", "mti_net", "trivial"}
+    assert metrics <= page.best <= metrics | methods  # and not seeds, parameters or Δm
     text = report.read_text(encoding="utf-8")
+    assert "`" not in text.split("</style>")[1]
     assert "small demonstration" in text and "Apache-2.0" in text and "taskprism demo" in text
     table = (tmp_path / "demo" / "table.md").read_text(encoding="utf-8")
     assert "| mti_net |" in table and "depth delta1" in table
@@ -86,14 +93,17 @@ def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
     (tmp_path / "demo" / "runs" / "mti_net" / "metrics.json").unlink()
     report.unlink()
     again, log = demonstrate(tmp_path / "demo", minutes=0.0)
-    assert "single_task is trained already" in log and "multi_task is trained already" in log
-    assert "mti_net is trained already" not in log
+    assert (
+        "Skipping single_task: it is trained already" in log
+        and "Skipping multi_task: it is trained already" in log
+    )
+    assert "Skipping mti_net: it is trained already" not in log
     assert again.is_file()
     manifest = json.loads((tmp_path / "demo" / "runs" / "mti_net" / "manifest.json").read_text())
     assert len(manifest["resumed"]) == 1
 
 
-def test_interruption_says_how_to_go_on(tmp_path, monkeypatch):
+def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
     def stop(*_args, **_more):
         raise KeyboardInterrupt("saved")
 
@@ -104,5 +114,5 @@ def test_interruption_says_how_to_go_on(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be made"):
+    with pytest.raises(CheckpointError, match="Cannot create"):
         run_demo(tmp_path / "file" / "demo", reporter=Reporter(quiet=True))

@@ -102,3 +102,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_report(tmp_path / "file" / "report.html", "t", [], [])
     write_report(tmp_path / "deep" / "report.html", "t", [], [])
     assert (tmp_path / "deep" / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_text_in_backticks_is_shown_as_code_and_still_escaped():
+    text = render_report("t", ["Set `--minutes` & `<b>`."], [Section("s", ["`x`"], TABLE)])
+    assert "Set <code>--minutes</code> &amp; <code>&lt;b&gt;</code>." in text
+    assert "`" not in text
+
+
+def test_every_cell_names_its_column_for_narrow_screens():
+    assert '<td class="best" data-heading="miou ↑">0.2</td>' in page()
+    assert page().count('data-heading="miou ↑"') == 2
+    assert "max-width: 720px" in page()

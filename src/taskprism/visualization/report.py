@@ -1,9 +1,10 @@
-"""A report: one HTML file with everything inside, to be read in any browser and sent by mail."""
+"""A report: one self-contained HTML file that any browser opens."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment
+from markupsafe import Markup, escape
 from PIL import Image
 
 from taskprism.errors import CheckpointError
@@ -23,11 +25,11 @@ class TableBlock:
     """A table as text.
 
     Attributes:
-        title: Such as the protocol and split.
+        title: Caption, for example the protocol and split.
         headings: One per column; the first column holds the names of the rows.
-        rows: Cells; as many in each as there are headings.
-        best: ``(row, column)`` of cells to print bold.
-        notes: What a reader must know, one sentence each.
+        rows: Cells, one per heading in each row.
+        best: ``(row, column)`` of the cells to print in bold.
+        notes: Remarks below the table, one sentence each. Text in backticks is shown as code.
     """
 
     title: str
@@ -42,7 +44,7 @@ class Figure:
     """A picture with its caption.
 
     Attributes:
-        caption: One line; also what a screen reader says.
+        caption: One line; also the text for screen readers.
         picture: ``(H, W, 3)`` uint8, or SVG text.
     """
 
@@ -52,14 +54,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs in plain words, then pictures.
+    """A heading with paragraphs, a table, pictures, facts and commands.
 
     Attributes:
         heading: Unique in the report.
-        paragraphs: Plain text.
+        paragraphs: Plain text. Text in backticks is shown as code.
         table: Shown after the paragraphs.
         figures: Shown after the table.
-        commands: Shown at the end, one line each, as they would be typed.
+        commands: Shown at the end, one line each, as you would type them.
         facts: Name and value pairs, shown as a list.
     """
 
@@ -72,16 +74,17 @@ class Section:
 
 
 def render_report(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
-    """Report as HTML text that refers to no other file and no address.
+    """Render a report as HTML text that refers to no other file and no address.
 
     Args:
         title: Heading of the page.
-        summary: First paragraphs, plain text.
-        sections: In order.
+        summary: First paragraphs, plain text. Text in backticks is shown as code.
+        sections: The sections in their order.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
     environment.filters["anchor"] = _anchor
+    environment.filters["inline_code"] = _inline_code
     source = files("taskprism.visualization").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(source).render(title=title, summary=summary, sections=sections)
 
@@ -103,7 +106,7 @@ def write_report(
 
 
 def data_uri(picture: np.ndarray | str) -> str:
-    """Picture as an address that holds it: SVG as it is, pixels as JPEG without subsampling."""
+    """Encode a picture as a ``data:`` URI: SVG unchanged, pixels as JPEG without subsampling."""
     if isinstance(picture, str):
         kind, content = "image/svg+xml", picture.encode()
     else:
@@ -115,3 +118,8 @@ def data_uri(picture: np.ndarray | str) -> str:
 
 def _anchor(heading: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in heading.lower()).split())
+
+
+def _inline_code(text: str) -> Markup:
+    """Escape a text and show what is in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

