@@ -11,7 +11,7 @@ from PIL import Image
 
 from taskprism.cli import main
 from taskprism.cli.predict import unique_names
-from taskprism.data.image_files import find_images
+from taskprism.data.files import find_images
 from taskprism.errors import InputError
 from taskprism.models import create_model
 from taskprism.tasks import create_task

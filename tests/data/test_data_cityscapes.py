@@ -7,7 +7,7 @@ from torch import Tensor
 from trees_cityscapes import BASELINE, FOCAL, HEIGHT, NAMES, WIDTH, write_mtan, write_official
 
 from taskprism.data import create_protocol, transforms
-from taskprism.data.benchmarks.cityscapes_classes import EVALUATED, NINETEEN, SEVEN
+from taskprism.data.benchmarks.cityscapes import EVALUATED, NINETEEN, SEVEN
 from taskprism.errors import DataError, InputError, UnknownNameError
 
 

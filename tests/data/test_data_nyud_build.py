@@ -11,8 +11,7 @@ from torch import Tensor
 from trees_nyud_official import TEST, TRAIN, write_companions, write_official
 
 from taskprism.data import create_protocol
-from taskprism.data.benchmarks.nyud_build import NyudBuild
-from taskprism.data.benchmarks.nyud_source import ClassMaps, NyudSource, read_splits
+from taskprism.data.benchmarks.nyud_build import ClassMaps, NyudBuild, NyudSource, read_splits
 from taskprism.errors import DataError
 
 pytest.importorskip("h5py")

@@ -10,7 +10,7 @@ from torch import Tensor
 from trees_pascal import CHAIR, TRAIN, VAL, write_pascal
 
 from taskprism.data import create_protocol
-from taskprism.data.benchmarks.pascal_labels import INDOORS, SIX_PARTS
+from taskprism.data.benchmarks.pascal_context import INDOORS, SIX_PARTS
 from taskprism.errors import DataError, UnknownNameError
 
 

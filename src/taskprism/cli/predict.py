@@ -14,8 +14,7 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from taskprism.data.files import read_image
-from taskprism.data.image_files import find_images
+from taskprism.data.files import find_images, read_image
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load

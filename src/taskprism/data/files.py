@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
-from taskprism.errors import DataError
+from taskprism.errors import DataError, InputError
 
 _PNG_BIT_DEPTH, _PNG_COLOR_TYPE = 24, 25  # byte offsets in the header
 _PNG_MULTI_CHANNEL = (2, 4, 6)
@@ -99,3 +99,35 @@ def _read_picture(path: Path) -> np.ndarray:
         return decode_image(str(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
     with Image.open(path) as opened:
         return np.array(ImageOps.exif_transpose(opened))
+
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+
+
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
+    """Image files, given as files or as folders of them (not of folders in them).
+
+    Returns:
+        Files in the order of ``paths``, those of one folder by name; each once. A file that was
+        named itself may have any ending.
+
+    Raises:
+        InputError: A path does not exist, a folder holds no image, or there is no path.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+            if not inside:
+                raise InputError(
+                    f"{path} holds no image (no file ending in {', '.join(ENDINGS)}); name a "
+                    "folder that holds them directly, or the files."
+                )
+            found.update(dict.fromkeys(inside))
+        elif path.exists():
+            found[path] = None
+        else:
+            raise InputError(f"{path} does not exist; name image files or folders of them.")
+    if not found:
+        raise InputError("No image was named; name image files or folders of them.")
+    return list(found)

@@ -41,6 +41,10 @@ file that does not exist means that this image lacks the task.
 
 from __future__ import annotations
 
+import difflib
+import re
+import typing
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,10 +60,112 @@ from pydantic import (
     model_validator,
 )
 
-from taskprism.data.augmentation import Augmentation, Fit, rename_keys
-from taskprism.data.config_errors import explain
-from taskprism.data.protocol import Split
+from taskprism.data import transforms
+from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
+
+# Pydantic puts the tried type of a union into the place of the error; users wrote no such key.
+_UNION_BRANCH = re.compile(
+    r"(tuple|dict|list|literal|function-\w+|lax-or-strict)\[|(str|int|float)$"
+)
+
+
+def explain(error: ValidationError, model: type[BaseModel], source: str) -> DataError:
+    """Readable form of ``error``, raised while reading ``source`` as a ``model``."""
+    lines = list(dict.fromkeys(_line(dict(item), model) for item in error.errors()))
+    return DataError(f"{source}: " + "; ".join(lines) + ".")
+
+
+def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
+    location = tuple(part for part in item["loc"] if not _UNION_BRANCH.match(str(part)))
+    key = ".".join(str(part) for part in location)
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(model, location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"unknown key {key!r}.{hint} Valid keys here: {', '.join(known)}"
+    if item["type"] == "missing":
+        return f"the key {key!r} is missing"
+    message = str(item["msg"]).removeprefix("Value error, ").rstrip(".")
+    return f"{key}: {message} (got {item['input']!r})" if key else message
+
+
+def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Fields of the model that stands at ``location`` inside ``model``."""
+    current = model
+    for part in location:
+        if part in current.model_fields:
+            current = _inner_model(current.model_fields[part].annotation) or current
+    return list(current.model_fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as ``dict[str, Model]`` or ``Model | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in typing.get_args(annotation):
+        found = _inner_model(inner)
+        if found is not None:
+            return found
+    return None
+
+
+Fit = Literal["stretch", "pad"]
+
+
+def rename_keys(content: Any, names: Mapping[str, str]) -> Any:
+    """A mapping with the keys of older files renamed; a key under its new name wins."""
+    if not isinstance(content, Mapping):
+        return content
+    renamed = {names[key]: value for key, value in content.items() if key in names}
+    return renamed | {key: value for key, value in content.items() if key not in names}
+
+
+class Augmentation(BaseModel):
+    """Random changes of training images; the defaults are MTI-Net's on NYUD-v2."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    horizontal_flip: float = Field(0.5, ge=0, le=1, description="probability")
+    zoom: tuple[float, ...] = Field(
+        (1.0, 1.2, 1.5), min_length=1, description="factors, one is chosen; [1] for none"
+    )
+    zoom_range: tuple[float, float] | None = Field(
+        None, description="factor is uniform in this pair instead (ASTMT: [0.75, 1.25])"
+    )
+    degrees: float = Field(0.0, ge=0, description="largest rotation either way (ASTMT: 20)")
+    color: bool = Field(
+        False,
+        serialization_alias="colour",  # the spelling that fingerprints were made with
+        description="brightness, contrast, saturation and hue",
+    )
+    border: Literal["ignore", "zero"] = Field(
+        "ignore", description="label of pixels from outside: none, or 0 as in the papers' code"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_spelling(cls, value: Any) -> Any:
+        return rename_keys(value, {"colour": "color"})
+
+    @field_validator("zoom", "zoom_range")
+    @classmethod
+    def _positive(cls, value: Any) -> Any:
+        if value is not None and min(value) <= 0:
+            raise ValueError("zoom factors must be positive")
+        return value
+
+    def steps(self) -> list[Transform]:
+        """The random part, to follow :func:`fit_to`."""
+        steps: list[Transform] = []
+        if self.horizontal_flip:
+            steps.append(transforms.RandomHorizontalFlip(self.horizontal_flip))
+        if self.degrees or self.zoom_range is not None or set(self.zoom) != {1.0}:
+            warp = transforms.ScaleRotate(self.degrees, self.zoom, self.zoom_range)
+            steps.append(transforms.ZeroBorder(warp) if self.border == "zero" else warp)
+        if self.color:
+            steps.append(transforms.PhotometricDistortion())
+        return steps
 
 
 def _fraction(value: Any) -> Any:

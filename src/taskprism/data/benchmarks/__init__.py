@@ -21,7 +21,6 @@ and one line in :data:`taskprism.data.PROTOCOLS`.
 
 from taskprism.data.benchmarks.augmentation import PaperAugmentation
 from taskprism.data.benchmarks.base import BenchmarkProtocol
-from taskprism.data.benchmarks.dataset import BenchmarkDataset
-from taskprism.data.benchmarks.variant import Label, Variant
+from taskprism.data.benchmarks.variant import BenchmarkDataset, Label, Variant
 
 __all__ = ["BenchmarkDataset", "BenchmarkProtocol", "Label", "PaperAugmentation", "Variant"]

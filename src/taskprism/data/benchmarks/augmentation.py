@@ -15,7 +15,7 @@ from typing import Literal
 
 from taskprism.data import transforms
 from taskprism.data.protocol import Transform
-from taskprism.data.windows import BalancedCrop, PadTo
+from taskprism.data.transforms import BalancedCrop, PadTo
 
 Size = tuple[int, int]
 Border = Literal["ignore", "zero"]

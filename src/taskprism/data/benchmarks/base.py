@@ -12,8 +12,7 @@ from typing import ClassVar, Literal, get_args
 from torchvision import tv_tensors
 
 from taskprism.data.benchmarks.augmentation import NONE, Border, PaperAugmentation
-from taskprism.data.benchmarks.dataset import BenchmarkDataset
-from taskprism.data.benchmarks.variant import Variant
+from taskprism.data.benchmarks.variant import BenchmarkDataset, Variant
 from taskprism.data.protocol import PROTOCOLS, Protocol, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, UnknownNameError

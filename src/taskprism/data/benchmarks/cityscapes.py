@@ -2,21 +2,133 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal, get_args
+
+import numpy as np
 
 from taskprism.data.benchmarks import decoding, names
 from taskprism.data.benchmarks.augmentation import CTAL, MTAN, NONE, PaperAugmentation
 from taskprism.data.benchmarks.base import BenchmarkProtocol
-from taskprism.data.benchmarks.cityscapes_classes import NINETEEN, SEVEN, TWO, class_table
-from taskprism.data.benchmarks.cityscapes_depth import Sky, Target, stereo
-from taskprism.data.benchmarks.variant import Label, Variant
+from taskprism.data.benchmarks.decoding import plane
+from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
-from taskprism.errors import InputError
+from taskprism.errors import DataError, InputError
 from taskprism.tasks import Depth, Disparity, InverseDepth, SemanticSegmentation, Task
+
+#: Id in ``_labelIds.png`` -> category and name, for the ids that the benchmark evaluates.
+EVALUATED = {
+    7: ("flat", "road"),
+    8: ("flat", "sidewalk"),
+    11: ("construction", "building"),
+    12: ("construction", "wall"),
+    13: ("construction", "fence"),
+    17: ("object", "pole"),
+    19: ("object", "traffic light"),
+    20: ("object", "traffic sign"),
+    21: ("nature", "vegetation"),
+    22: ("nature", "terrain"),
+    23: ("sky", "sky"),
+    24: ("human", "person"),
+    25: ("human", "rider"),
+    26: ("vehicle", "car"),
+    27: ("vehicle", "truck"),
+    28: ("vehicle", "bus"),
+    31: ("vehicle", "train"),
+    32: ("vehicle", "motorcycle"),
+    33: ("vehicle", "bicycle"),
+}
+LARGEST_ID = 33
+SKY_ID = 23
+
+NINETEEN = tuple(name for _, name in EVALUATED.values())
+SEVEN = tuple(dict.fromkeys(category for category, _ in EVALUATED.values()))
+TWO = ("background", "foreground")
+
+
+def class_table(names: tuple[str, ...]) -> dict[int, int | None]:
+    """Stored id -> index in ``names``, which are classes or categories; None for all other ids.
+
+    255 is none too: what an id of -1 (license plates) becomes in 8 bits.
+    """
+    table: dict[int, int | None] = dict.fromkeys([*range(LARGEST_ID + 1), 255])
+    for stored, (category, name) in EVALUATED.items():
+        table[stored] = names.index(name if name in names else category)
+    return table
+
+
+Target = Literal["inverse_depth", "depth", "disparity"]
+Sky = Literal["measured", "drop", "zero"]
+
+
+def read_camera(path: Path) -> float:
+    """Baseline times horizontal focal length, in meters times pixels.
+
+    Raises:
+        DataError: If the file is missing, broken, or has no positive numbers there.
+    """
+    try:
+        camera = json.loads(path.read_text(encoding="utf-8"))
+        product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: a camera file with extrinsic.baseline and intrinsic.fx is needed "
+            f"({type(error).__name__}: {error})."
+        ) from None
+    if product <= 0:
+        raise DataError(f"{path}: baseline times focal length is {product:g}; it must be positive.")
+    return product
+
+
+def stereo(
+    disparity: Path,
+    *others: Path,
+    target: Target,
+    sky: Sky,
+    zero_disparity: Literal["drop", "keep"],
+    limit: float | None,
+) -> Decoded:
+    """One image's distances.
+
+    Args:
+        disparity: 16-bit PNG.
+        others: The camera file if ``target`` is depth, then the label ids unless ``sky`` is
+            ``"measured"``.
+        target: ``"depth"`` in meters, ``"disparity"`` in pixels of the stored width, or
+            ``"inverse_depth"``: p / 65535, which is what MTAN's files hold.
+        sky: As ``"measured"``, without label (``"drop"``), or infinitely far (``"zero"``).
+        zero_disparity: Whether a measured disparity of 0 is a label.
+        limit: Only values below it are labels.
+
+    Raises:
+        DataError: If a file is missing or broken, or the disparity is not 16-bit.
+    """
+    raw = plane(disparity)
+    if raw.dtype == np.uint8:
+        raise DataError(f"{disparity}: an 8-bit picture; official disparities have 16 bits.")
+    stored = raw.astype(np.float64)
+    pixels = np.maximum(stored - 1, 0) / 256
+    valid = stored > 0
+    if zero_disparity == "drop" or target == "depth":
+        valid &= pixels > 0
+    if target == "depth":
+        values = read_camera(others[0]) / np.where(pixels > 0, pixels, np.inf)
+    else:
+        values = pixels if target == "disparity" else stored / 65535
+    if limit is not None:
+        valid &= values < limit
+    if sky != "measured":
+        is_sky = plane(others[-1]) == SKY_ID
+        if is_sky.shape != raw.shape:
+            raise DataError(f"{others[-1]} and {disparity} differ in size.")
+        values = np.where(is_sky, 0.0, values)
+        valid = valid & ~is_sky if sky == "drop" else valid | is_sky
+    return values.astype(np.float32), valid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,12 @@ def yes_no(path: Path, *, full: float = 1.0, key: str | None = None) -> Decoded:
     return (raw != 0).astype(np.float32), np.ones(raw.shape, dtype=bool)
 
 
+def brighter(path: Path, *, than: float) -> Decoded:
+    """1 where an 8-bit picture, divided by 255, is above ``than``; every pixel is a label."""
+    raw = plane(path)
+    return (raw.astype(np.float32) / 255 > than).astype(np.float32), np.ones(raw.shape, dtype=bool)
+
+
 def array_image(path: Path) -> tv_tensors.Image:
     """RGB image from an array ``(H, W, 3)``: floats in [0, 1], or 8-bit integers.
 

@@ -20,12 +20,98 @@ from taskprism.data.benchmarks.augmentation import (
 )
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.decoding import Axes
-from taskprism.data.benchmarks.nyud_classes import FORTY, THIRTEEN
-from taskprism.data.benchmarks.nyud_variants import nyud_variants
 from taskprism.data.benchmarks.scored_edges import nyud_scored, scored_edge, without_none
-from taskprism.data.benchmarks.variant import Label, Variant
+from taskprism.data.benchmarks.variant import Decoder, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
+
+#: Gupta et al., CVPR 2013, in the order of their indices 1 to 40.
+FORTY = (
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
+    "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror",
+    "floor mat", "clothes", "ceiling", "books", "refrigerator", "television", "paper", "towel",
+    "shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp",
+    "bathtub", "bag", "other structure", "other furniture", "other prop",
+)  # fmt: skip
+
+#: Couprie et al., ICLR 2013, in SceneNet's order, which MTAN's files follow from 0.
+THIRTEEN = (
+    "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa",
+    "table", "television", "wall", "window",
+)  # fmt: skip
+
+
+LISTS = {"train": "gt_sets/train.txt", "test": "gt_sets/val.txt"}  # val is what all papers test on
+_EIGHT_BIT = {"scale": 2 / 255, "offset": -1.0}
+
+
+def nyud_variants(table: Mapping[int, int | None], axes: Axes) -> tuple[Variant, ...]:
+    """The three archives.
+
+    Args:
+        table: Stored class -> class, or None for "no label".
+        axes: Where the stored channels of normals point.
+    """
+    classes = partial(decoding.classes, table=dict(table))
+    normals = partial(decoding.directions, axes=axes)
+    coded_normals = partial(normals, **_EIGHT_BIT)
+    full_edge = partial(decoding.yes_no, full=255)
+    return (
+        _variant(
+            "mat",
+            "ASTMT's NYUD_MT.tgz",
+            image="jpg",
+            semseg=("mat", partial(classes, key="segmentation"), "key segmentation, 0..40"),
+            depth=("mat", partial(decoding.lengths, key="depth"), "key depth, float32 meters"),
+            normals=("jpg", coded_normals, "8-bit, n = 2 v / 255 - 1"),
+            edge=("png", full_edge, "0 or 255"),
+        ),
+        _variant(
+            "npy",
+            "NYUD_MT.tgz of the multi-task survey, MTI-Net and ATRC; and what `data build` writes",
+            image="jpg",
+            semseg=("png", classes, "8-bit, 0..40"),
+            depth=("npy", decoding.lengths, "meters"),
+            normals=("npy", normals, "(H, W, 3) in [-1, 1], (0, 0, 0) for none"),
+            edge=("npy", decoding.yes_no, "0 or 1"),
+        ),
+        _variant(
+            "png",
+            "NYUDv2.tar.gz of InvPT and TaskPrompter",
+            image="png",
+            semseg=("png", classes, "8-bit, 0..40"),
+            depth=("npy", decoding.lengths, "meters"),
+            normals=("png", coded_normals, "8-bit, n = 2 v / 255 - 1; about 127 for none"),
+            edge=("png", full_edge, "0 or 255"),
+        ),
+    )
+
+
+FOLDERS = {"semseg": "segmentation", "depth": "depth", "normals": "normals", "edge": "edge"}
+
+
+def _variant(name: str, summary: str, image: str, **labels: tuple[str, Decoder, str]) -> Variant:
+    lines = ["ROOT/", f"  images/{{name}}.{image:<11} RGB"]
+    made: dict[str, Label] = {}
+    for task, (suffix, decode, meaning) in labels.items():
+        pattern = f"{FOLDERS[task]}/{{name}}.{suffix}"
+        made[task] = Label((pattern,), decode)
+        lines.append(f"  {pattern:<25} {meaning}")
+    lines.append("  gt_sets/train.txt, val.txt names, one a line: 0001 ... 1449")
+    splits: dict[Split, names.Names] = {
+        "train": partial(names.listed, file=LISTS["train"]),
+        "test": partial(names.listed, file=LISTS["test"]),
+    }
+    return Variant(
+        name=name,
+        summary=summary,
+        tree="\n".join(lines),
+        image=f"images/{{name}}.{image}",
+        labels=made,
+        splits=splits,
+        needs=tuple(LISTS.values()),
+    )
+
 
 LICENSE = (
     "NYU Depth Dataset V2 (Silberman, Hoiem, Kohli and Fergus, ECCV 2012): no license is stated; "

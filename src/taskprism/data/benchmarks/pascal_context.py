@@ -2,36 +2,155 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import thin
 
 from taskprism.data.benchmarks import decoding, names
 from taskprism.data.benchmarks.augmentation import ASTMT, ATRC, NONE, PaperAugmentation
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.decoding import Axes
-from taskprism.data.benchmarks.first_of import FirstOf
 from taskprism.data.benchmarks.names import Names
-from taskprism.data.benchmarks.pascal_decoding import (
-    PARTS,
-    brighter,
-    context_edges,
-    human_parts,
-    indoor_normals,
-    with_people,
-)
-from taskprism.data.benchmarks.pascal_labels import TWENTY_ONE
 from taskprism.data.benchmarks.scored_edges import (
     context_boundaries,
     listed_names,
     scored_edge,
     without_none,
 )
-from taskprism.data.benchmarks.variant import Annotations, Label, Variant
+from taskprism.data.benchmarks.variant import Annotations, Decoded, FirstOf, Label, Variant
+from taskprism.data.benchmarks.voc import TWENTY_ONE
+from taskprism.data.files import read_array
 from taskprism.data.protocol import Split, register_protocol
+from taskprism.errors import DataError
 from taskprism.tasks import Edge, HumanParts, Normals, Saliency, SemanticSegmentation, Task
+
+PERSON = 15  # in VOC's order, and the class index of objects in PASCAL-Part
+
+#: Parts of a person in PASCAL-Part (Chen et al., CVPR 2014) -> classes of the six-part benchmark:
+#: head, torso, upper arm, lower arm, upper leg, lower leg; ``l`` and ``r`` in front are sides.
+SIX_PARTS = {
+    **dict.fromkeys(("head", "hair", "nose", "mouth"), 1),
+    **dict.fromkeys(("leye", "reye", "lear", "rear", "lebrow", "rebrow"), 1),
+    **dict.fromkeys(("torso", "neck"), 2),
+    **dict.fromkeys(("luarm", "ruarm"), 3),
+    **dict.fromkeys(("llarm", "rlarm", "lhand", "rhand"), 4),
+    **dict.fromkeys(("luleg", "ruleg"), 5),
+    **dict.fromkeys(("llleg", "rlleg", "lfoot", "rfoot"), 6),
+}
+
+#: Labels of PASCAL-Context (Mottaghi et al., CVPR 2014; 1 to 459) that are names of NYU-Depth v2
+#: too, "unknown" left out and tvmonitor (427) added. The network whose normals were distilled has
+#: learned from rooms, so that only these 170 count as labels.
+INDOORS = frozenset((
+    3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50,
+    51, 53, 55, 56, 59, 61, 62, 65, 66, 68, 69, 72, 73, 78, 83, 84, 85, 87, 88, 95, 96, 101, 104,
+    105, 107, 111, 113, 115, 122, 124, 135, 141, 142, 143, 146, 150, 154, 157, 158, 159, 165, 172,
+    174, 181, 183, 184, 191, 193, 195, 197, 199, 202, 213, 215, 216, 219, 220, 223, 225, 228, 230,
+    232, 233, 238, 239, 242, 243, 246, 250, 251, 252, 255, 260, 261, 263, 269, 272, 273, 275, 281,
+    283, 284, 285, 286, 287, 288, 290, 291, 292, 293, 295, 304, 307, 309, 310, 314, 315, 319, 323,
+    329, 330, 331, 336, 342, 345, 349, 350, 351, 352, 355, 357, 368, 370, 371, 374, 379, 380, 383,
+    384, 397, 401, 403, 405, 407, 408, 411, 412, 413, 414, 417, 419, 421, 423, 427, 429, 430, 432,
+    440, 441, 442, 443, 444, 446, 454, 457,
+))  # fmt: skip
+
+
+PARTS = "human_parts/{name}.mat"
+
+
+def context_edges(path: Path) -> Decoded:
+    """Boundaries between any two of the 459 context labels, one pixel wide.
+
+    Where the 3x3 Laplacian of the label indices is not 0, thinned; the border mirrors, so that the
+    picture's rim is no boundary. What benchmark scripts score against is made differently, see
+    ``taskprism edges --gt seism``.
+    """
+    labels = decoding.plane(path, "LabelMap").astype(np.float64)
+    boundary = ndimage.laplace(labels, mode="mirror") != 0
+    return thin(boundary).astype(np.float32), np.ones(labels.shape, dtype=bool)
+
+
+def indoor_normals(path: Path, context: Path, *, axes: Axes) -> Decoded:
+    """Distilled 8-bit normals where the context label is one that rooms have too.
+
+    Raises:
+        DataError: If a file is missing or broken, or the two differ in size.
+    """
+    values, valid = decoding.directions(path, axes=axes, scale=2 / 255, offset=-1.0)
+    labels = decoding.plane(context, "LabelMap")
+    if labels.shape != valid.shape:
+        raise DataError(f"{path} and {context} differ in size.")
+    return values, valid & np.isin(labels, list(INDOORS))
+
+
+def human_parts(path: Path) -> Decoded | None:
+    """Six parts of people and background, or None where nobody with parts is in the image.
+
+    Of two overlapping people (and parts) the later in the file is in front.
+
+    Raises:
+        DataError: If the file is broken or has a part that PASCAL-Part does not.
+    """
+    classes: np.ndarray | None = None
+    for _, mask, parts in _people(path):
+        for name, where in parts:
+            if name not in SIX_PARTS:
+                raise DataError(f"{path}: {name!r} is no part of a person in PASCAL-Part.")
+            if classes is None:
+                classes = np.zeros(mask.shape, dtype=np.int64)
+            classes[where != 0] = SIX_PARTS[name]
+    if classes is None or not classes.any():
+        return None
+    return classes, np.ones(classes.shape, dtype=bool)
+
+
+def _people(path: Path) -> list[tuple[int, np.ndarray, list[tuple[str, np.ndarray]]]]:
+    """Category, mask and (name, mask) of the parts, of each person in a file."""
+    annotation = read_array(path, "anno")
+    try:
+        # MATLAB structures by position: anno = (file, objects), an object = (name, category, mask,
+        # parts), a part = (name, mask). An object without parts has an empty array there.
+        found = []
+        for one in annotation[0][0][1][0]:
+            category = int(one[1].item())
+            if category == PERSON:
+                rows = one[3][0] if one[3].size else []
+                found.append((category, one[2], [(str(p[0].item()), p[1]) for p in rows]))
+        return found
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: this is no annotation of PASCAL-Part ({type(error).__name__}: {error})."
+        ) from None
+
+
+def with_people(root: Path, *, file: str, parts: str) -> list[str]:
+    """Names of a list whose images show a person.
+
+    The list ``parts`` that other loaders write (JSON: name -> categories of the objects) answers
+    it at once; without it every annotation is opened.
+    """
+    return list(_with_people(root, file, parts))
+
+
+@lru_cache(maxsize=8)
+def _with_people(root: Path, file: str, parts: str) -> tuple[str, ...]:
+    listed = names.listed(root, file=file)
+    try:
+        categories: Any = json.loads((root / parts).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        categories = None
+    if isinstance(categories, dict) and set(listed) <= set(categories):
+        return tuple(name for name in listed if PERSON in categories[name])
+    paths = ((name, root / PARTS.replace("{name}", name)) for name in listed)
+    # A missing file stays in, so that it is reported as missing.
+    return tuple(name for name, path in paths if not path.is_file() or human_parts(path))
+
 
 CONTEXT = "pascal-context/trainval/{name}.mat"
 
@@ -163,7 +282,9 @@ class PascalContextProtocol(BenchmarkProtocol):
                         ("semseg/VOC12/{name}.png", "semseg/pascal-context/{name}.png"), classes
                     ),
                     "human_parts": Label((PARTS,), human_parts),
-                    "saliency": Label(("sal_distill/{name}.png",), partial(brighter, than=0.5)),
+                    "saliency": Label(
+                        ("sal_distill/{name}.png",), partial(decoding.brighter, than=0.5)
+                    ),
                     "normals": Label(
                         ("normals_distill/{name}.png", CONTEXT),
                         partial(indoor_normals, axes=self.normals_axes),

@@ -15,9 +15,7 @@ import numpy as np
 from taskprism.data.benchmarks import decoding, names
 from taskprism.data.benchmarks.augmentation import ASTMT, NONE, PaperAugmentation
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
-from taskprism.data.benchmarks.dataset import BenchmarkDataset
-from taskprism.data.benchmarks.pascal_decoding import brighter
-from taskprism.data.benchmarks.variant import Decoded, Label, Variant
+from taskprism.data.benchmarks.variant import BenchmarkDataset, Decoded, Label, Variant
 from taskprism.data.protocol import Split, Transform, register_protocol
 from taskprism.errors import DataError, InputError
 from taskprism.tasks import Saliency, Task
@@ -79,7 +77,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
     def _masks(self, pattern: str) -> dict[str, Label]:
         if self.threshold is None:
             return {"saliency": Label((pattern,), gray)}
-        return {"saliency": Label((pattern,), partial(brighter, than=self.threshold))}
+        return {"saliency": Label((pattern,), partial(decoding.brighter, than=self.threshold))}
 
 
 @register_protocol

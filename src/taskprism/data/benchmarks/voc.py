@@ -14,9 +14,7 @@ import numpy as np
 from taskprism.data.benchmarks import names
 from taskprism.data.benchmarks.augmentation import ASTMT, ATRC, NONE, PaperAugmentation
 from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
-from taskprism.data.benchmarks.first_of import FirstOf
-from taskprism.data.benchmarks.pascal_labels import TWENTY_ONE
-from taskprism.data.benchmarks.variant import Decoded, Label, Variant
+from taskprism.data.benchmarks.variant import Decoded, FirstOf, Label, Variant
 from taskprism.data.files import read_array
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
@@ -24,6 +22,13 @@ from taskprism.tasks import SemanticSegmentation, Task
 
 Void = Literal["ignore", "background"]
 TrainSet = Literal["train", "trainaug"]
+
+#: Everingham et al., IJCV 2010, in the order of the stored indices; 255 is void.
+TWENTY_ONE = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
 
 VOC = "VOCdevkit/VOC2012"
 SBD = "benchmark_RELEASE/dataset"

@@ -14,8 +14,7 @@ workers and resuming are therefore those of every other data set: exact, and shu
 set rather than over a buffer.
 """
 
-from taskprism.data.shards.dataset import ShardDataset
 from taskprism.data.shards.pack import pack
-from taskprism.data.shards.protocol import ShardsProtocol
+from taskprism.data.shards.protocol import ShardDataset, ShardsProtocol
 
 __all__ = ["ShardDataset", "ShardsProtocol", "pack"]

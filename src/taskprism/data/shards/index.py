@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from taskprism.data.augmentation import rename_keys
+from taskprism.data.folder_config import rename_keys
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
 
