@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from taskprism.interop import import_official
     from taskprism.models import create_model, list_models
     from taskprism.models.hub import load
+    from taskprism.recipes.files import list_recipes
     from taskprism.tasks import Task, list_tasks
-    from taskprism.training.recipe_files import list_recipes
 
 __version__ = metadata.version("taskprism")
 
@@ -64,7 +64,7 @@ _HOMES = {
     "import_official": "taskprism.interop",
     "list_models": "taskprism.models",
     "list_protocols": "taskprism.data",
-    "list_recipes": "taskprism.training.recipe_files",
+    "list_recipes": "taskprism.recipes.files",
     "list_tasks": "taskprism.tasks",
     "load": "taskprism.models.hub",
 }

@@ -24,8 +24,8 @@ from taskprism.metrics.boundaries import (
     convention,
     score_folders,
 )
+from taskprism.recipes.files import validate
 from taskprism.training import train
-from taskprism.training.recipe_files import validate
 
 SMALL = {"input_size": [32, 32]}
 

@@ -17,8 +17,8 @@ from taskprism.data.checking import check_protocol
 from taskprism.data.describing import describe_protocol
 from taskprism.data.shards import pack
 from taskprism.errors import DataError
+from taskprism.recipes.files import validate
 from taskprism.training import evaluate, train
-from taskprism.training.recipe_files import validate
 
 every_tree = pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 BENCHMARKS = [e.part for e in PROTOCOLS.entries() if issubclass(e.part, BenchmarkProtocol)]

@@ -11,8 +11,8 @@ import torch
 from models.base import ModelTests
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.models import MultiTaskModel, SingleTask, create_model
+from taskprism.recipes.schema import OptimizerSettings
 from taskprism.training.optimizers import parameter_groups
-from taskprism.training.recipe import OptimizerSettings
 
 
 class EncoderSharingTests(ModelTests):

@@ -6,8 +6,8 @@ import torch
 from models.encoder_sharing import EncoderSharingTests
 from taskprism.models import create_model
 from taskprism.models.cross_stitch import CrossStitchUnit
+from taskprism.recipes.schema import OptimizerSettings
 from taskprism.training.optimizers import parameter_groups
-from taskprism.training.recipe import OptimizerSettings
 
 TASKS = ["semseg", "depth", "edge"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taskprism.papers.plan import Plan, Request
 from taskprism.papers.table import Part, Table
-from taskprism.training.recipe import Recipe
+from taskprism.recipes.schema import Recipe
 from taskprism.training.run_directory import RunDirectory
 
 PAPER = Path("some_paper.yaml")

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from taskprism.recipes.files import validate
 from taskprism.training.experiment import build_experiment
-from taskprism.training.recipe_files import validate
 from taskprism.training.run_directory import RunDirectory
 
 SIZE = [32, 48]

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from taskprism.recipes.files import validate
 from taskprism.training import Recipe
-from taskprism.training.recipe_files import validate
 
 HEIGHT, WIDTH = 40, 48
 DATA = {

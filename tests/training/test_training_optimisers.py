@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from taskprism.models import create_model
+from taskprism.recipes.schema import OptimizerSettings
 from taskprism.training.ema import create_average
 from taskprism.training.optimizers import create_optimizer, parameter_groups, set_learning_rate
-from taskprism.training.recipe import OptimizerSettings
 
 
 @pytest.fixture(scope="module")

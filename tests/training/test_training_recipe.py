@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from taskprism.errors import RecipeError, UnknownNameError
+from taskprism.errors import InputError, RecipeError, UnknownNameError
+from taskprism.recipes import files, register_recipes
+from taskprism.recipes.files import parse_value, to_yaml
+from taskprism.recipes.schema import Recipe
 from taskprism.training import list_recipes, load_recipe
-from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import to_yaml
-from taskprism.training.recipe_yaml import parse_value
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_circles_are_refused(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("extends: nowhere", "'nowhere', which is neither a file beside it nor a shipped"),
+        ("extends: nowhere", "'nowhere', which is neither a file in "),
         ("extends: [a]", "'extends' must name one recipe"),
         ("- 1", "must hold keys and values, not a list"),
         ("a: [", "is not valid YAML"),
@@ -166,3 +166,31 @@ def test_shipped_recipes_are_valid(name):
 @pytest.mark.parametrize(("text", "value"), [("false", False), ("True", True), ("a.pth", "a.pth")])
 def test_pretrained_from_the_command_line_is_no_file_called_false(text, value):
     assert load_recipe("rooms/mti_net", {"model.pretrained": text}).model.pretrained == value
+
+
+def test_a_folder_of_recipes_gets_names(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_SOURCES", list(files._SOURCES))
+    write("own/small.yaml", "extends: deep/_base\nepochs: 3")
+    write("own/deep/_base.yaml", "seed: 5")
+    register_recipes(tmp_path / "own", prefix="mine")
+    register_recipes(tmp_path / "own", prefix="mine")  # a second import changes nothing
+    assert [name for name in list_recipes() if name.startswith("mine")] == ["mine/small"]
+    recipe = load_recipe("mine/small")
+    assert (recipe.name, recipe.epochs, recipe.seed) == ("small", 3, 5)
+    child = load_recipe(write("child.yaml", "extends: mine/small\nepochs: 4"))
+    assert (child.epochs, child.seed) == (4, 5)
+
+
+def test_names_of_recipes_are_unique(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_SOURCES", list(files._SOURCES))
+    path = write("own/mtan.yaml", "")
+    with pytest.raises(InputError, match=r"'osd/mtan' in .* is taken by"):
+        register_recipes(path.parent, prefix="osd")
+    with pytest.raises(InputError, match="no such folder"):
+        register_recipes(tmp_path / "nowhere")
+
+
+def test_the_core_does_not_hold_recipes_of_plug_ins():
+    core = files._SOURCES[0].names()
+    assert core
+    assert {name.partition("/")[0] for name in core} == {"osd"}

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from taskprism.training.recipe import ScheduleSettings
+from taskprism.recipes.schema import ScheduleSettings
 from taskprism.training.schedules import learning_rate_factor
 
 

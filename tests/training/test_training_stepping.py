@@ -9,10 +9,10 @@ import taskprism
 from reference.run_files import log, weights
 from taskprism.errors import RecipeError
 from taskprism.models import create_model
+from taskprism.recipes.schema import OptimizerSettings
 from taskprism.training import build_experiment, evaluate, train
 from taskprism.training.loop import Trainer
 from taskprism.training.optimizers import parameter_groups
-from taskprism.training.recipe import OptimizerSettings
 from taskprism.training.state import TrainingState
 from taskprism.training.stepping import create_adversary, rate_factors
 

@@ -14,9 +14,9 @@ from torch.utils import _pytree
 import taskprism
 from reference.run_files import log
 from taskprism.models.inference import predict
+from taskprism.recipes.files import list_recipes
 from taskprism.training import evaluate, load_recipe, train
 from taskprism.training.experiment import build_experiment
-from taskprism.training.recipe_files import list_recipes
 
 SIZE = (64, 64)
 TRAINING, TEST = 8, 2

@@ -27,10 +27,10 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import WEIGHTS, load
 from taskprism.models.predictions import Predictions
 from taskprism.progress import Reporter
+from taskprism.recipes.schema import DataSettings
 from taskprism.training.evaluation import split_loader
 from taskprism.training.experiment import build_protocol
 from taskprism.training.log import without_nan
-from taskprism.training.recipe import DataSettings
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.selection import Results
 

@@ -14,8 +14,8 @@ from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
+from taskprism.recipes.schema import DataSettings
 from taskprism.training.experiment import build_protocol
-from taskprism.training.recipe import DataSettings
 from taskprism.training.run_directory import RunDirectory
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from taskprism.data.protocol import Split
+from taskprism.recipes.schema import DataSettings
 from taskprism.training.baseline import score_baseline
-from taskprism.training.recipe import DataSettings
 
 
 def baseline(

@@ -12,8 +12,8 @@ import tyro
 from taskprism.data import list_protocols
 from taskprism.errors import InputError
 from taskprism.models import list_models
+from taskprism.recipes.files import list_recipes
 from taskprism.tasks import list_tasks
-from taskprism.training.recipe_files import list_recipes
 
 Kind = Literal["models", "tasks", "protocols", "recipes", "backbones"]
 

@@ -10,10 +10,9 @@ import tyro
 from pydantic import BaseModel, Field, create_model
 
 from taskprism.errors import InputError
+from taskprism.recipes.files import list_recipes, load_recipe, parse_value, validate
+from taskprism.recipes.schema import Recipe
 from taskprism.training.launch import disconnect
-from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import list_recipes, load_recipe, validate
-from taskprism.training.recipe_yaml import parse_value
 from taskprism.training.run import train as train_recipe
 
 _USAGE = "taskprism train RECIPE"

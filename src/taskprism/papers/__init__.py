@@ -20,34 +20,43 @@ trained), and how far the order of our rows is the paper's. A difference is only
 and length of training are the paper's too.
 """
 
-from taskprism.papers.collecting import collect
-from taskprism.papers.library import list_tables, load_table
-from taskprism.papers.place import Place
-from taskprism.papers.plan import Plan, Request, Run, check_data, make_plan
-from taskprism.papers.report import write_result
-from taskprism.papers.results import Cell, PartResult, RowResult, TableResult
-from taskprism.papers.runner import Runner
-from taskprism.papers.table import Column, Part, Readout, Row, Table
+from __future__ import annotations
 
-__all__ = [
-    "Cell",
-    "Column",
-    "Part",
-    "PartResult",
-    "Place",
-    "Plan",
-    "Readout",
-    "Request",
-    "Row",
-    "RowResult",
-    "Run",
-    "Runner",
-    "Table",
-    "TableResult",
-    "check_data",
-    "collect",
-    "list_tables",
-    "load_table",
-    "make_plan",
-    "write_result",
-]
+import importlib
+from typing import Any
+
+from taskprism.papers.rows import TableRows
+from taskprism.recipes import register_recipe_source
+
+register_recipe_source(TableRows())
+
+# Plug-ins are imported by every lookup of a name, so the rest is imported on first use.
+_HOMES = {
+    "Cell": "results",
+    "Column": "table",
+    "Part": "table",
+    "PartResult": "results",
+    "Place": "place",
+    "Plan": "plan",
+    "Readout": "table",
+    "Request": "plan",
+    "Row": "table",
+    "RowResult": "results",
+    "Run": "plan",
+    "Runner": "runner",
+    "Table": "table",
+    "TableResult": "results",
+    "check_data": "plan",
+    "collect": "collecting",
+    "list_tables": "library",
+    "load_table": "library",
+    "make_plan": "plan",
+    "write_result": "report",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

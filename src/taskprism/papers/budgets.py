@@ -10,12 +10,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from taskprism.errors import UnknownNameError
-from taskprism.training.recipe import Recipe, Strict
-from taskprism.training.recipe_errors import explain
-from taskprism.training.recipe_files import SHIPPED
-from taskprism.training.recipe_yaml import read_mapping
+from taskprism.recipes.files import read_mapping
+from taskprism.recipes.schema import Recipe, Strict, explain
 
-BUDGETS = SHIPPED / "budgets"
+BUDGETS = Path(__file__).parent / "budgets"
 _DEFAULT = "default"
 
 

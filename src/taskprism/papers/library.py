@@ -7,16 +7,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from taskprism.errors import UnknownNameError
+from taskprism.papers.rows import TABLES
 from taskprism.papers.table import Part, PartedTable, PlainTable, Table
-from taskprism.training.recipe_errors import explain
-from taskprism.training.recipe_files import PAPERS
-from taskprism.training.recipe_yaml import read_mapping
+from taskprism.recipes.files import read_mapping
+from taskprism.recipes.schema import explain
 
 
 def list_tables() -> list[str]:
     """Names of the shipped tables: ``PAPER/TABLE``."""
-    files = (path for path in PAPERS.glob("*/*.yaml") if path.name[0] != "_")
-    return sorted(path.relative_to(PAPERS).with_suffix("").as_posix() for path in files)
+    files = (path for path in TABLES.glob("*/*.yaml") if path.name[0] != "_")
+    return sorted(path.relative_to(TABLES).with_suffix("").as_posix() for path in files)
 
 
 def load_table(name: str | Path) -> Table:
@@ -31,7 +31,7 @@ def load_table(name: str | Path) -> Table:
     """
     path = Path(name)
     if path.suffix != ".yaml":
-        path = PAPERS / f"{name}.yaml"
+        path = TABLES / f"{name}.yaml"
         if str(name) not in list_tables():
             raise UnknownNameError("table", str(name), list_tables())
     path = path.resolve()

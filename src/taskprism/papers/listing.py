@@ -15,8 +15,8 @@ from taskprism.papers.settings import row_recipe
 from taskprism.papers.sizes import Size, size_of
 from taskprism.papers.table import Column, Part, Row, Table
 from taskprism.progress import Reporter
+from taskprism.recipes.schema import Recipe
 from taskprism.scoring.tables import NOTHING
-from taskprism.training.recipe import Recipe
 
 _SIZES = ("parameters", "macs")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.papers.settings import changes, row_recipe, run_key
 from taskprism.papers.table import Part, Table
+from taskprism.recipes.schema import Recipe
 from taskprism.training.experiment import build_protocol
-from taskprism.training.recipe import Recipe
 
 PAPER_BUDGET = "full"
 

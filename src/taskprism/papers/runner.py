@@ -18,7 +18,7 @@ from taskprism.papers.claims import Claim
 from taskprism.papers.place import Place
 from taskprism.papers.plan import Plan, Run
 from taskprism.progress import Reporter
-from taskprism.training.recipe import Recipe
+from taskprism.recipes.schema import Recipe
 from taskprism.training.run import train
 
 Train = Callable[[Recipe, Path, bool, Reporter], object]

@@ -11,13 +11,12 @@ from typing import Any
 from taskprism.data.protocol import Protocol
 from taskprism.errors import InputError
 from taskprism.papers.budgets import load_budget
+from taskprism.papers.rows import RowRecipe
 from taskprism.papers.table import Column, Part, Table
+from taskprism.recipes.files import merge, recipe_values, validate
+from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.tasks.base import Task
 from taskprism.training.experiment import build_protocol
-from taskprism.training.recipe import DataSettings, Recipe
-from taskprism.training.recipe_files import recipe_values, validate
-from taskprism.training.recipe_rows import RecipeSource
-from taskprism.training.recipe_yaml import merge
 
 _OptionPath = tuple[str, ...]
 
@@ -57,7 +56,7 @@ def row_recipe(
     if not table.row(row).trained:
         return None
     name = f"{table.name}/{row}"
-    values = recipe_values(RecipeSource(table.file, row))
+    values = recipe_values(RowRecipe(table.file, row))
     published = validate(values, source=name)
     if protocol is not None:
         values = _without_data(values, published, protocol)
@@ -205,7 +204,7 @@ def _varied_options(table: Table, row: str) -> set[_OptionPath]:
     """Options of the model in which rows of the same part, model and backbone differ."""
     part = table.part_of(row)
     models = {
-        key: recipe_values(RecipeSource(table.file, key)).get("model") or {}
+        key: recipe_values(RowRecipe(table.file, key)).get("model") or {}
         for key, each in part.rows.items()
         if each.trained
     }

@@ -16,9 +16,9 @@ import torch
 import taskprism
 from taskprism.atomic import write_json
 from taskprism.errors import CheckpointError
+from taskprism.recipes.schema import Recipe
 from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training.experiment import build_experiment
-from taskprism.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

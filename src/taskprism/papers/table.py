@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from taskprism.errors import UnknownNameError
-from taskprism.training.recipe import Strict
+from taskprism.recipes.schema import Strict
 
 Quantity = Literal["gain", "drop", "parameters", "macs", "seconds"]
 Form = Literal["absolute", "ratio", "percent"]

@@ -36,11 +36,16 @@ Disparity is in pixels of a stereo rig with ``STEREO_BASELINE``. Edges and salie
 keeps drawn rooms in a folder, which is an order of magnitude faster the second time.
 """
 
+from pathlib import Path
+
+from taskprism.recipes import register_recipes
 from taskprism.rooms.camera import STEREO_BASELINE
 from taskprism.rooms.classes import CLASS_NAMES, PART_NAMES, Part, Thing
 from taskprism.rooms.dataset import Rooms, scene_seed
 from taskprism.rooms.protocol import RoomsProtocol
 from taskprism.rooms.render import GENERATOR_VERSION, RoomImage, render_room
+
+register_recipes(Path(__file__).parent / "recipes")
 
 __all__ = [
     "CLASS_NAMES",

@@ -14,12 +14,12 @@ Everything is deterministic on a CPU given the recipe's seed, and stays so throu
 
 from taskprism.losses.criterion import Criterion, LossBreakdown
 from taskprism.progress import Reporter
+from taskprism.recipes.files import list_recipes, load_recipe
+from taskprism.recipes.schema import Recipe
 from taskprism.training.adversarial import Adversary
 from taskprism.training.evaluation import score, split_loader
 from taskprism.training.experiment import Experiment, build_experiment
 from taskprism.training.loop import Stopped, Trainer
-from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import list_recipes, load_recipe
 from taskprism.training.run import evaluate, train
 from taskprism.training.run_directory import RunDirectory
 

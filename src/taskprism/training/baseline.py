@@ -8,11 +8,11 @@ from pathlib import Path
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError
 from taskprism.progress import Reporter
+from taskprism.recipes.schema import DataSettings, ModelSettings, Recipe
 from taskprism.scoring.baselines import ConstantModel, fit_constants
 from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.training.evaluation import describe, score, split_loader
 from taskprism.training.experiment import build_protocol
-from taskprism.training.recipe import DataSettings, ModelSettings, Recipe
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.selection import Results

@@ -12,8 +12,8 @@ from taskprism.data.protocol import Protocol
 from taskprism.losses.criterion import Criterion
 from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
+from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.tasks.base import Task
-from taskprism.training.recipe import DataSettings, Recipe
 from taskprism.training.stepping import check_stepping
 
 

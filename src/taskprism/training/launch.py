@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from taskprism.errors import RecipeError
-from taskprism.training.recipe import Recipe
+from taskprism.recipes.schema import Recipe
 
 
 def create_accelerator(recipe: Recipe, folder: Path) -> Accelerator:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from taskprism.backbones.base import Backbone
-from taskprism.training.recipe import OptimizerSettings
+from taskprism.recipes.schema import OptimizerSettings
 
 _BASE_LR = "base_lr"
 

@@ -13,6 +13,7 @@ from taskprism.atomic import write_json
 from taskprism.data.protocol import Split
 from taskprism.models.hub import load
 from taskprism.progress import Reporter
+from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.training import manifest
 from taskprism.training.evaluation import describe, score, split_loader, tasks_as_in
@@ -25,7 +26,6 @@ from taskprism.training.experiment import (
 from taskprism.training.interrupt import stop_on_interrupt
 from taskprism.training.launch import create_accelerator, start_trackers, stop_trackers
 from taskprism.training.loop import Stopped, Trainer
-from taskprism.training.recipe import DataSettings, Recipe
 from taskprism.training.run_directory import CheckpointName, RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.selection import Results

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from taskprism.atomic import recover_folder, write_text
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
+from taskprism.recipes.files import load_recipe, to_yaml
+from taskprism.recipes.schema import Recipe
 from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.training.log import RunLog
-from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import load_recipe, to_yaml
 
 CheckpointName = Literal["last", "best"]
 #: Keys that a resumed run may change: they touch speed and places, not numbers.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from taskprism.training.recipe import ScheduleSettings
+from taskprism.recipes.schema import ScheduleSettings
 
 
 def learning_rate_factor(

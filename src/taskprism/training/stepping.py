@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from taskprism.data.sample import Batch
 from taskprism.errors import RecipeError
 from taskprism.models import MultiTaskModel, SingleTaskingModel
+from taskprism.recipes.schema import Recipe
 from taskprism.training.adversarial import Adversary
 from taskprism.training.network import Losses
-from taskprism.training.recipe import Recipe
 
 
 def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:

@@ -16,10 +16,10 @@ import torch
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
+from taskprism.recipes.files import load_recipe
+from taskprism.recipes.schema import Recipe
 from taskprism.training.experiment import build_experiment, build_protocol
 from taskprism.training.network import LossNetwork
-from taskprism.training.recipe import Recipe
-from taskprism.training.recipe_files import load_recipe
 
 METHODS = ("single_task", "multi_task", "mti_net")
 #: Seconds for scoring, pictures and checkpoints of one run, and for the report.

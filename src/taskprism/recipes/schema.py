@@ -1,15 +1,19 @@
 """A recipe: one file that says everything about a run.
 
 The classes here are the schema: every key with its meaning, range and default. Reading the files
-is in :mod:`taskprism.training.recipe_files`.
+is in :mod:`taskprism.recipes.files`.
 """
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from taskprism.errors import RecipeError
 
 
 class Strict(BaseModel):
@@ -145,3 +149,87 @@ class Recipe(Strict):
         default_factory=list, description="beside log.jsonl, which is always written"
     )
     seed: int = Field(0, ge=0, description="of weights, order and augmentation")
+
+
+def explain(error: ValidationError, schema: type[BaseModel], source: str) -> RecipeError:
+    """Turn pydantic's report into one message.
+
+    Args:
+        error: What validation found.
+        schema: The class that was being filled, for the names that would have been valid.
+        source: Where the values came from: a file or the command line.
+
+    Returns:
+        An error with one line per key: an unknown key with the valid ones of its level, a wrong
+        value with the allowed range.
+    """
+    lines: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
+        path = _keys(schema, detail["loc"])
+        key = ".".join(path)
+        if detail["type"] == "extra_forbidden":
+            lines.setdefault(key, _unknown_key(schema, path))
+        elif detail["type"] == "value_error":  # our own words
+            lines[key] = (f"key {key!r}: " if key else "") + str(detail["ctx"]["error"])
+        elif detail["type"] == "missing":
+            lines[key] = f"key {key!r} is missing"
+        elif key in lines:
+            lines[key] += f", or {_lower(detail['msg'])}"
+        else:
+            lines[key] = f"key {key!r}: {_lower(detail['msg'])}, got {detail['input']!r}"
+    return RecipeError(f"{source}: {'; '.join(lines.values())}.")
+
+
+def _unknown_key(schema: type[BaseModel], path: list[str]) -> str:
+    fields = _level(schema, path[:-1]).model_fields
+    known = [field.alias or name for name, field in fields.items()]
+    close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    where = f"in {'.'.join(path[:-1])!r}" if len(path) > 1 else "at the top"
+    return f"unknown key {path[-1]!r} {where}.{hint} Keys there: {', '.join(known)}"
+
+
+def _level(schema: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    level: Any = schema
+    for name in path:
+        level = _inner(level, name)[0]
+    return level
+
+
+def _keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Drop what pydantic adds for the branches of a union (``protocol.list[str]``)."""
+    keys: list[str] = []
+    level: Any = schema
+    free_form = False
+    for part in location:
+        if level is None:  # below a plain value: keep list positions and the user's own keys
+            keys += [str(part)] if isinstance(part, int) or free_form else []
+            continue
+        keys.append(str(part))
+        level, free_form = _inner(level, str(part))
+    return keys
+
+
+def _inner(level: Any, key: str) -> tuple[Any, bool]:
+    """What stands below a key, None for a plain value; and whether the keys there are free.
+
+    A level is a schema, or a dictionary or list of schemas.
+    """
+    if isinstance(level, type) and issubclass(level, BaseModel):
+        names = {field.alias or name: field for name, field in level.model_fields.items()}
+        annotation: Any = names[key].annotation if key in names else None
+    else:
+        annotation = get_args(level)[-1 if get_origin(level) is dict else 0]
+    if isinstance(annotation, UnionType):
+        annotation = next((a for a in get_args(annotation) if _is_schema(a)), annotation)
+    free_form = get_origin(annotation) is dict
+    holds_schemas = any(_is_schema(argument) for argument in get_args(annotation))
+    return (annotation if _is_schema(annotation) or holds_schemas else None), free_form
+
+
+def _is_schema(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]

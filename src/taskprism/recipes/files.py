@@ -1,0 +1,357 @@
+"""Recipes as YAML files: inheritance, overrides, and where their names come from."""
+
+from __future__ import annotations
+
+import copy
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from taskprism.errors import InputError, RecipeError, UnknownNameError
+from taskprism.recipes.schema import Recipe, explain
+from taskprism.registry import load_plugins
+
+_EXTENDS = "extends"
+_DATA = "data"  # folder of data YAMLs, which are not recipes
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe that fills one YAML file.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the run unless the recipe gives one."""
+        return self.path.stem
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def values(self) -> dict[str, Any]:
+        """The keys in the file, ``extends`` included.
+
+        Raises:
+            RecipeError: The file is broken.
+        """
+        return read_mapping(self.path)
+
+
+class RecipeSource(ABC):
+    """Finds recipes by name; see :func:`register_recipe_source`."""
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Names that ``taskprism list recipes`` shows."""
+
+    @abstractmethod
+    def find(self, name: str, folder: Path) -> RecipeFile | None:
+        """Recipe of that name, or None.
+
+        Args:
+            name: A name of :meth:`names`, or any other that the source knows.
+            folder: Where relative paths start: the working directory, or the folder of the recipe
+                that extends this one.
+        """
+
+    def is_recipe(self, content: Mapping[str, Any]) -> bool:
+        """Whether a file with these keys may be a recipe; False if it is a file of this source."""
+        return True
+
+
+class FolderSource(RecipeSource):
+    """Every YAML file below a folder: ``PREFIX/SUBFOLDER/FILE`` without the suffix.
+
+    Files that start with ``_`` are not listed; they are there to be extended.
+
+    Args:
+        folder: The folder.
+        prefix: First part of all names.
+        excluded: Subfolders that hold other files.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "", excluded: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.excluded = tuple(excluded)
+
+    def names(self) -> list[str]:
+        """Names of the files."""
+        files = (path.relative_to(self.folder) for path in self.folder.rglob("*.yaml"))
+        return [
+            f"{self.prefix}{path.with_suffix('').as_posix()}"
+            for path in files
+            if path.name[0] != "_" and path.parts[0] not in self.excluded
+        ]
+
+    def find(self, name: str, folder: Path) -> RecipeFile | None:
+        """File of that name."""
+        if not name.startswith(self.prefix):
+            return None
+        path = self.folder / f"{name.removeprefix(self.prefix)}.yaml"
+        return RecipeFile(path) if is_recipe(path) else None
+
+
+_SOURCES: list[RecipeSource] = [FolderSource(Path(__file__).parent, excluded=[_DATA])]
+
+
+def register_recipes(folder: str | Path, prefix: str = "") -> None:
+    """Give the recipes in a folder names, so that they can be listed, trained and extended.
+
+    Args:
+        folder: Folder of YAML files; a file ``mine/small.yaml`` in it becomes ``mine/small``.
+        prefix: First part of all names: ``my_package`` makes it ``my_package/mine/small``.
+
+    Raises:
+        InputError: The folder does not exist, or one of the names is taken.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = Path(folder.name, "small.yaml").write_text("epochs: 3")
+        >>> register_recipes(folder.name, prefix="my_package")
+        >>> load_recipe("my_package/small").epochs
+        3
+    """
+    folder = Path(folder).resolve()
+    if not folder.is_dir():
+        raise InputError(f"Cannot register the recipes in {folder}: there is no such folder.")
+    source = FolderSource(folder, prefix)
+    for known in _SOURCES:
+        if not isinstance(known, FolderSource):
+            continue
+        if (known.folder, known.prefix) == (folder, source.prefix):
+            return
+        taken = sorted({*known.names()} & {*source.names()})
+        if taken:
+            raise InputError(
+                f"The recipe name {taken[0]!r} in {folder} is taken by {known.folder}; give "
+                "register_recipes another prefix."
+            )
+    _SOURCES.append(source)
+
+
+def register_recipe_source(source: RecipeSource) -> None:
+    """Add recipes that are not one file each, such as the rows of a table."""
+    if source not in _SOURCES:
+        _SOURCES.append(source)
+
+
+def recipe_sources() -> list[RecipeSource]:
+    """All sources: taskprism's recipes first, then those of plug-ins."""
+    load_plugins()
+    return list(_SOURCES)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes of taskprism and of its plug-ins.
+
+    Rows of the papers' tables are recipes too; :func:`taskprism.papers.list_tables` lists them.
+    """
+    return sorted({name for source in recipe_sources() for name in source.names()})
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe.
+
+    A recipe may contain ``extends: OTHER``, a file relative to it or a name: its own keys are then
+    merged into those of the other, level by level (lists are replaced as a whole).
+
+    Args:
+        source: YAML file, run directory, name of :func:`list_recipes`, or a row of a paper's table:
+            ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
+        overrides: Dotted key (``optimizer.lr``) -> value; they take precedence over the file. With
+            another ``data.protocol`` the recipe's ``data.options`` are dropped, because they
+            belong to the old protocol.
+
+    Returns:
+        The validated recipe. If it sets no ``name``, its name is that of the file or row.
+
+    Raises:
+        RecipeError: A key or value is wrong, a file is missing or broken, or files extend one
+            another in a circle.
+
+    Example:
+        >>> load_recipe("rooms/mti_net", {"epochs": 3}).epochs
+        3
+    """
+    values = recipe_values(find_recipe(source))
+    overrides = overrides or {}
+    data = values.get("data")
+    if isinstance(data, dict):
+        protocol = data.get("protocol")
+        if overrides.get("data.protocol", protocol) != protocol:
+            data.pop("options", None)
+    for key, value in overrides.items():
+        _set(values, key, value)
+    return validate(values, source=str(source))
+
+
+def recipe_values(source: RecipeFile) -> dict[str, Any]:
+    """Keys of a recipe and of all that it extends, as plain nested values.
+
+    Raises:
+        RecipeError: A file is missing or broken, or files extend one another in a circle.
+    """
+    return {"name": source.name, **_read(source, ())}
+
+
+def validate(values: Mapping[str, Any], source: str) -> Recipe:
+    """Make a recipe from plain nested values; ``source`` names their origin in errors."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Recipe, source) from None
+
+
+def find_recipe(source: str | Path) -> RecipeFile:
+    """File of a recipe, given by path, run directory or name.
+
+    Raises:
+        RecipeError: There is no such file, or it is not a recipe.
+        UnknownNameError: There is no recipe of that name.
+    """
+    path = Path(source)
+    if is_recipe(path):
+        return RecipeFile(path)
+    if path.is_dir() and (path / "recipe.yaml").is_file():
+        return RecipeFile(path / "recipe.yaml")  # a run directory holds its resolved recipe
+    for each in recipe_sources():
+        found = each.find(str(source), Path())
+        if found is not None:
+            return found
+    if path.suffix in {".yaml", ".yml"}:
+        raise RecipeError(f"No recipe file {path}. `taskprism list recipes` lists those available.")
+    raise UnknownNameError("recipe", str(source), list_recipes())
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is one recipe, and not a file that a source reads differently."""
+    if not path.is_file():
+        return False
+    content = read_mapping(path)
+    return all(source.is_recipe(content) for source in recipe_sources())
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every key present, in the order of the schema."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(source: RecipeFile, below: tuple[RecipeFile, ...]) -> dict[str, Any]:
+    source = replace(source, path=source.path.resolve())
+    if source in below:
+        circle = " -> ".join(str(step) for step in (*below[below.index(source) :], source))
+        raise RecipeError(f"Recipes extend one another in a circle: {circle}.")
+    values = source.values()
+    _anchor_paths(values, source.path.parent)
+    parent = values.pop(_EXTENDS, None)
+    if parent is None:
+        return values
+    return merge(_read(_parent(source, parent), (*below, source)), values)
+
+
+def _parent(source: RecipeFile, parent: Any) -> RecipeFile:
+    if not isinstance(parent, str):
+        raise RecipeError(f"{source}: 'extends' must name one recipe, got {parent!r}.")
+    folder = source.path.parent
+    for candidate in (folder / parent, folder / f"{parent}.yaml"):
+        if is_recipe(candidate):
+            return RecipeFile(candidate)
+    for each in recipe_sources():
+        found = each.find(parent, folder)
+        if found is not None:
+            return found
+    raise RecipeError(
+        f"{source} extends {parent!r}, which is neither a file in {folder} nor the name of a "
+        f"recipe ({', '.join(list_recipes())}), nor a row PAPER/TABLE/ROW of a paper's table."
+    )
+
+
+def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    """Resolve data YAMLs, which are written relative to the recipe that names them."""
+    data = values.get("data")
+    if not isinstance(data, dict) or "protocol" not in data:
+        return
+
+    def anchor(name: Any) -> Any:
+        is_file = isinstance(name, str) and (folder / name).is_file()
+        return str((folder / name).resolve()) if is_file else name
+
+    protocol = data["protocol"]
+    is_list = isinstance(protocol, list)
+    data["protocol"] = [anchor(name) for name in protocol] if is_list else anchor(protocol)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        values[parent] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[parent]
+    values[last] = value
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``1e-3`` is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_value(text: str) -> Any:
+    """Value of one YAML scalar or flow collection: ``3``, ``1e-3``, ``true``, ``[192, 256]``."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Keys and values of a file; an empty one has none.
+
+    Raises:
+        RecipeError: The file is missing, no YAML, or holds something else.
+    """
+    try:
+        state = path.stat()
+        values = copy.deepcopy(_parse(path.resolve(), state.st_mtime_ns, state.st_size))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path} must hold keys and values, not a {type(values).__name__}.")
+    return values
+
+
+@lru_cache(maxsize=512)
+def _parse(path: Path, changed: int, size: int) -> Any:
+    """Content of a file; read again only when it has changed."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` laid over ``below``, level by level; lists are replaced as a whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
