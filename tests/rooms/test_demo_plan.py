@@ -63,7 +63,7 @@ def test_a_stopped_demonstration_keeps_its_epochs_and_notes(tmp_path):
 def test_another_demonstration_in_the_same_folder_is_refused(tmp_path):
     file = tmp_path / "plan.json"
     planning.write_plan(load(tmp_path), file)
-    with pytest.raises(InputError, match="other settings. Choose another --out"):
+    with pytest.raises(InputError, match=r"other settings\. Choose another --out"):
         planning.read_plan(load(tmp_path, seed=1), file)
     file.write_text(json.dumps({"epochs": 1}))
     with pytest.raises(InputError, match="other settings"):
