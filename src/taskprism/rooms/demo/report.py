@@ -167,9 +167,7 @@ def _rooms_section(protocol: Protocol, models: Mapping[str, MultiTaskModel]) -> 
         )
     return Section(
         "Held-out rooms",
-        [
-            "The labels are exact: a ray caster renders the rooms together with their labels."
-        ],
+        ["The labels are exact: a ray caster renders the rooms together with their labels."],
         figures=figures,
     )
 
