@@ -115,7 +115,7 @@ def test_a_killed_process_is_succeeded_and_no_number_changes(words, tmp_path, ca
     capsys.readouterr()
     assert main(command) == 0
     told = capsys.readouterr().err
-    assert "taking over" in told and "Going on at epoch" in told
+    assert "taking over" in told and "Resuming at epoch" in told
     assert main(words("straight", "--rows", "multi", "--seeds", "1", epochs=12)) == 0
     killed, straight = results(tmp_path / "killed"), results(tmp_path / "straight")
     for row in ("single", "multi"):

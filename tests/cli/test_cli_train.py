@@ -195,7 +195,7 @@ def test_a_stopped_process_goes_on_to_the_same_numbers(recipe, whole, tmp_path, 
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130, told
-        assert "Stopped and saved. Go on with: taskprism train" in told
+        assert "Stopped and saved. Resume with: taskprism train" in told
         assert "Traceback" not in told
     assert 3 <= len(log(run)) < 20
     assert main([*words, "--resume"]) == 0

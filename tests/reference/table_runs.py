@@ -105,7 +105,7 @@ class Recorder:
         if len(self.calls) == self.stop_at:
             folder.mkdir(parents=True)
             RunDirectory(folder).write_recipe(recipe)
-            raise KeyboardInterrupt("Stopped and saved. Go on with: taskprism train ...")
+            raise KeyboardInterrupt("Stopped and saved. Resume with: taskprism train ...")
         if (recipe.name.split("-")[1], recipe.seed) in self.fail:
             raise RuntimeError("out of memory\nmore words")
         write_run(recipe, folder)

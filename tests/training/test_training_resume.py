@@ -78,7 +78,7 @@ def test_stopped_and_resumed_is_bit_equal(
     recipe = tiny_recipe(**RECIPES[kind])
     with monkeypatch.context() as patch:
         stop_after(patch, batches)
-        with pytest.raises(KeyboardInterrupt, match=r"Go on with: taskprism train .* --resume"):
+        with pytest.raises(KeyboardInterrupt, match=r"Resume with: taskprism train .* --resume"):
             train(recipe, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "metrics.json").exists()
     resumed = train(recipe, tmp_path / "stopped", resume=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from pydantic import ValidationError
 
 from taskprism.errors import InputError, RecipeError, UnknownNameError
 from taskprism.recipes.schema import Recipe, explain
-from taskprism.registry import load_plugins
+from taskprism.registry import import_parts, load_plugins
 
 _EXTENDS = "extends"
+_IMPORTS = "imports"
+_RECORDED = "recipe.yaml"  # in a run directory
 _DATA = "data"  # folder of data YAMLs, which are not recipes
 
 
@@ -167,7 +170,12 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     """Read a recipe.
 
     A recipe may contain ``extends: OTHER``, a file relative to it or a name: its own keys are then
-    merged into those of the other, level by level (lists are replaced as a whole).
+    merged into those of the other, level by level (lists are replaced as a whole, except that
+    ``imports`` are added up).
+
+    The modules and files of its key ``imports`` (files relative to the recipe) are imported, so
+    train only recipes that you trust. The recipe in a run directory imports nothing: pass what it
+    needs to :func:`taskprism.registry.import_parts` or to ``--import`` first.
 
     Args:
         source: YAML file, run directory, name of :func:`list_recipes`, or a row of a paper's table:
@@ -182,12 +190,14 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     Raises:
         RecipeError: A key or value is wrong, a file is missing or broken, or files extend one
             another in a circle.
+        InputError: An import fails, or what a run directory needs is not imported.
 
     Example:
         >>> load_recipe("rooms/mti_net", {"epochs": 3}).epochs
         3
     """
-    values = recipe_values(find_recipe(source))
+    file = find_recipe(source)
+    values = recipe_values(file)
     overrides = overrides or {}
     data = values.get("data")
     if isinstance(data, dict):
@@ -196,7 +206,31 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
             data.pop("options", None)
     for key, value in overrides.items():
         _set(values, key, value)
-    return validate(values, source=str(source))
+    recipe = validate(values, source=str(source))
+    if file.path.name == _RECORDED and (file.path.parent / "manifest.json").is_file():
+        check_imported(recipe, file.path.parent)
+    else:
+        import_parts(recipe.imports)
+    return recipe
+
+
+def check_imported(recipe: Recipe, run: Path) -> None:
+    """Check that everything a run's recipe imports has been imported by the caller.
+
+    Raises:
+        InputError: A module or file is missing; the message says how to import it.
+    """
+    missing = [name for name in recipe.imports if _module_name(name) not in sys.modules]
+    if missing:
+        raise InputError(
+            f"The run in {run} needs {', '.join(missing)}, and reading a run never imports code "
+            f"by itself. If you trust it, pass imports={missing!r}, or on the command line "
+            f"{' '.join(f'--import {name}' for name in missing)}."
+        )
+
+
+def _module_name(name: str) -> str:
+    return Path(name).stem if name.endswith(".py") else name
 
 
 def recipe_values(source: RecipeFile) -> dict[str, Any]:
@@ -226,8 +260,8 @@ def find_recipe(source: str | Path) -> RecipeFile:
     path = Path(source)
     if is_recipe(path):
         return RecipeFile(path)
-    if path.is_dir() and (path / "recipe.yaml").is_file():
-        return RecipeFile(path / "recipe.yaml")  # a run directory holds its resolved recipe
+    if path.is_dir() and (path / _RECORDED).is_file():
+        return RecipeFile(path / _RECORDED)  # a run directory holds its resolved recipe
     for each in recipe_sources():
         found = each.find(str(source), Path())
         if found is not None:
@@ -260,7 +294,12 @@ def _read(source: RecipeFile, below: tuple[RecipeFile, ...]) -> dict[str, Any]:
     parent = values.pop(_EXTENDS, None)
     if parent is None:
         return values
-    return merge(_read(_parent(source, parent), (*below, source)), values)
+    inherited = _read(_parent(source, parent), (*below, source))
+    merged = merge(inherited, values)
+    before, own = inherited.get(_IMPORTS), values.get(_IMPORTS)
+    if isinstance(before, list) and isinstance(own, list):
+        merged[_IMPORTS] = [*before, *(name for name in own if name not in before)]
+    return merged
 
 
 def _parent(source: RecipeFile, parent: Any) -> RecipeFile:
@@ -281,7 +320,13 @@ def _parent(source: RecipeFile, parent: Any) -> RecipeFile:
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
-    """Resolve data YAMLs, which are written relative to the recipe that names them."""
+    """Resolve data YAMLs and imports, which are relative to the recipe that names them."""
+    imports = values.get(_IMPORTS)
+    if isinstance(imports, list):
+        values[_IMPORTS] = [
+            str((folder / name).resolve()) if str(name).endswith(".py") else name
+            for name in imports
+        ]
     data = values.get("data")
     if not isinstance(data, dict) or "protocol" not in data:
         return

@@ -126,7 +126,11 @@ class SteppingSettings(Strict):
 class Recipe(Strict):
     """Everything about a run. Every key can be given on the command line too."""
 
-    name: str = Field("run", description="name of the run in tables; seeds of one run share it")
+    name: str = Field("run", description="name of the run in tables; all its seeds share it")
+    imports: list[str] = Field(
+        default_factory=list,
+        description="modules or Python files that register your own parts: my_parts, parts/file.py",
+    )
     model: ModelSettings = Field(default_factory=ModelSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     tasks: list[str] = Field(

@@ -1,20 +1,30 @@
-"""What a recipe asks for, made real: protocol, tasks, model."""
+"""From a recipe to objects: protocol, tasks, model."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from accelerate.utils import set_seed
 
 from taskprism.backbones import Backbone
 from taskprism.data import create_protocol
+from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol
+from taskprism.errors import InputError
 from taskprism.losses.criterion import Criterion
 from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import DataSettings, Recipe
+from taskprism.registry import Registry, describe_part
 from taskprism.tasks.base import Task
 from taskprism.training.stepping import check_stepping
+
+#: How a recipe names an object that was passed from Python: ``object:module:Class``.
+OBJECT = "object:"
+_CLASS = re.compile(r"[\w.]+:[\w.]+")  # unlike hf-hub:timm/NAME, a backbone
 
 
 @dataclass(frozen=True)
@@ -49,24 +59,111 @@ class Experiment:
 
 
 def build_protocol(settings: DataSettings) -> Protocol:
-    """The protocol that ``settings`` name."""
+    """The protocol that ``settings`` name.
+
+    A protocol is a named benchmark: a data set variant with its tasks, input size, augmentation and
+    rules of scoring.
+
+    Raises:
+        InputError: The run was trained with an object, which a recipe cannot rebuild.
+        TaskprismError: A name or option is unknown.
+    """
+    _refuse_object(settings.protocol, "protocol")
     return create_protocol(settings.protocol, root=settings.root, **settings.options)
 
 
-def build_experiment(recipe: Recipe) -> Experiment:
-    """Make everything a recipe names; reads no image and writes nothing.
+def record_objects(
+    recipe: Recipe,
+    protocol: ProtocolLike | None = None,
+    model: MultiTaskModel | type[MultiTaskModel] | str | None = None,
+) -> Recipe:
+    """Recipe that names a protocol and a model given as objects.
 
-    A model that is built for one image size gets the protocol's, unless the recipe says another.
+    Names and classes are recorded so that the run can be rebuilt from its recipe. An instance is
+    recorded as ``object:module:Class``: whoever resumes the run passes it again.
+    """
+    changes: dict[str, object] = {}
+    if protocol is not None:
+        name = _recorded(protocol, Protocol)
+        data: dict[str, object] = {"protocol": name}
+        if name != recipe.data.protocol:  # the recipe's options belong to its own protocol
+            data["options"] = {}
+        changes["data"] = recipe.data.model_copy(update=data)
+    if model is not None:
+        settings = {"name": _recorded(model, MultiTaskModel)}
+        if isinstance(model, MultiTaskModel):
+            changes["tasks"] = [task.name for task in model.tasks]
+            changes["auxiliary_tasks"] = [task.name for task in model.auxiliary_tasks]
+            settings["backbone"] = str(model.config.get("backbone", ""))
+        changes["model"] = recipe.model.model_copy(update=settings)
+    return recipe.model_copy(update=changes)
+
+
+def _recorded(part: object, base: type) -> str:
+    if isinstance(part, base):
+        return f"{OBJECT}{describe_part(type(part))}"
+    return describe_part(part) if isinstance(part, type) else str(part)
+
+
+def _refuse_object(name: str | Sequence[str], kind: str) -> None:
+    if isinstance(name, str) and name.startswith(OBJECT):
+        raise InputError(
+            f"This run was trained with a {kind} object ({name.removeprefix(OBJECT)}) passed from "
+            f"Python, which its recipe cannot rebuild. Pass it again: {kind}=... of "
+            "taskprism.training.train or evaluate."
+        )
+
+
+def check_saved_names(recipe: Recipe, run: Path) -> None:
+    """Check that every ``module:Class`` in the recipe of a run is imported already.
+
+    Reading a run never imports code by itself: its files may come from someone you do not trust.
+
+    Raises:
+        InputError: A module is not imported, or the name is not a part of that kind.
+    """
+    options = recipe.model.options
+    protocols = recipe.data.protocol
+    named = {
+        "model": [recipe.model.name],
+        "backbone": [recipe.model.backbone],
+        "distillation": [options.get("distillation")],
+        "head": [options.get("head")],
+        "protocol": [protocols] if isinstance(protocols, str) else protocols,
+        "task": [*recipe.tasks, *recipe.auxiliary_tasks],
+    }
+    for kind, names in named.items():
+        for name in names:
+            if isinstance(name, str) and _CLASS.fullmatch(name) and kind in Registry.all:
+                Registry.all[kind].find_saved(name)
+
+
+def build_experiment(
+    recipe: Recipe, protocol: Protocol | None = None, model: MultiTaskModel | None = None
+) -> Experiment:
+    """Create everything a recipe names; reads no image and writes nothing.
+
+    A model that is built for one image size gets the protocol's, unless the recipe sets another.
+
+    Args:
+        recipe: The settings.
+        protocol: Object to use in place of the recipe's protocol.
+        model: Object to use in place of the recipe's model; the protocol must have its tasks.
 
     Raises:
         TaskprismError: A name or an option is unknown, or does not fit the others.
     """
-    protocol = build_protocol(recipe.data)
-    names = recipe.tasks or [
-        task.name for task in protocol.tasks if task.name not in recipe.auxiliary_tasks
-    ]
-    tasks = [protocol.task(name) for name in names]
-    auxiliary = [protocol.task(name) for name in recipe.auxiliary_tasks]
+    protocol = protocol or build_protocol(recipe.data)
+    if model is not None:
+        for task in model.tasks + model.auxiliary_tasks:
+            _task(protocol, task.name)
+        set_seed(recipe.seed)
+        check_stepping(recipe, model)
+        return Experiment(recipe, protocol, model)
+    _refuse_object(recipe.model.name, "model")
+    auxiliary = [_task(protocol, name) for name in recipe.auxiliary_tasks]
+    others = [task for task in protocol.tasks if task not in auxiliary]
+    tasks = [_task(protocol, name) for name in recipe.tasks] or others
     options = recipe.model.options
     if not find_model(recipe.model.name).any_input_size:
         options = {"size": protocol.input_size, **options}
@@ -81,6 +178,19 @@ def build_experiment(recipe: Recipe) -> Experiment:
     )
     check_stepping(recipe, model)
     return Experiment(recipe, protocol, model)
+
+
+def _task(protocol: Protocol, name: str) -> Task:
+    """Task of a protocol by name, or by ``module:Class`` where one task is of that class."""
+    if not _CLASS.fullmatch(name):
+        return protocol.task(name)
+    found = [task for task in protocol.tasks if describe_part(type(task)) == name]
+    if len(found) != 1:
+        raise InputError(
+            f"Protocol {protocol.name!r} has {len(found)} tasks of the class {name}; give the name "
+            f"of one task: {', '.join(task.name for task in protocol.tasks)}."
+        )
+    return found[0]
 
 
 def weights_source(model: MultiTaskModel) -> str:

@@ -1,19 +1,24 @@
-"""Train a recipe into a run directory, and score a run: what the commands call."""
+"""Train a recipe into a run directory, and score a run."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from taskprism.atomic import write_json
-from taskprism.data.protocol import Split
+from taskprism.data import create_protocol
+from taskprism.data.create import ProtocolLike
+from taskprism.data.protocol import Protocol, Split
+from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.progress import Reporter
+from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
+from taskprism.registry import import_parts
 from taskprism.scoring.image_state_recording import ImageStateRecorder
 from taskprism.training import manifest
 from taskprism.training.evaluation import describe, score, split_loader, tasks_as_in
@@ -21,6 +26,8 @@ from taskprism.training.experiment import (
     Experiment,
     build_experiment,
     build_protocol,
+    check_saved_names,
+    record_objects,
     weights_source,
 )
 from taskprism.training.interrupt import stop_on_interrupt
@@ -33,20 +40,30 @@ from taskprism.training.state import TrainingState
 
 
 def train(
-    recipe: Recipe, run_dir: str | Path, resume: bool = False, reporter: Reporter | None = None
+    recipe: Recipe | str | Path,
+    run_dir: str | Path,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    *,
+    protocol: ProtocolLike | None = None,
+    model: MultiTaskModel | type[MultiTaskModel] | str | None = None,
 ) -> Path:
-    """Train as ``recipe`` says and score the result on the test images.
+    """Train the network of a recipe and score the result on the test images.
 
     The scores in ``metrics.json`` are those of the last epoch: no epoch is chosen by looking at
     test images. ``checkpoints/best`` is chosen on the validation images where the protocol has
-    some, else on the test images, and the manifest says which.
+    some, else on the test images, and ``manifest.json`` records which.
 
     Args:
-        recipe: The settings.
+        recipe: The settings, or what :func:`load_recipe` reads.
         run_dir: Folder of the run; must not hold one yet, unless ``resume``.
-        resume: Go on with the run in ``run_dir`` where it stopped. The numbers are those of a run
-            that never stopped.
-        reporter: Progress for people; by default on standard error.
+        resume: Continue the run in ``run_dir`` where it stopped. The result is the same as that of
+            a run that never stopped.
+        reporter: Shows progress; by default on standard error.
+        protocol: Data in place of the recipe's: an object, a class, or a name. A run trained with
+            an object can only be resumed or evaluated with the object.
+        model: Network in place of the recipe's: likewise. An object brings its own tasks, which
+            the protocol must have.
 
     Returns:
         ``run_dir``.
@@ -54,19 +71,32 @@ def train(
     Raises:
         TaskprismError: A name, option, file or folder is wrong; nothing was trained.
         DivergenceError: A loss is no longer finite.
-        KeyboardInterrupt: After Ctrl-C, when everything is saved; says how to go on.
+        KeyboardInterrupt: After Ctrl-C, when everything is saved; the message says how to resume.
+
+    Example:
+        >>> import tempfile
+        >>> from taskprism.training import load_recipe, train
+        >>> recipe = load_recipe("rooms/multi_task", {"epochs": 1, "data.options.train_length": 4})
+        >>> run = train(recipe, tempfile.mkdtemp() + "/run")  # doctest: +SKIP
     """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    recipe = record_objects(recipe, protocol, model)
     run = RunDirectory(run_dir)
     if resume:
         run.check_resumable(recipe)
+        check_saved_names(recipe, run.path)
     else:
         run.check_free()
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    experiment = build_experiment(recipe)
+    experiment = build_experiment(
+        recipe,
+        protocol if isinstance(protocol, Protocol) else None,
+        model if isinstance(model, MultiTaskModel) else None,
+    )
     with stop_on_interrupt() as stop:
         trainer = Trainer(experiment, run, accelerator, reporter, stop)
-        accelerator.wait_for_everyone()  # nobody writes before all have looked
+        accelerator.wait_for_everyone()  # all processes check the folder before one writes
         if accelerator.is_main_process:
             _open(run, experiment, trainer, accelerator, resume)
         accelerator.wait_for_everyone()
@@ -95,37 +125,50 @@ def evaluate(
     pictures: bool = True,
     reporter: Reporter | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    imports: Sequence[str | Path] = (),
+    protocol: ProtocolLike | None = None,
 ) -> Results:
     """Score a trained run and write ``metrics.json`` and pictures into it.
 
     Args:
         run_dir: A run directory.
-        split: Which images; other scores than those of ``test`` go to ``metrics_SPLIT.json``.
+        split: Which images; scores of other splits than ``test`` go to ``metrics_SPLIT.json``.
         checkpoint: ``last`` as in the papers, or ``best``.
-        root: Folder of the data, if it is no longer where the recipe says.
-        batch_size: Images at once; by default the recipe's.
+        root: Folder of the data, if it has moved since training.
+        batch_size: Images per batch; by default the recipe's.
         workers: Loader processes; by default the recipe's.
         pictures: Draw panels of some images.
-        reporter: Progress for people; by default on standard error.
-        options: Options of the protocol that are to be others than in training, such as
-            ``{"edge_odsf": True}``; tasks are then scored as this protocol says.
+        reporter: Shows progress; by default on standard error.
+        options: Options of the protocol that differ from those in training, such as
+            ``{"edge_odsf": True}``; this protocol's metrics are then computed.
+        imports: Modules or Python files with your own parts that the run needs. Reading a run
+            imports nothing by itself.
+        protocol: Data in place of the run's; needed if it was trained with a protocol object.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever labeled.
 
     Raises:
-        CheckpointError: This is no run directory, or it has no such checkpoint.
-        TaskprismError: The data are gone, or there is no such split.
+        CheckpointError: The folder is not a run directory, or it has no such checkpoint.
+        InputError: The run needs code that is not imported, or an object that is not given.
+        TaskprismError: The data are missing, or there is no such split.
     """
+    import_parts(imports)
     run = RunDirectory(run_dir)
     recipe = run.recipe()
+    check_saved_names(recipe, run.path)
     folder = run.find_checkpoint(checkpoint)
     accelerator = Accelerator(mixed_precision=recipe.precision)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
     settings: dict[str, Any] = {"options": {**recipe.data.options, **(options or {})}}
     if root is not None:
         settings["root"] = root
-    protocol = build_protocol(DataSettings.model_validate(recipe.data.model_dump() | settings))
+    data = DataSettings.model_validate(recipe.data.model_dump() | settings)
+    if protocol is None:
+        protocol = build_protocol(data)
+    elif not isinstance(protocol, Protocol):
+        protocol = create_protocol(protocol, root=data.root, **data.options)
     model = load(folder, accelerator.device)
     if options:
         model.tasks = tasks_as_in(protocol, model.tasks)
@@ -193,7 +236,7 @@ def _announce(
         reporter.line(f"Data: {protocol.license}")
     position = trainer.learner.position
     if position.step:
-        reporter.line(f"Going on at epoch {position.epoch + 1}, batch {position.batch + 1}.")
+        reporter.line(f"Resuming at epoch {position.epoch + 1}, batch {position.batch + 1}.")
 
 
 def _finish(
@@ -228,6 +271,6 @@ def _epoch_of(run: RunDirectory, checkpoint: CheckpointName) -> int:
 def _how_to_resume(run: RunDirectory) -> str:
     path = shlex.quote(str(run.path))
     return (
-        f"Stopped and saved. Go on with: taskprism train {shlex.quote(str(run.recipe_file))} "
+        f"Stopped and saved. Resume with: taskprism train {shlex.quote(str(run.recipe_file))} "
         f"--out {path} --resume"
     )

@@ -15,7 +15,7 @@ from taskprism.training.log import RunLog
 
 CheckpointName = Literal["last", "best"]
 #: Keys that a resumed run may change: they touch speed and places, not numbers.
-FREE_ON_RESUME = ("data.workers", "data.root", "trackers")
+FREE_ON_RESUME = ("data.workers", "data.root", "trackers", "imports")
 
 
 class RunDirectory:
