@@ -2,7 +2,7 @@
 
 >>> import torch, taskprism
 >>> taskprism.list_models()[:3]
-['single_task', 'multi_task', 'pad_net']
+['astmt', 'astmt_single_task', 'atrc']
 >>> model = taskprism.create_model(
 ...     "mti_net",
 ...     tasks={"semseg": 40, "depth": 1},  # predicted at the end

@@ -22,21 +22,17 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 
 class ModelTests:
-    """Capabilities that a model lacks are class attributes set to False.
+    """Checks that the class attributes of a model (its capabilities) hold.
 
     Attributes:
         name: Key in ``MODELS``.
         options: Given to every model that is built here.
         size: Input image.
-        same_in_any_order: Weights are filed by task name and no layer depends on the tasks' order.
-        exports: ``torch.export`` takes the model.
     """
 
     name: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
     size: ClassVar[tuple[int, int]] = (64, 96)
-    same_in_any_order: ClassVar[bool] = True
-    exports: ClassVar[bool] = True
 
     tasks: ClassVar[dict[str, int]] = {"semseg": 5, "depth": 1}
     auxiliary: ClassVar[dict[str, int]] = {"edge": 1, "normals": 3}
@@ -142,7 +138,7 @@ class ModelTests:
             self.make(auxiliary_tasks={"depth": 1})
 
     def test_order_of_tasks(self) -> None:
-        if not self.same_in_any_order:
+        if find_model(self.name).depends_on_task_order:
             pytest.skip("a layer depends on the order")
         model = self.make().eval()
         turned = self.make(tasks=dict(reversed(self.tasks.items()))).eval()
@@ -154,7 +150,7 @@ class ModelTests:
             torch.testing.assert_close(a[task], b[task])
 
     def test_exports(self) -> None:
-        if not self.exports:
+        if not find_model(self.name).exports:
             pytest.skip("torch.export cannot take it")
         model = self.make().eval()
         images = self.images(1)

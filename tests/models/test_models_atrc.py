@@ -12,7 +12,6 @@ from taskprism.errors import InputError, UnknownNameError
 class TestATRC(ModelTests):
     name = "atrc"
     options: ClassVar[dict[str, Any]] = {"channels": 8}
-    same_in_any_order = False  # contexts are gathered in the order of sources
 
     def test_composes_its_parts(self) -> None:
         model = self.make("branches", auxiliary_tasks={"edge": 1}).eval()

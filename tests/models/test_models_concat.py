@@ -10,7 +10,6 @@ from models.base import ModelTests
 class TestConcat(ModelTests):
     name = "concat"
     options: ClassVar[dict[str, Any]] = {"channels": 16, "distilled_channels": 8}
-    same_in_any_order = False  # features are concatenated in the tasks' order
 
     def test_differs_from_ctal_in_the_middle_only(self) -> None:
         own = self.make("branches").state_dict()

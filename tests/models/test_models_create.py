@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import taskprism
+from taskprism.backbones import create_backbone
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.models import MODELS, MultiTask, SingleTask, create_model
 from taskprism.tasks import create_task
@@ -17,12 +18,16 @@ LIGHT = {"backbone": "mobilenetv2_050", "neck_channels": 32}
 
 def test_every_model_has_its_test_file() -> None:
     here = Path(__file__).parent
-    missing = [m.name for m in MODELS if not (here / f"test_models_{m.name}.py").is_file()]
+    builtin = [entry.name for entry in MODELS.entries() if entry.builtin]
+    missing = [name for name in builtin if not (here / f"test_models_{name}.py").is_file()]
+    assert len(builtin) >= 16
     assert missing == []
 
 
 def test_names_are_unique() -> None:
-    assert len(set(taskprism.list_models())) == len(MODELS)
+    names = taskprism.list_models()
+    assert len(set(names)) == len(names) == len(MODELS.entries())
+    assert {MODELS.find(name).name for name in names} == set(names)
 
 
 def test_tasks_by_name_and_as_objects_make_the_same_model() -> None:
@@ -58,18 +63,34 @@ def test_clear_errors() -> None:
         create_model("multi_task", [create_task("depth", name="items")], **LIGHT)
 
 
-def test_a_model_that_nobody_could_build_again_is_not_saved(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_rebuilt_is_not_saved(tmp_path: Path) -> None:
     model = create_model("single_task", ["depth"], **LIGHT)
-    bare = SingleTask(model.tasks, (), model.backbones["depth"])
+    backbone = model.backbones["depth"]
+    backbone.config = None  # as of a backbone whose arguments JSON cannot hold
+    bare = SingleTask(model.tasks, (), backbone)
     with pytest.raises(InputError, match="create_model"):
         bare.save_pretrained(tmp_path / "bare")
+    assert not (tmp_path / "bare").exists()
+
+
+def test_a_model_created_by_its_constructor_is_saved(tmp_path: Path) -> None:
+    backbone = create_backbone("mobilenetv2_050", neck_channels=32)
+    model = SingleTask([create_task("depth")], (), backbone, head="panoptic").eval()
+    model.save_pretrained(tmp_path)
+    loaded = taskprism.load(tmp_path)
+    assert loaded.config == model.config
+    expected = {**LIGHT, "head": "panoptic"}
+    assert {"backbone": loaded.config["backbone"], **loaded.config["options"]} == expected
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded(images)["depth"], model(images)["depth"])
 
 
 def test_a_class_loads_its_own_models(tmp_path: Path) -> None:
     create_model("multi_task", ["depth"], **LIGHT).save_pretrained(tmp_path)
     assert MultiTask.from_pretrained(tmp_path).tasks == (create_task("depth"),)
     assert "library_name: taskprism" in (tmp_path / "README.md").read_text()
-    with pytest.raises(InputError, match=r"holds a 'multi_task', no 'single_task'"):
+    with pytest.raises(InputError, match=r"holds the model 'multi_task', not 'single_task'"):
         SingleTask.from_pretrained(tmp_path)
 
 

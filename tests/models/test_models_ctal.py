@@ -14,7 +14,6 @@ from taskprism.models.inference import predict
 class TestCTAL(ModelTests):
     name = "ctal"
     options: ClassVar[dict[str, Any]] = {"size": (64, 96), "channels": 16, "distilled_channels": 8}
-    same_in_any_order = False  # affinities are interleaved in the tasks' order
 
     def test_composes_its_parts(self) -> None:
         """Narrow, distil as the paper writes it, double, predict at half resolution."""

@@ -13,7 +13,6 @@ from taskprism.errors import InputError
 class TestCTALMultiScale(ModelTests):
     name = "ctal_multiscale"
     options: ClassVar[dict[str, Any]] = {"size": (64, 96), "distilled_channels": 8}
-    same_in_any_order = False  # affinities are interleaved in the tasks' order
 
     def test_composes_its_parts(self) -> None:
         model = self.make("branches", auxiliary_tasks={"edge": 1}).double().eval()

@@ -13,7 +13,6 @@ from taskprism.errors import InputError
 class TestDenseMTL(ModelTests):
     name = "dense_mtl"
     options: ClassVar[dict[str, Any]] = {"channels": 4}
-    same_in_any_order = False  # what sources say is concatenated in their order
 
     def test_composes_its_parts(self) -> None:
         """The decoder spelled out on a dilated ResNet, whose two deepest maps have one size."""

@@ -69,7 +69,7 @@ def test_broken_files(model, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="lacks the key 'tasks'"):
         taskprism.load(tmp_path)
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(CheckpointError, match="no model config"):
+    with pytest.raises(CheckpointError, match="not a model config"):
         taskprism.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"Cannot read .*config\.json"):

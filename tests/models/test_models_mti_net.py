@@ -9,7 +9,6 @@ from taskprism.errors import InputError, UnknownNameError
 
 class TestMTINet(ModelTests):
     name = "mti_net"
-    same_in_any_order = False  # channels are grouped across the concatenated tasks
 
     def test_initial_predictions_at_every_scale(self) -> None:
         model = self.make("branches").eval()

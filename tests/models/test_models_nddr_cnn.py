@@ -10,7 +10,6 @@ TASKS = ["semseg", "depth", "edge"]
 
 class TestNDDRCNN(EncoderSharingTests):
     name = "nddr_cnn"
-    same_in_any_order = False  # features are concatenated in order
 
     def test_layers_stand_behind_stem_and_stages(self) -> None:
         model = self.make()

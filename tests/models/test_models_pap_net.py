@@ -13,7 +13,6 @@ from taskprism.errors import InputError, UnknownNameError
 class TestPAPNet(ModelTests):
     name = "pap_net"
     options: ClassVar[dict[str, Any]] = {"channels": 16, "distilled_channels": 8}
-    same_in_any_order = False  # mixing weights are a table of tasks and sources
 
     def test_composes_its_parts(self) -> None:
         model = self.make("branches", auxiliary_tasks={"edge": 1}).double().eval()

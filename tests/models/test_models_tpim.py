@@ -16,7 +16,6 @@ QUICK: dict[str, Any] = {"distillation_options": {"iterations": 2}}
 class TestTPIM(ModelTests):
     name = "tpim"
     options: ClassVar[dict[str, Any]] = QUICK
-    same_in_any_order = False  # MTI-Net's feature propagation groups channels across tasks
 
     def test_without_attention_it_is_mti_net(self) -> None:
         """What the paper says of its limit: values of 0 leave MTI-Net's distillation."""

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from taskprism.errors import InputError
-from taskprism.models.create import list_models
+from taskprism.models import list_models
 from taskprism.progress import Reporter
 from taskprism.rooms.demo import plan as planning
 from taskprism.rooms.demo.report import photographs

@@ -21,20 +21,26 @@ squeeze-and-excitation, adapters and batch norms may belong to tasks
 (:func:`create_modulated_backbone`).
 """
 
-from taskprism.backbones.base import Backbone, Neck
+from taskprism.backbones.base import (
+    BACKBONES,
+    Backbone,
+    ModuleBackbone,
+    Neck,
+    register_backbone,
+)
 from taskprism.backbones.create import create_backbone
 from taskprism.backbones.create_modulated import MODULATED, create_modulated_backbone
 from taskprism.backbones.hrnet import HRNet
 from taskprism.backbones.modulated import ModulatedBackbone
-from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused
+from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused, ViTPyramid
 from taskprism.backbones.se_mobilenet import SEMobileNetV2
 from taskprism.backbones.se_resnet import SEResNet
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.backbones.timm_features import TimmFeatures
-from taskprism.backbones.vit_pyramid import ViTPyramid
 from taskprism.backbones.weights import LoadReport, load_pretrained
 
 __all__ = [
+    "BACKBONES",
     "LITE0_PACKAGE",
     "MODULATED",
     "AtrousPyramid",
@@ -45,6 +51,7 @@ __all__ = [
     "HRNet",
     "LoadReport",
     "ModulatedBackbone",
+    "ModuleBackbone",
     "Neck",
     "SEMobileNetV2",
     "SEResNet",
@@ -53,4 +60,5 @@ __all__ = [
     "create_backbone",
     "create_modulated_backbone",
     "load_pretrained",
+    "register_backbone",
 ]

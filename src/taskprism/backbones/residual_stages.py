@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from taskprism.backbones.timm_features import TimmFeatures
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError
+from taskprism.registry import describe_part
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 _STEM_AND_STAGES = 5
@@ -43,6 +44,7 @@ class ResidualStages(TimmFeatures):
         if not has_stages or len(channels) != _STEM_AND_STAGES:
             raise refusal
         self.stem_channels: int = channels[0]
+        self.config = {"name": name, "options": {"output_stride": output_stride}}
 
     def enter(self, images: Tensor) -> Tensor:
         """Normalized images ``(B, 3, H, W)`` -> what the first stage reads."""
@@ -59,16 +61,26 @@ class ResidualStages(TimmFeatures):
 
 
 def create_residual_stages(
-    name: str, pretrained: bool | str = False, output_stride: int | None = 8
+    backbone: object, pretrained: bool | str = False, output_stride: int | None = 8
 ) -> ResidualStages:
-    """Build a ResNet that can be run stage by stage.
+    """Create a ResNet that can be run stage by stage.
 
     Args:
-        name: See :class:`ResidualStages`.
+        backbone: A timm name (see :class:`ResidualStages`), or an instance of this class.
         pretrained: See :func:`taskprism.backbones.create_backbone`.
         output_stride: See :class:`ResidualStages`.
+
+    Raises:
+        InputError: The backbone is something else, or cannot be run stage by stage.
     """
-    trunk = ResidualStages(name, output_stride)
+    if isinstance(backbone, ResidualStages):
+        return backbone
+    if not isinstance(backbone, str):
+        raise InputError(
+            f"Backbone {describe_part(backbone)} cannot be run stage by stage; give the timm name "
+            "of a ResNet, such as 'resnet18', or an instance of ResidualStages."
+        )
+    trunk = ResidualStages(backbone, output_stride)
     if pretrained:
-        load_pretrained(trunk.model, name, pretrained)
+        load_pretrained(trunk.model, backbone, pretrained)
     return trunk

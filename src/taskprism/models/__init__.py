@@ -38,11 +38,16 @@ A new system is one file with a subclass of :class:`MultiTaskModel` and one line
 from taskprism.models.astmt.model import ASTMT
 from taskprism.models.astmt.single_task import ASTMTSingleTask
 from taskprism.models.atrc import ATRC
-from taskprism.models.base import MultiTaskModel
-from taskprism.models.concat import ConcatNet
-from taskprism.models.create import MODELS, create_model, find_model, list_models
+from taskprism.models.base import (
+    MODELS,
+    MultiTaskModel,
+    create_model,
+    find_model,
+    list_models,
+    register_model,
+)
 from taskprism.models.cross_stitch import CrossStitch
-from taskprism.models.ctal import CTALNet
+from taskprism.models.ctal import ConcatNet, CTALNet
 from taskprism.models.ctal_multiscale import CTALMultiScale
 from taskprism.models.dense_mtl import DenseMTL
 from taskprism.models.encoder_sharing import EncoderSharingModel
@@ -86,4 +91,5 @@ __all__ = [
     "create_model",
     "find_model",
     "list_models",
+    "register_model",
 ]

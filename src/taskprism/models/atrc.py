@@ -12,11 +12,12 @@ from taskprism.backbones import Backbone
 from taskprism.distillation import RelationalContext, create_distillation
 from taskprism.distillation.projection import projection
 from taskprism.layers import resize
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
 
 
+@register_model
 class ATRC(MultiTaskModel):
     """Adaptive Task-Relational Context (Bruggemann et al., "ATRC", ICCV 2021), in its own layout.
 
@@ -45,6 +46,7 @@ class ATRC(MultiTaskModel):
     """
 
     name: ClassVar[str] = "atrc"
+    depends_on_task_order: ClassVar[bool] = True
     uses_auxiliary_tasks: ClassVar[bool] = True
     has_initial_predictions: ClassVar[bool] = True
 

@@ -1,49 +1,68 @@
-"""The contract of a model: normalized images in, :class:`Predictions` out."""
+"""The contract of a model: normalized images in, :class:`Predictions` out; models by name."""
 
 from __future__ import annotations
 
-import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import inspect
+import re
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from taskprism.backbones import Backbone, create_backbone
+from taskprism.backbones import BACKBONES, Backbone, create_backbone
+from taskprism.backbones.base import arguments_by_name
+from taskprism.backbones.create import backbone_options
 from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
+from taskprism.models.hub import SavedModel
 from taskprism.models.predictions import Predictions
-from taskprism.registry import check_options, options_of
+from taskprism.registry import Registry, check_options, options_of
+from taskprism.tasks import resolve_tasks, task_from_config
 from taskprism.tasks.base import Task
 
+Tasks = Mapping[str, int | None] | Sequence[Task | str | Mapping[str, Any]]
+#: What :func:`create_model` accepts as a backbone.
+AnyBackbone = str | type[nn.Module] | Callable[..., nn.Module] | nn.Module
+_GIVEN = ("tasks", "auxiliary_tasks", "backbone")
+_BACKBONE_OPTIONS = "backbone_options"
+_PART = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
-class MultiTaskModel(
-    nn.Module,
-    PyTorchModelHubMixin,
-    ABC,
-    library_name="taskprism",
-    tags=["multi-task-learning", "dense-prediction"],
-):
+
+class MultiTaskModel(SavedModel):
     """Base of every published system.
 
     A subclass composes a backbone, initial heads, propagation, distillation, aggregation and final
-    heads; it holds no arithmetic of its own. Its constructor takes ``(tasks, auxiliary_tasks,
-    backbone)`` and flat keyword options with literal defaults; :meth:`build` makes the backbone.
+    heads; the arithmetic is in these. Its constructor takes ``(tasks, auxiliary_tasks, backbone)``
+    and flat keyword options with literal defaults; :func:`create_model` creates the backbone.
 
     Attributes:
-        name: Key in :data:`taskprism.models.MODELS`.
+        name: Key in :data:`taskprism.models.MODELS`; by default the name of the class.
         tasks: Main tasks, predicted at the end.
-        auxiliary_tasks: Predicted by the front end only, in addition to the main ones.
-        config: What ``create_model`` needs to build the same model again; plain values.
+        auxiliary_tasks: Tasks that only the front end predicts, in addition to the main ones.
         uses_auxiliary_tasks: Whether the system has a front end for auxiliary tasks.
         has_initial_predictions: Whether ``forward`` returns initial predictions.
-        any_input_size: Whether it takes images of any size. Of a class: with its default options.
-        input_size: ``(H, W)`` of the images for which it was built, if they have to be given.
-        start_options: Options that only say where first weights come from; not part of config.
+        any_input_size: Whether it takes images of any size. On the class: with default options.
+        input_size: ``(H, W)`` of the images for which it was built, if it takes only these.
+        depends_on_task_order: Whether a layer concatenates tasks, so that weights fit only tasks
+            in the same order.
+        exports: Whether ``torch.export`` can trace it.
+        start_options: Options that only set initial weights; not part of ``config``.
+
+    Example:
+        >>> import taskprism
+        >>> from torch import nn
+        >>> from taskprism.models import MultiTaskModel, Predictions
+        >>> class Linear(MultiTaskModel):
+        ...     def __init__(self, tasks, auxiliary_tasks=(), backbone=None):
+        ...         super().__init__(tasks, auxiliary_tasks, backbone)
+        ...         self.heads = nn.ModuleDict({t.name: nn.Conv2d(3, t.channels, 1) for t in tasks})
+        ...     def forward(self, images):
+        ...         return Predictions({name: head(images) for name, head in self.heads.items()})
+        >>> taskprism.create_model(Linear, {"depth": 1}, backbone="resnet18").name
+        'Linear'
     """
 
     name: ClassVar[str]
@@ -51,10 +70,27 @@ class MultiTaskModel(
     has_initial_predictions: ClassVar[bool] = False
     any_input_size: bool = True
     input_size: tuple[int, int] | None = None
+    depends_on_task_order: ClassVar[bool] = False
+    exports: ClassVar[bool] = True
     start_options: ClassVar[tuple[str, ...]] = ()
 
     image_mean: Tensor
     image_std: Tensor
+    _request: dict[str, Any] | None
+    _config: dict[str, Any] | None
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record the arguments, so that a model created by its constructor can be saved too."""
+        model = super().__new__(cls, *args, **kwargs)
+        # Modules cannot set attributes before their own constructor has run.
+        object.__setattr__(model, "_config", None)
+        object.__setattr__(model, "_request", _constructor_request(cls, args, kwargs))
+        return model
 
     def __init__(
         self,
@@ -65,43 +101,105 @@ class MultiTaskModel(
         super().__init__()
         self.tasks = tuple(tasks)
         self.auxiliary_tasks = tuple(auxiliary_tasks)
-        self.config: dict[str, Any] = {}
         self._check_tasks()
         for statistic, neutral in (("image_mean", 0.0), ("image_std", 1.0)):
-            # On the CPU even where the model is built without data, on the meta device.
+            # On the CPU even if the model is built without data, on the meta device.
             values = torch.tensor(getattr(backbone, statistic, [neutral] * 3), device="cpu")
             self.register_buffer(statistic, values.view(3, 1, 1), persistent=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values from which :func:`taskprism.load` builds the same model.
+
+        Raises:
+            InputError: The model cannot be rebuilt; the message says why.
+        """
+        if self._config is None:
+            self._config = self._describe()
+        return self._config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Model with random weights from :attr:`config`, which may come from a stranger.
+
+        Names of classes resolve only if their modules are imported (``Registry.find_saved``).
+        """
+        backbone = config["backbone"]
+        if isinstance(backbone, str) and (":" in backbone or backbone in BACKBONES):
+            backbone = BACKBONES.find_saved(backbone)
+        options = _resolve_saved(config["options"])
+        if not isinstance(options, dict):
+            raise CheckpointError(f"A model config has options={config['options']!r}.")
+        model = create_model(
+            cls,
+            [task_from_config(task) for task in config["tasks"]],
+            [task_from_config(task) for task in config["auxiliary_tasks"]],
+            backbone=backbone,
+            **options,
+        )
+        assert isinstance(model, cls)
+        for name in ("image_mean", "image_std"):
+            getattr(model, name).copy_(torch.tensor(config[name]).view(3, 1, 1))
+            model.config[name] = config[name]
+        return model
 
     @classmethod
     def build(
         cls,
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
-        backbone: str,
+        backbone: AnyBackbone,
         pretrained: bool | str,
         options: Mapping[str, Any],
     ) -> Self:
-        """Make the backbone and the model from flat options, of which each takes its own."""
-        for_backbone = set(options_of(create_backbone)) - {"pretrained"}
-        for_model = set(options_of(cls))
-        check_options(f"model {cls.name!r}", options, for_backbone | for_model)
-        trunk = create_backbone(
-            backbone, pretrained, **{k: v for k, v in options.items() if k in for_backbone}
-        )
-        own = {k: v for k, v in options.items() if k in for_model}
-        return cls(tasks, auxiliary_tasks, trunk, **own)
+        """Create backbone and model from flat options, and set the initial weights."""
+        chosen, flat = cls._variant(options)
+        for_backbone = dict(flat.pop(_BACKBONE_OPTIONS, None) or {})
+        known = chosen._backbone_options(backbone)
+        own = chosen._own_options()
+        check_options(f"model {cls.name!r}", flat, {*own, *known, *cls.start_options})
+        for_backbone |= {k: v for k, v in flat.items() if k in known and k not in own}
+        trunk = chosen._create_backbone(backbone, pretrained, for_backbone)
+        model = chosen(tasks, auxiliary_tasks, trunk, **{k: v for k, v in flat.items() if k in own})
+        model._start(pretrained, flat)
+        return model
+
+    @classmethod
+    def _variant(cls, options: Mapping[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """Class that these options build, and the options that it takes."""
+        return cls, dict(options)
+
+    @classmethod
+    def _own_options(cls) -> set[str]:
+        """Options of the constructor."""
+        return set(options_of(cls.__init__)) - set(_GIVEN)
+
+    @classmethod
+    def _backbone_options(cls, backbone: AnyBackbone) -> set[str]:
+        """Options of the backbone."""
+        return backbone_options(backbone)
+
+    @classmethod
+    def _create_backbone(
+        cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
+    ) -> Any:
+        """What the constructor takes as its backbone."""
+        return create_backbone(backbone, pretrained, **options)
+
+    def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
+        """Set initial weights that the backbone does not bring along."""
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
-        """Main tasks, then auxiliary ones: the order wherever tasks are concatenated."""
+        """Main tasks, then auxiliary ones: the order in which tasks are concatenated."""
         return self.tasks + self.auxiliary_tasks
 
     def sgd_rate_factors(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Parameters that SGD should learn at a multiple of the rate of the rest, and by what."""
+        """Parameters whose learning rate SGD multiplies, with the factor."""
         return []
 
     def normalize(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1] -> the network's own input, as its weights expect it."""
+        """RGB in [0, 1] -> the input that the network's weights expect."""
         return (images - self.image_mean) / self.image_std
 
     @abstractmethod
@@ -115,51 +213,28 @@ class MultiTaskModel(
             Raw outputs ``(B, channels, H, W)`` per main task, with the initial ones attached.
         """
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write ``config.json`` and ``model.safetensors``, which :func:`taskprism.load` reads.
-
-        Each file appears whole or not at all.
-
-        Args:
-            save_directory: Folder; made if it does not exist.
-            **options: Those of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``, such as
-                ``push_to_hub=True`` and ``repo_id``.
-
-        Raises:
-            CheckpointError: If the files cannot be written, for example on a full disk.
-        """
-        if not self.config:
+    def _describe(self) -> dict[str, Any]:
+        request = self._request
+        if request is None:
             raise InputError(
-                f"This {self.name} was not made by create_model, so nobody could build it again "
-                "from its file; make it with taskprism.create_model."
+                f"This {self.name} was not created with create_model, so it cannot be rebuilt from "
+                "a checkpoint; create it with taskprism.create_model, or call its constructor "
+                "with tasks, a backbone from create_backbone, and plain options."
             )
-        target = Path(save_directory)
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as unfinished:
-                options = {"config": self.config, "repo_id": target.name, **options}
-                url = super().save_pretrained(unfinished, **options)
-                for file in sorted(Path(unfinished).iterdir(), reverse=True):
-                    file.replace(target / file.name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"Cannot write the model to {str(target)!r}: {error}. Free some space or choose "
-                "another folder; files that were there before are whole."
-            ) from error
-        return url
-
-    @classmethod
-    def from_pretrained(cls, path_or_hub_id: str | Path) -> Self:  # type: ignore[override]
-        """Same as :func:`taskprism.load`, for a model of this class."""
-        from taskprism.models.hub import load  # it builds models, so it stands above this module
-
-        model = load(path_or_hub_id)
-        if not isinstance(model, cls):
-            raise InputError(
-                f"{str(path_or_hub_id)!r} holds a {model.name!r}, no {cls.name!r}; use "
-                "taskprism.load, which takes any model."
-            )
-        return model
+        options = {k: v for k, v in request["options"].items() if k not in self.start_options}
+        backbone, extra, flat = _describe_backbone(request["backbone"], self.name)
+        options = {**extra, **options} if flat else options
+        if extra and not flat:
+            options[_BACKBONE_OPTIONS] = {**extra, **(options.get(_BACKBONE_OPTIONS) or {})}
+        return {
+            "name": MODELS.name_of(request["model"]),
+            "tasks": [task.to_config() for task in self.tasks],
+            "auxiliary_tasks": [task.to_config() for task in self.auxiliary_tasks],
+            "backbone": backbone,
+            "options": {k: _plain(k, v, self.name) for k, v in options.items()},
+            "image_mean": self.image_mean.flatten().tolist(),
+            "image_std": self.image_std.flatten().tolist(),
+        }
 
     def _fit_size(self, size: Sequence[int] | None, *distillations: Distillation) -> None:
         """Remember the image size for which ``distillations`` were built."""
@@ -173,20 +248,161 @@ class MultiTaskModel(
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(
-                f"Tasks {twice} are named twice; auxiliary tasks come in addition to the main "
-                "ones, which the front end predicts anyway. Give each task once."
+                f"Tasks {twice} are named twice; the front end predicts the main tasks too, so "
+                "auxiliary tasks are additional ones. Give each task once."
             )
         unusable = [name for name in names if "." in name or hasattr(nn.ModuleDict, name)]
         if unusable:
             raise InputError(
-                f"Tasks cannot be named {unusable}: modules are filed under a task's name, which "
-                "must have no dot and be no method of a dictionary."
+                f"Tasks cannot be named {unusable}: torch.nn.ModuleDict uses task names as keys, "
+                "which cannot contain a dot or be the name of one of its attributes."
             )
         if not self.tasks:
             raise InputError(f"{self.name} needs at least one main task.")
         if self.auxiliary_tasks and not self.uses_auxiliary_tasks:
             raise InputError(
-                f"{self.name} has no front end that could use auxiliary tasks "
+                f"{self.name} has no front end for auxiliary tasks "
                 f"({', '.join(task.name for task in self.auxiliary_tasks)}); leave them out, "
                 "or make them main tasks."
             )
+
+
+#: Every model by :attr:`MultiTaskModel.name`.
+MODELS: Registry[MultiTaskModel] = Registry("model", MultiTaskModel, package="taskprism.models")
+register_model = MODELS.register
+
+
+def list_models() -> list[str]:
+    """Names that :func:`create_model` accepts, in alphabetical order."""
+    return MODELS.names()
+
+
+def find_model(model: str | type[MultiTaskModel]) -> type[MultiTaskModel]:
+    """Class of a registered name or of ``"module:Class"``.
+
+    Raises:
+        UnknownNameError: No model has this name.
+    """
+    return MODELS.find(model)
+
+
+def create_model(
+    model: str | type[MultiTaskModel],
+    /,
+    tasks: Tasks,
+    auxiliary_tasks: Tasks | None = None,
+    backbone: AnyBackbone = "hrnet_w18_small_v2",
+    pretrained: bool | str = False,
+    **options: Any,
+) -> MultiTaskModel:
+    """Create a multi-task network.
+
+    Args:
+        model: One of :func:`list_models`, ``"module:Class"``, or a subclass of
+            :class:`MultiTaskModel`.
+        tasks: Main tasks: kind -> channels (``{"semseg": 40, "depth": 1}``), or a list of tasks,
+            kinds and classes.
+        auxiliary_tasks: Tasks that only the front end predicts, in the same forms.
+        backbone: What :func:`taskprism.backbones.create_backbone` takes: any timm name, your own
+            class or function, or an instance. ``astmt`` and ``astmt_single_task`` have their own.
+        pretrained: Backbone weights: False, True (hub), a path, or a weights package
+            (see :func:`taskprism.backbones.create_backbone`).
+        **options: The model's own (see its class) and the backbone's (``neck``, ``neck_channels``,
+            ``neck_stride``, ``finest_stride``, ``output_stride``, ``hrnet_upsampling``,
+            ``batch_norm_momentum``, or the arguments of your own). If both have an option of the
+            same name, it is the model's; give the backbone's as ``backbone_options={...}``.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        UnknownNameError: A model, task, backbone or option does not exist.
+        InputError: Values do not fit.
+        CheckpointError: The backbone's weights cannot be loaded.
+
+    Example:
+        >>> import taskprism
+        >>> model = taskprism.create_model("pad_net", ["depth", "normals"], backbone="resnet18")
+        >>> [task.name for task in model.tasks]
+        ['depth', 'normals']
+    """
+    model_class = find_model(model)
+    created = model_class.build(
+        resolve_tasks(tasks), resolve_tasks(auxiliary_tasks or ()), backbone, pretrained, options
+    )
+    created._request = {"model": model_class, "backbone": backbone, "options": dict(options)}
+    return created
+
+
+def _constructor_request(
+    cls: type[MultiTaskModel], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    named = arguments_by_name(cls, args, kwargs)
+    if named is None:
+        return None
+    options = {name: value for name, value in named.items() if name not in _GIVEN}
+    return {"model": cls, "backbone": named.get("backbone"), "options": options}
+
+
+def _describe_backbone(backbone: Any, model: str) -> tuple[str | None, dict[str, Any], bool]:
+    """Name of the backbone, its own options, and whether these are flat options of the model."""
+    if backbone is None or isinstance(backbone, str):
+        return backbone, {}, True
+    options: dict[str, Any] = {}
+    if isinstance(backbone, nn.Module):
+        config = getattr(backbone, "config", None) if isinstance(backbone, Backbone) else None
+        if config is None:
+            raise InputError(
+                f"The backbone of this {model}, an instance of {type(backbone).__name__}, cannot "
+                "be rebuilt from a checkpoint. Give create_model its class or a function that "
+                "creates it (backbone=...), with options that JSON can hold."
+            )
+        if isinstance(config["name"], str):
+            return config["name"], config["options"], True
+        backbone, options = config["name"], config["options"]
+    if inspect.isclass(backbone) and not issubclass(backbone, Backbone):
+        raise InputError(
+            f"The backbone {backbone.__name__} cannot be rebuilt from a checkpoint: derive it from "
+            "taskprism.backbones.Backbone, or register a function that creates it with "
+            "@register_backbone and use that."
+        )
+    return BACKBONES.name_of(backbone), options, False
+
+
+def _plain(key: str, value: Any, model: str) -> Any:
+    """The value as it comes back from JSON; classes and functions by name."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(str(name), each, model) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(key, each, model) for each in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    for registry in Registry.all.values():
+        if inspect.isclass(value) and issubclass(value, registry.base):
+            return registry.name_of(value)
+    if inspect.isfunction(value) and key in Registry.all:
+        return Registry.all[key].name_of(value)
+    raise InputError(
+        f"This {model} cannot be rebuilt from a checkpoint: JSON cannot hold its option "
+        f"{key}={value!r}. Give a name, a class or a function instead of an instance."
+    )
+
+
+def _resolve_saved(value: Any, key: str = "") -> Any:
+    """Options from a saved file; ``module:Class`` resolves only if the module is imported."""
+    if isinstance(value, Mapping):
+        return {name: _resolve_saved(each, str(name)) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_resolve_saved(each, key) for each in value]
+    named = _PART.fullmatch(value) if isinstance(value, str) else None
+    if named is None:
+        return value
+    if key in Registry.all:
+        return Registry.all[key].find_saved(value)
+    if named[1] not in sys.modules:
+        raise InputError(
+            f"This file has the option {key}={value!r}, whose module {named[1]!r} is not imported. "
+            "Loading a file never imports code by itself: if you trust the module, import it "
+            f"first or pass imports=[{named[1]!r}]."
+        )
+    return value

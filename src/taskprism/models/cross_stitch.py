@@ -8,12 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from taskprism.backbones.residual_stages import STAGES, ResidualStages
-from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import ExchangingModel
-from taskprism.tasks.base import Task
 
 
+@register_model
 class CrossStitch(ExchangingModel):
     """Cross-stitch network (Misra et al., CVPR 2016) on a ResNet.
 
@@ -36,24 +35,10 @@ class CrossStitch(ExchangingModel):
 
     name: ClassVar[str] = "cross_stitch"
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: ResidualStages,
-        alpha: float = 0.9,
-        beta: float = 0.1,
-        head: HeadName = "deeplab",
-        unit_lr_factor: float = 100.0,
-    ) -> None:
-        super().__init__(tasks, auxiliary_tasks, backbone, head, unit_lr_factor)
-        names = [task.name for task in self.tasks]
-        self.units = nn.ModuleDict(
-            {
-                stage: CrossStitchUnit(names, channels, alpha, beta)
-                for stage, channels in zip(STAGES, backbone.channels, strict=True)
-            }
-        )
+    @staticmethod
+    def make_unit(tasks: Sequence[str], channels: int, alpha: float, beta: float) -> nn.Module:
+        """A :class:`CrossStitchUnit`."""
+        return CrossStitchUnit(tasks, channels, alpha, beta)
 
 
 class CrossStitchUnit(nn.Module):

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from taskprism.backbones import Backbone
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.tasks.base import Task
 
 
+@register_model
 class CTALNet(SingleScaleModel):
     """Single-scale Cross-Task Affinity Learning network (Sinodinos and Armanfard, "CTAL").
 
@@ -43,6 +45,7 @@ class CTALNet(SingleScaleModel):
     """
 
     name: ClassVar[str] = "ctal"
+    depends_on_task_order: ClassVar[bool] = True
     any_input_size = False
     distillation_name: ClassVar[str] = "ctal"
 
@@ -74,3 +77,15 @@ class CTALNet(SingleScaleModel):
         )
         self._fit_size(size, self.distillation.distillation)
         self.heads = self._make_heads(distilled_channels, head)
+
+
+@register_model
+class ConcatNet(CTALNet):
+    """CTAL's network with concatenation in its place ("Concat" in table 4 of the CTAL paper).
+
+    All else is :class:`CTALNet`'s, tail and options included; ``size`` is not needed.
+    """
+
+    name: ClassVar[str] = "concat"
+    any_input_size = True
+    distillation_name: ClassVar[str] = "concat"

@@ -12,13 +12,14 @@ from taskprism.layers import create_aggregation, create_head, resize
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
 from taskprism.layers.propagation import PropagationSoftmax
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
 from taskprism.models.predictions import Predictions
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.tasks.base import Task
 
 
+@register_model
 class CTALMultiScale(MultiTaskModel):
     """Multi-scale Cross-Task Affinity Learning network (Sinodinos and Armanfard, "CTAL").
 
@@ -46,6 +47,7 @@ class CTALMultiScale(MultiTaskModel):
     """
 
     name: ClassVar[str] = "ctal_multiscale"
+    depends_on_task_order: ClassVar[bool] = True
     uses_auxiliary_tasks: ClassVar[bool] = True
     has_initial_predictions: ClassVar[bool] = True
     any_input_size = False

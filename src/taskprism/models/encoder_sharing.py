@@ -1,34 +1,41 @@
-"""The contract of systems in which tasks share inside the encoder, stage by stage."""
+"""Systems in which tasks share features inside the encoder, stage by stage."""
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from taskprism.backbones import Backbone
 from taskprism.backbones.residual_stages import (
     STAGES,
     ResidualStages,
     create_residual_stages,
 )
+from taskprism.errors import CheckpointError, InputError
 from taskprism.layers import create_head, resize
 from taskprism.layers.heads import HeadName
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import AnyBackbone, MultiTaskModel
+from taskprism.models.hub import load
 from taskprism.models.predictions import Predictions
-from taskprism.models.single_task_start import START, start_from_single_task
-from taskprism.registry import check_options, options_of
+from taskprism.models.single_task import SingleTask
+from taskprism.registry import options_of
 from taskprism.tasks.base import Task
 
+#: Name of the option: task name -> run directory or saved model.
+START = "from_single_task"
 _STEM = "stem"
 
 
 class EncoderSharingModel(MultiTaskModel):
     """A system on a ResNet whose tasks exchange features between the stages.
 
-    Options beside those of the constructor, which :func:`taskprism.create_model` takes:
+    :func:`taskprism.create_model` takes two options in addition to those of the constructor:
     ``output_stride`` of the encoder (default 8, as published), and ``from_single_task``, a mapping
     task name -> directory of a trained ``single_task`` run (or saved model), from which encoders
     and heads start.
@@ -39,27 +46,19 @@ class EncoderSharingModel(MultiTaskModel):
     heads: nn.ModuleDict
 
     @classmethod
-    def build(
-        cls,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: str,
-        pretrained: bool | str,
-        options: Mapping[str, Any],
-    ) -> Self:
-        """Make an encoder with stages and the model, and let it start from trained networks."""
-        own = options_of(cls)
-        for_encoder = set(options_of(create_residual_stages)) - {"pretrained"}
-        check_options(f"model {cls.name!r}", options, {*own, *for_encoder, START})
-        encoder = create_residual_stages(
-            backbone, pretrained, **{k: v for k, v in options.items() if k in for_encoder}
-        )
-        model = cls(
-            tasks, auxiliary_tasks, encoder, **{k: v for k, v in options.items() if k in own}
-        )
+    def _backbone_options(cls, backbone: AnyBackbone) -> set[str]:
+        return set(options_of(create_residual_stages)) - {"pretrained"}
+
+    @classmethod
+    def _create_backbone(
+        cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
+    ) -> ResidualStages:
+        return create_residual_stages(backbone, pretrained, **options)
+
+    def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
+        """Copy trained networks, if the options name them."""
         if options.get(START):
-            start_from_single_task(model, model.starting_encoders(), model.heads, options[START])
-        return model
+            _start_from_single_task(self, self.starting_encoders(), self.heads, options[START])
 
     @abstractmethod
     def starting_encoders(self) -> dict[str, ResidualStages]:
@@ -69,21 +68,32 @@ class EncoderSharingModel(MultiTaskModel):
 class ExchangingModel(EncoderSharingModel):
     """One encoder per task; after each stage a unit mixes the features of all tasks.
 
+    A subclass defines the unit.
+
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: None; there is no front end.
+        auxiliary_tasks: Not supported; there is no front end.
         backbone: Encoder of the first task; the others get copies.
+        alpha: Initial weight, in a unit, of the task's own features.
+        beta: Initial weight, in a unit, of the features of every other task.
         head: See :func:`taskprism.layers.create_head`.
         unit_lr_factor: Learning rate of the units / that of the rest, with SGD.
+
+    Attributes:
+        exchanges_stem: Whether a unit follows the stem too.
     """
+
+    exchanges_stem: ClassVar[bool] = False
 
     def __init__(
         self,
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: ResidualStages,
-        head: HeadName,
-        unit_lr_factor: float,
+        alpha: float = 0.9,
+        beta: float = 0.1,
+        head: HeadName = "deeplab",
+        unit_lr_factor: float = 100.0,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.unit_lr_factor = unit_lr_factor
@@ -96,7 +106,18 @@ class ExchangingModel(EncoderSharingModel):
         self.heads = nn.ModuleDict(
             {task.name: create_head(backbone.channels, task.channels, head) for task in tasks}
         )
-        self.units = nn.ModuleDict()
+        names = [task.name for task in self.tasks]
+        channels = dict(zip(STAGES, backbone.channels, strict=True))
+        if self.exchanges_stem:
+            channels = {_STEM: backbone.stem_channels, **channels}
+        self.units = nn.ModuleDict(
+            {stage: self.make_unit(names, each, alpha, beta) for stage, each in channels.items()}
+        )
+
+    @staticmethod
+    @abstractmethod
+    def make_unit(tasks: Sequence[str], channels: int, alpha: float, beta: float) -> nn.Module:
+        """Module that maps ``{task: (B, channels, H, W)}`` to the same."""
 
     def forward(self, images: Tensor) -> Predictions:
         """Run all encoders side by side, with an exchange after each stage."""
@@ -118,7 +139,7 @@ class ExchangingModel(EncoderSharingModel):
         )
 
     def sgd_rate_factors(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Units learn faster than the trained networks between which they stand."""
+        """The units, which learn faster than the trained networks."""
         return [(list(self.units.parameters()), self.unit_lr_factor)]
 
     def starting_encoders(self) -> dict[str, ResidualStages]:
@@ -130,3 +151,80 @@ class ExchangingModel(EncoderSharingModel):
 
     def _exchange(self, stage: str, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.units[stage](features) if stage in self.units else features
+
+
+def _start_from_single_task(
+    model: MultiTaskModel,
+    encoders: Mapping[str, Backbone],
+    heads: nn.ModuleDict,
+    runs: Mapping[str, str | Path],
+) -> None:
+    """Copy each task's trained encoder and head into ``model``.
+
+    Args:
+        model: Gets the image statistics that the networks were trained with.
+        encoders: Encoders by the task whose network they start from.
+        heads: Heads of all tasks.
+        runs: Task name -> whatever :func:`taskprism.load` takes; of a ``single_task`` model with a
+            task of that name.
+
+    Raises:
+        InputError: If a task is missing or unknown, or its network is another architecture.
+        CheckpointError: If a run cannot be read.
+    """
+    names = [task.name for task in model.tasks]
+    if not isinstance(runs, Mapping) or set(runs) != set(names):
+        raise InputError(
+            f"{START} needs a run for each of {', '.join(names)} (NAME: directory), got {runs!r}."
+        )
+    statistics: dict[str, tuple[list[float], list[float]]] = {}
+    for name in names:
+        network = _single_task(runs[name], name)
+        source = f"the network of {name!r} in {str(runs[name])!r}"
+        if name in encoders:
+            strides = encoders[name].strides, network.backbones[name].strides
+            if strides[0] != strides[1]:
+                raise InputError(
+                    f"The encoder of {source} has maps at strides {strides[1]}, not {strides[0]}; "
+                    "train it with the same output_stride."
+                )
+            _copy(network.backbones[name], encoders[name], f"The encoder of {source}")
+        _copy(network.heads[name], heads[name], f"The head of {source}")
+        statistics[name] = (
+            network.image_mean.flatten().tolist(),
+            network.image_std.flatten().tolist(),
+        )
+    first = next(iter(statistics.values()))
+    if any(each != first for each in statistics.values()):
+        raise InputError(
+            f"The networks of {START} expect differently normalized images (mean, std): "
+            f"{statistics}. Train all of them with the same backbone."
+        )
+    for buffer, values in zip((model.image_mean, model.image_std), first, strict=True):
+        buffer.copy_(torch.tensor(values).view(3, 1, 1))
+
+
+def _single_task(path: str | Path, task: str) -> SingleTask:
+    try:
+        network = load(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{START}: no network for {task!r}. {error}") from error
+    if not isinstance(network, SingleTask):
+        raise InputError(
+            f"{START}: {str(path)!r} holds a {network.name!r}; give a trained 'single_task' run."
+        )
+    if task not in network.heads:
+        raise InputError(
+            f"{START}: the run {str(path)!r} predicts {', '.join(network.heads)}, not {task!r}."
+        )
+    return network
+
+
+def _copy(trained: nn.Module, start: nn.Module, what: str) -> None:
+    try:
+        start.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"{what} does not fit: {error}. Train it with the backbone, the head and the channels "
+            "of the system that starts from it, and with neck: none."
+        ) from error

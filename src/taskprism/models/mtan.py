@@ -14,6 +14,7 @@ from taskprism.backbones.residual_stages import STAGES, ResidualStages
 from taskprism.errors import InputError
 from taskprism.layers import bottleneck, create_head, resize
 from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import EncoderSharingModel
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
@@ -21,6 +22,7 @@ from taskprism.tasks.base import Task
 _REDUCTION = 4
 
 
+@register_model
 class MTAN(EncoderSharingModel):
     """Multi-Task Attention Network (Liu et al., CVPR 2019) on a ResNet.
 

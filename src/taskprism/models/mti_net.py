@@ -13,12 +13,13 @@ from taskprism.errors import InputError
 from taskprism.layers import create_head, resize
 from taskprism.layers.heads import HeadName
 from taskprism.layers.propagation import PropagationSoftmax
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
 
 
+@register_model
 class MTINet(MultiTaskModel):
     """Multi-scale Task Interaction network (Vandenhende et al., "MTI-Net", ECCV 2020).
 
@@ -53,6 +54,7 @@ class MTINet(MultiTaskModel):
     """
 
     name: ClassVar[str] = "mti_net"
+    depends_on_task_order: ClassVar[bool] = True
     uses_auxiliary_tasks: ClassVar[bool] = True
     has_initial_predictions: ClassVar[bool] = True
 

@@ -8,14 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from taskprism.backbones.residual_stages import STAGES, ResidualStages
-from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import ExchangingModel
-from taskprism.tasks.base import Task
 
 _MOMENTUM = 0.05
 
 
+@register_model
 class NDDRCNN(ExchangingModel):
     """Neural discriminative dimensionality reduction (Gao et al., "NDDR-CNN", CVPR 2019).
 
@@ -35,26 +34,13 @@ class NDDRCNN(ExchangingModel):
     """
 
     name: ClassVar[str] = "nddr_cnn"
+    exchanges_stem: ClassVar[bool] = True
+    depends_on_task_order: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: ResidualStages,
-        alpha: float = 0.9,
-        beta: float = 0.1,
-        head: HeadName = "deeplab",
-        unit_lr_factor: float = 100.0,
-    ) -> None:
-        super().__init__(tasks, auxiliary_tasks, backbone, head, unit_lr_factor)
-        names = [task.name for task in self.tasks]
-        channels = [backbone.stem_channels, *backbone.channels]
-        self.units = nn.ModuleDict(
-            {
-                stage: NDDRLayer(names, each, alpha, beta)
-                for stage, each in zip(("stem", *STAGES), channels, strict=True)
-            }
-        )
+    @staticmethod
+    def make_unit(tasks: Sequence[str], channels: int, alpha: float, beta: float) -> nn.Module:
+        """A :class:`NDDRLayer`."""
+        return NDDRLayer(tasks, channels, alpha, beta)
 
 
 class NDDRLayer(nn.Module):

@@ -9,10 +9,12 @@ from taskprism.backbones import Backbone
 from taskprism.distillation import create_distillation
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.tasks.base import Task
 
 
+@register_model
 class PADNet(SingleScaleModel):
     """Prediction-And-Distillation network (Xu et al., "PAD-Net", CVPR 2018), at one scale.
 

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 from taskprism.backbones import Backbone
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
+from taskprism.models.base import register_model
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.tasks.base import Task
 
 
+@register_model
 class PAPNet(SingleScaleModel):
     """Pattern-Affinitive Propagation network (Zhang et al., "PAP-Net", CVPR 2019).
 
@@ -34,6 +36,7 @@ class PAPNet(SingleScaleModel):
     """
 
     name: ClassVar[str] = "pap_net"
+    depends_on_task_order: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from taskprism.backbones import Backbone
 from taskprism.layers import create_head, resize
 from taskprism.layers.heads import HeadName
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
 
 
+@register_model
 class SingleTask(MultiTaskModel):
     """One network of its own per task: backbone and head, nothing shared.
 

@@ -10,12 +10,13 @@ from taskprism.backbones import Backbone
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
 from taskprism.layers.propagation import PropagationSoftmax
-from taskprism.models.base import MultiTaskModel
+from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.mti_net import MTINet
 from taskprism.models.pad_net import PADNet
 from taskprism.tasks.base import Task
 
 
+@register_model
 class TPIMNet(MultiTaskModel, ABC):
     """Task Pair Interaction network, at several scales or, with ``single_scale=True``, at one.
 
@@ -29,24 +30,18 @@ class TPIMNet(MultiTaskModel, ABC):
     """
 
     name: ClassVar[str] = "tpim"
+    depends_on_task_order: ClassVar[bool] = True
     uses_auxiliary_tasks: ClassVar[bool] = True
     has_initial_predictions: ClassVar[bool] = True
 
     @classmethod
-    def build(
-        cls,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: str,
-        pretrained: bool | str,
-        options: Mapping[str, Any],
-    ) -> Self:
-        """Make the class that ``single_scale`` asks for."""
+    def _variant(cls, options: Mapping[str, Any]) -> tuple[type[Self], dict[str, Any]]:
+        """The class that ``single_scale`` selects."""
         if cls is not TPIMNet:
-            return super().build(tasks, auxiliary_tasks, backbone, pretrained, options)
+            return cls, dict(options)
         own = dict(options)
-        kind = SingleScaleTPIM if own.pop("single_scale", False) else MultiScaleTPIM
-        return cast(Self, kind.build(tasks, auxiliary_tasks, backbone, pretrained, own))
+        chosen = SingleScaleTPIM if own.pop("single_scale", False) else MultiScaleTPIM
+        return cast(type[Self], chosen), own
 
 
 class MultiScaleTPIM(TPIMNet, MTINet):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from taskprism.backbones.create_modulated import create_modulated_backbone, load_modulated_weights
+from taskprism.backbones.create_modulated import (
+    MODULATED,
+    create_modulated_backbone,
+    load_modulated_weights,
+)
 from taskprism.backbones.se_mobilenet import SEMobileNetV2
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers import resize
@@ -17,14 +21,16 @@ from taskprism.models.astmt.decoder import MOBILENET_STYLE, RESNET_STYLE, DeepLa
 from taskprism.models.astmt.pyramid import PyramidDecoder
 from taskprism.models.astmt.start import start_as_mobilenet, start_as_resnet
 from taskprism.models.astmt.uber import UberNetHead
+from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
-from taskprism.registry import check_options, options_of
+from taskprism.registry import describe_part
 from taskprism.tasks.base import Task
 
 DecoderName = Literal["deeplab", "uber_net", "panoptic"]
 _RAW_STD = 1 / 255  # what normalize() divides by to feed 0..255
 
 
+@register_model
 class ASTMT(SingleTaskingModel):
     """Attentive Single-Tasking of Multiple Tasks (Maninis et al., CVPR 2019).
 
@@ -84,6 +90,7 @@ class ASTMT(SingleTaskingModel):
             raise UnknownNameError("decoder", decoder, get_args(DecoderName))
         if decoder_channels < 16 or decoder_channels % 16:
             raise InputError(f"decoder_channels must be a multiple of 16, got {decoder_channels}.")
+        self.backbone_name = backbone
         names = tuple(task.name for task in self.tasks)
         if adapters is None:
             adapters = backbone.startswith("se_resnet")
@@ -118,20 +125,25 @@ class ASTMT(SingleTaskingModel):
             buffer.copy_(torch.tensor(values, device="cpu").view(3, 1, 1))
 
     @classmethod
-    def build(
-        cls,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: str,
-        pretrained: bool | str,
-        options: Mapping[str, Any],
-    ) -> Self:
-        """Make the model, whose encoder no other model can use, and give it its weights."""
-        check_options(f"model {cls.name!r}", options, options_of(cls))
-        model = cls(tasks, auxiliary_tasks, backbone, **options)
+    def _backbone_options(cls, backbone: AnyBackbone) -> set[str]:
+        return set()
+
+    @classmethod
+    def _create_backbone(
+        cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
+    ) -> str:
+        """The name: the constructor creates the encoder, which no other model can use."""
+        if not isinstance(backbone, str):
+            raise InputError(
+                f"Model {cls.name!r} needs an encoder with layers per task: expected one of "
+                f"{', '.join(MODULATED)}, got {describe_part(backbone)}."
+            )
+        return backbone
+
+    def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
+        """Load the weights of the encoder."""
         if pretrained:
-            load_modulated_weights(model.encoder, backbone, pretrained)
-        return model
+            load_modulated_weights(self.encoder, self.backbone_name, pretrained)
 
     def interface(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         """Features right below the heads ``(B, decoder_channels, H/4, W/4)``.

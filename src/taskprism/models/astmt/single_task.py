@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
 from taskprism.models.astmt.model import ASTMT
+from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
-from taskprism.registry import check_options, options_of
 from taskprism.tasks.base import Task
 
 
+@register_model
 class ASTMTSingleTask(SingleTaskingModel):
     """One :class:`~taskprism.models.ASTMT` network per task, nothing shared.
 
@@ -25,13 +26,22 @@ class ASTMTSingleTask(SingleTaskingModel):
 
     Args:
         tasks: Main tasks.
-        networks: A network per task.
+        auxiliary_tasks: Not supported; there is no front end.
+        backbone: As in :class:`~taskprism.models.ASTMT`.
+        **options: Those of :class:`~taskprism.models.ASTMT`.
     """
 
     name: ClassVar[str] = "astmt_single_task"
 
-    def __init__(self, tasks: Sequence[Task], networks: Mapping[str, ASTMT]) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        auxiliary_tasks: Sequence[Task],
+        backbone: str,
+        **options: Any,
+    ) -> None:
+        super().__init__(tasks, auxiliary_tasks)
+        networks = {task.name: ASTMT([task], (), backbone, **options) for task in self.tasks}
         self.networks = nn.ModuleDict(networks)
         first = networks[self.tasks[0].name]
         self.interface_channels = first.interface_channels
@@ -39,21 +49,23 @@ class ASTMTSingleTask(SingleTaskingModel):
         self.image_std.copy_(first.image_std)
 
     @classmethod
-    def build(
-        cls,
-        tasks: Sequence[Task],
-        auxiliary_tasks: Sequence[Task],
-        backbone: str,
-        pretrained: bool | str,
-        options: Mapping[str, Any],
-    ) -> Self:
-        """Make a network for each task, with the options of ``astmt``, and give it its weights."""
-        check_options(f"model {cls.name!r}", options, options_of(ASTMT))
-        networks = {
-            task.name: ASTMT.build([task], auxiliary_tasks, backbone, pretrained, options)
-            for task in tasks
-        }
-        return cls(tasks, networks)
+    def _own_options(cls) -> set[str]:
+        return ASTMT._own_options()
+
+    @classmethod
+    def _backbone_options(cls, backbone: AnyBackbone) -> set[str]:
+        return set()
+
+    @classmethod
+    def _create_backbone(
+        cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
+    ) -> str:
+        return ASTMT._create_backbone(backbone, pretrained, options)
+
+    def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
+        """Load the weights of every network's encoder."""
+        for task in self.tasks:
+            self._network(task.name)._start(pretrained, options)
 
     def interface(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         """Each task's features from its own network."""
