@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.layers import Format
 from torch import Tensor
 
-from taskprism.backbones.base import Backbone
+from taskprism.backbones.base import BACKBONES, Backbone
 from taskprism.errors import InputError, UnknownNameError
 
 # Models that are built for one image size take any with these switches; others refuse them.
@@ -93,7 +93,7 @@ def check_name(name: str) -> None:
     """Raise :class:`~taskprism.errors.UnknownNameError` if timm has no model of this name."""
     architecture, dot, _ = name.partition(".")
     if not timm.is_model(architecture):
-        raise UnknownNameError("backbone", name, timm.list_models())
+        raise UnknownNameError("backbone", name, [*BACKBONES, *timm.list_models()])
     tags = timm.list_pretrained(f"{architecture}.*")
     if dot and name not in tags:
         raise UnknownNameError("backbone with a weights tag", name, tags)
