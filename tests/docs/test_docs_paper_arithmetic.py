@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from docs.generate import paper_arithmetic
+from docs.generate.paper_arithmetic import Check, checks, directions, entries
 
-from taskprism.papers import arithmetic as paper_arithmetic
-from taskprism.papers.arithmetic import Check, checks, directions, entries
 from taskprism.papers.library import list_tables, load_table
 from taskprism.papers.table import Part, Table
 
@@ -137,5 +137,5 @@ def test_the_page_is_up_to_date(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["paper_arithmetic", str(written)])
     paper_arithmetic.main()
     assert PAGE.read_text(encoding="utf-8") == written.read_text(encoding="utf-8"), (
-        "run: python -m taskprism.papers.arithmetic docs/paper_arithmetic.md"
+        "run: python -m docs.generate.paper_arithmetic"
     )
