@@ -5,10 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from taskprism.rooms.arithmetic import cosine, linear_from_srgb, sine, srgb_table
-from taskprism.rooms.dice import Dice
-from taskprism.rooms.frames import Frame
-from taskprism.rooms.noise import fractal_noise, hash_unit, sensor_noise, value_noise
+from taskprism.rooms.arithmetic import (
+    Dice,
+    cosine,
+    fractal_noise,
+    hash_unit,
+    linear_from_srgb,
+    sensor_noise,
+    sine,
+    srgb_table,
+    value_noise,
+)
+from taskprism.rooms.camera import Frame
 
 
 def test_sine_and_cosine():

@@ -14,7 +14,6 @@ from taskprism.rooms import (
     PART_NAMES,
     Rooms,
     RoomsProtocol,
-    cache,
     render_room,
     scene_seed,
 )
@@ -105,7 +104,7 @@ class TestCache:
         kept = Rooms(3, seed=1, size=SIZE, cache=tmp_path)
         for index in range(3):
             same(kept[index], plain[index])
-        monkeypatch.setattr(cache, "render_room", lambda *_: pytest.fail("drawn twice"))
+        monkeypatch.setattr(dataset, "render_room", lambda *_: pytest.fail("drawn twice"))
         for index in range(3):
             same(kept[index], plain[index])
 
@@ -116,10 +115,10 @@ class TestCache:
         assert any("human_parts" not in keys for keys in drawn)
 
     def test_version_and_size_are_in_the_folder(self, tmp_path, monkeypatch):
-        first = cache.RoomCache(tmp_path, SIZE)
-        monkeypatch.setattr(cache, "GENERATOR_VERSION", 999)
-        assert cache.RoomCache(tmp_path, SIZE).folder != first.folder
-        assert cache.RoomCache(tmp_path, (32, 24)).folder.name == "rooms_v999_32x24"
+        first = dataset.RoomCache(tmp_path, SIZE)
+        monkeypatch.setattr(dataset, "GENERATOR_VERSION", 999)
+        assert dataset.RoomCache(tmp_path, SIZE).folder != first.folder
+        assert dataset.RoomCache(tmp_path, (32, 24)).folder.name == "rooms_v999_32x24"
 
     @pytest.mark.parametrize("damage", [b"", b"not a zip", None, "other size"])
     def test_damaged_files_are_drawn_anew(self, tmp_path, damage):

@@ -5,17 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from taskprism.rooms.arithmetic import Dice
 from taskprism.rooms.builder import Builder
-from taskprism.rooms.camera import Camera
+from taskprism.rooms.camera import Camera, Frame
 from taskprism.rooms.classes import Part, Thing
-from taskprism.rooms.dice import Dice
-from taskprism.rooms.frames import Frame
-from taskprism.rooms.mannequin import sit, stand
-from taskprism.rooms.pieces import Chair, Sofa, Table
+from taskprism.rooms.furnishing import Cabinet, Chair, Shelf, Sofa, Table, sit, stand
 from taskprism.rooms.plan import Footprint, Plan
 from taskprism.rooms.scene import sample_scene
 from taskprism.rooms.solids import Shape, pack
-from taskprism.rooms.storage import Cabinet, Shelf
 
 ROOM = (5.0, 6.0, 2.6)
 

@@ -5,11 +5,10 @@ import pytest
 
 from reference.rooms_by_points import first_inside, something_between
 from taskprism.rooms import scene as scene_module
-from taskprism.rooms.dice import Dice
-from taskprism.rooms.frames import Frame
-from taskprism.rooms.shapes import interval, transform
+from taskprism.rooms.arithmetic import Dice
+from taskprism.rooms.camera import Frame
 from taskprism.rooms.solids import Shape, Solid, pack
-from taskprism.rooms.tracing import Rays, blocked, first_hits, inside_room
+from taskprism.rooms.tracing import Rays, blocked, first_hits, inside_room, interval, transform
 
 SIZE = (30, 40)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from taskprism.rooms.arithmetic import Vec
+from taskprism.rooms.camera import Frame
 from taskprism.rooms.classes import Part, Thing
-from taskprism.rooms.frames import Frame
 from taskprism.rooms.materials import Material
 from taskprism.rooms.solids import Shape, Solid
 

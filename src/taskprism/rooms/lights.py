@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskprism.rooms.arithmetic import PI, Vec, cosine, sine, total
-from taskprism.rooms.dice import Dice
-from taskprism.rooms.frames import Frame
+from taskprism.rooms.arithmetic import PI, Dice, Vec, cosine, sine, total
+from taskprism.rooms.camera import Frame
 
 SAMPLES = 16
 """Places on each light; a pixel sees one of them and shares the result with its neighbors."""

@@ -1,14 +1,23 @@
-"""Materials: colors, a pattern and how it shines."""
+"""Materials and their procedural textures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
-from taskprism.rooms.arithmetic import Vec, linear_from_srgb
-from taskprism.rooms.dice import Dice
+from taskprism.rooms.arithmetic import (
+    Dice,
+    Vec,
+    fractal_noise,
+    fraction,
+    hash_unit,
+    linear_from_srgb,
+    smoothstep,
+    value_noise,
+)
 
 
 class Pattern(IntEnum):
@@ -108,3 +117,186 @@ def scaled(a: Vec, factor: float) -> Vec:
 def seed_of(dice: Dice) -> int:
     """A seed for a material's noise."""
     return dice.raw() & 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Surface points in their own coordinates, each array float32 ``(N,)``.
+
+    Attributes:
+        u: Along the surface, meters.
+        v: Along the surface, meters; upward on walls.
+        w: Off the surface, meters (constant on a box's face).
+        across: ``u`` in units of the face's half size, in [-1, 1].
+        up: ``v`` likewise.
+        footprint: Extent of a pixel on the surface, meters.
+        material: Number of the material, int16.
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    w: np.ndarray
+    across: np.ndarray
+    up: np.ndarray
+    footprint: np.ndarray
+    material: np.ndarray
+
+    def of(self, index: np.ndarray) -> Spots:
+        """Some of the spots."""
+        return Spots(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Pattern coordinates in units of the pattern's period, with what else a pattern may read."""
+
+    u: np.ndarray
+    v: np.ndarray
+    w: np.ndarray
+    ratio: np.ndarray
+    seed: np.ndarray
+    period: np.ndarray
+    pixel: np.ndarray  # footprint of a pixel, in periods too
+    spots: Spots
+
+
+def albedo(table: MaterialTable, spots: Spots) -> np.ndarray:
+    """Linear RGB reflectance in [0, 1], float32 ``(3, N)``."""
+    weight = np.zeros(spots.u.shape, np.float32)
+    kinds = table.pattern[spots.material]
+    for kind, pattern in _PATTERNS.items():
+        index = np.flatnonzero(kinds == kind)
+        if index.size:
+            weight[index] = _faded(pattern, table, spots.of(index))
+    first, second, third = (table.colors[k][:, spots.material] for k in range(3))
+    low, high = np.minimum(weight, 1.0), np.maximum(weight - 1.0, 0.0)
+    mixed = first + (second - first) * low
+    mixed += (third - mixed) * high
+    mixed *= _grain(table, spots)
+    return np.clip(mixed, 0.0, 1.0, out=mixed)
+
+
+def _grain(table: MaterialTable, spots: Spots) -> np.ndarray:
+    """Factor on brightness; noise finer than a pixel fades to its mean."""
+    m = spots.material
+    grain = table.grain[m]
+    factor = np.ones_like(grain)
+    index = np.flatnonzero(grain > 0.0)
+    s, m = spots.of(index), m[index]
+    frequency_u, frequency_v = table.grain_frequency[0, m], table.grain_frequency[1, m]
+    noise = fractal_noise(
+        s.u * frequency_u, s.v * frequency_v, s.w * frequency_u, table.seed[m]
+    ) - np.float32(0.5)
+    sharp = _visible(s.footprint * np.maximum(frequency_u, frequency_v) * 0.5)
+    factor[index] += 2.0 * grain[index] * noise * sharp
+    return factor
+
+
+def _visible(pixels_per_period: np.ndarray) -> np.ndarray:
+    """1 where a period spans several pixels, 0 where it spans less than about one."""
+    return smoothstep(1.6 - 1.6 * pixels_per_period)
+
+
+def _faded(
+    pattern: Callable[[_Cell], np.ndarray], table: MaterialTable, spots: Spots
+) -> np.ndarray:
+    m = spots.material
+    period, swap = table.period[m], table.swap[m]
+    u = np.where(swap, spots.v, spots.u) / period
+    v = np.where(swap, spots.u, spots.v) / period
+    pixel = spots.footprint / period
+    cell = _Cell(u, v, spots.w / period, table.ratio[m], table.seed[m], period, pixel, spots)
+    weight = pattern(cell)
+    if pattern in _SIZELESS:
+        return weight
+    return 0.5 + (weight - 0.5) * _visible(pixel)
+
+
+def _clouds(c: _Cell) -> np.ndarray:
+    return smoothstep(fractal_noise(c.u, c.v, c.w, c.seed) * 2.0 - 0.5)
+
+
+def _square_wave(x: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+    """0 and 1 by turns, one unit of ``x`` each, averaged over a pixel."""
+    ramp = np.abs(fraction(x * 0.5) - 0.5) * 2.0 - 0.5
+    return np.clip(0.5 - ramp / np.maximum(pixel, 1e-4), 0.0, 1.0)
+
+
+def _stripes(c: _Cell) -> np.ndarray:
+    return _square_wave(c.u, c.pixel)
+
+
+def _checker(c: _Cell) -> np.ndarray:
+    a, b = _square_wave(c.u, c.pixel), _square_wave(c.v, c.pixel)
+    return a + b - 2.0 * a * b
+
+
+def _courses(c: _Cell) -> np.ndarray:
+    row = np.floor(c.v)
+    zero = np.zeros_like(row)
+    shift = np.where(c.ratio > 1.0, hash_unit(row, zero, zero, c.seed), 0.0)
+    along = c.u / c.ratio + shift
+    tone = hash_unit(row, np.floor(along), zero + 1.0, c.seed)
+    joint = np.minimum(np.float32(0.003) / c.period + 0.01, 0.1)  # half a joint's width
+    beside = np.minimum(fraction(c.v), 1.0 - fraction(c.v))
+    end = np.minimum(fraction(along), 1.0 - fraction(along)) * c.ratio
+    drawn = np.maximum(joint, 0.5 * c.pixel)  # a joint finer than a pixel is a wider, fainter one
+    strength = np.where(np.minimum(beside, end) < drawn, joint / drawn, 0.0)
+    return tone + (2.0 - tone) * strength
+
+
+def _dots(c: _Cell) -> np.ndarray:
+    du, dv = fraction(c.u) - 0.5, fraction(c.v) - 0.5
+    return (du * du + dv * dv < 0.09).astype(np.float32)
+
+
+def _waves(c: _Cell) -> np.ndarray:
+    bend = value_noise(c.u / c.ratio, c.v * 0.5, c.w * 0.5, c.seed)
+    phase = fraction(c.v * 0.5 + 2.0 * bend)
+    return smoothstep(np.abs(phase * 2.0 - 1.0))
+
+
+def _patches(c: _Cell) -> np.ndarray:
+    row = np.floor(c.v)
+    zero = np.zeros_like(row)
+    column = np.floor(c.u * (0.5 + hash_unit(row, zero, zero, c.seed)))
+    return np.floor(hash_unit(column, row, zero + 1.0, c.seed) * 3.0)
+
+
+def _landscape(c: _Cell) -> np.ndarray:
+    zero = np.zeros_like(c.u)
+    across, up = c.spots.across * 1.5, c.spots.up
+    ridge = fractal_noise(across * 2.0, zero, zero, c.seed) * 0.9 - 0.65
+    clouds = fractal_noise(across, up * 4.0, zero + 7.0, c.seed)
+    ground = 1.6 + 0.4 * value_noise(across * 8.0, up * 8.0, zero, c.seed)
+    return np.where(up < ridge, ground, smoothstep(clouds * 2.0 - 0.6))
+
+
+def _panels(c: _Cell) -> np.ndarray:
+    """Weight 1 in the groove around each panel, 2 inside it."""
+    count = c.period
+    half_width = np.abs(c.spots.u) / np.maximum(np.abs(c.spots.across), 1e-3)
+    half_height = np.abs(c.spots.v) / np.maximum(np.abs(c.spots.up), 1e-3)
+    cell_height = half_height * 2.0 / count
+    inset = fraction((c.spots.up + 1.0) * 0.5 * count)
+    beside = half_width - np.abs(c.spots.u)
+    margin = np.minimum(np.minimum(inset, 1.0 - inset) * cell_height, beside)
+    groove = (margin > 0.03) & (margin < 0.05)
+    return np.where(
+        groove, np.float32(1.0), np.where(margin >= 0.05, np.float32(2.0), np.float32(0.0))
+    )
+
+
+_PATTERNS: dict[Pattern, Callable[[_Cell], np.ndarray]] = {
+    Pattern.CLOUDS: _clouds,
+    Pattern.STRIPES: _stripes,
+    Pattern.CHECKER: _checker,
+    Pattern.COURSES: _courses,
+    Pattern.DOTS: _dots,
+    Pattern.WAVES: _waves,
+    Pattern.PATCHES: _patches,
+    Pattern.LANDSCAPE: _landscape,
+    Pattern.PANELS: _panels,
+}
+
+_SIZELESS = (_landscape, _panels)  # laid out by the face, not by a period in meters

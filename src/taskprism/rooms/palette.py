@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from taskprism.rooms.arithmetic import Vec
-from taskprism.rooms.dice import Dice
+from taskprism.rooms.arithmetic import Dice, Vec
 from taskprism.rooms.materials import Material, Pattern, color, scaled, seed_of
 
 

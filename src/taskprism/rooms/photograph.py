@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskprism.rooms.arithmetic import Vec, srgb_table
-from taskprism.rooms.dice import Dice
-from taskprism.rooms.noise import sensor_noise
+from taskprism.rooms.arithmetic import Dice, Vec, sensor_noise, srgb_table
 
 _TABLE = srgb_table()
 _WHITE = np.float32(3.0)  # light, relative to the exposed mean's scale, that becomes pure white

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from taskprism.rooms.arithmetic import Vec
-from taskprism.rooms.frames import Frame
+from taskprism.rooms.camera import Frame
 
 
 @dataclass(frozen=True, slots=True)

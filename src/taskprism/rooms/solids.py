@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from taskprism.rooms.arithmetic import Vec
-from taskprism.rooms.frames import Frame
+from taskprism.rooms.camera import Frame
 
 FACES = 6
 """Room for faces per solid: a box has 6 (axis * 2 + positive side), a frustum a mantle, a lower and
