@@ -34,7 +34,7 @@ from taskprism.metrics.boundaries import (
     true_boundaries,
 )
 from taskprism.metrics.boundaries.bits import planes_above
-from taskprism.metrics.boundaries.tolerance import ToleranceGraph
+from taskprism.metrics.boundaries.matching import ToleranceGraph
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "camera", "rocket")
 

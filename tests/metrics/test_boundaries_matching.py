@@ -10,7 +10,7 @@ from scipy import optimize, spatial
 from reference import boundaries as reference
 from taskprism.metrics.boundaries import match
 from taskprism.metrics.boundaries.bits import WORD, pack
-from taskprism.metrics.boundaries.tolerance import ToleranceGraph, disc
+from taskprism.metrics.boundaries.matching import ToleranceGraph, disc
 
 
 def planes_of(masks):

@@ -14,6 +14,7 @@ from taskprism.rooms import (
     PART_NAMES,
     Rooms,
     RoomsProtocol,
+    dataset,
     render_room,
     scene_seed,
 )
@@ -102,11 +103,12 @@ class TestCache:
     def test_round_trip(self, tmp_path, monkeypatch):
         plain = Rooms(3, seed=1, size=SIZE)
         kept = Rooms(3, seed=1, size=SIZE, cache=tmp_path)
+        expected = [plain[index] for index in range(3)]
         for index in range(3):
-            same(kept[index], plain[index])
+            same(kept[index], expected[index])
         monkeypatch.setattr(dataset, "render_room", lambda *_: pytest.fail("drawn twice"))
         for index in range(3):
-            same(kept[index], plain[index])
+            same(kept[index], expected[index])
 
     def test_missing_labels_stay_missing(self, tmp_path):
         rooms = Rooms(8, size=SIZE, cache=tmp_path)
@@ -140,7 +142,7 @@ class TestCache:
         def full(*_args, **_arrays):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(cache.np, "savez_compressed", full)
+        monkeypatch.setattr(dataset.np, "savez_compressed", full)
         rooms = Rooms(1, size=SIZE, cache=tmp_path)
         with pytest.raises(DataError, match=r"npz: No space left on device.*draw the rooms anew"):
             rooms[0]

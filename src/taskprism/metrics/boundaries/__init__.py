@@ -43,18 +43,16 @@ from taskprism.metrics.boundaries.conventions import (
     evenly_spaced,
 )
 from taskprism.metrics.boundaries.counts import BoundaryCounts
-from taskprism.metrics.boundaries.files import find_pairs, read_names
-from taskprism.metrics.boundaries.folders import count_pairs, score_folders
+from taskprism.metrics.boundaries.files import count_pairs, find_pairs, read_names, score_folders
 from taskprism.metrics.boundaries.ground_truth import label_boundaries, true_boundaries
 from taskprism.metrics.boundaries.matching import Matched, match
-from taskprism.metrics.boundaries.nms import suppress_non_maxima
 from taskprism.metrics.boundaries.scores import (
     BoundaryScores,
     average_precision,
     f_measures,
     precision_recall,
 )
-from taskprism.metrics.boundaries.thinning import thin, thin_planes
+from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin, thin_planes
 
 if TYPE_CHECKING:
     from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF

@@ -14,9 +14,8 @@ from taskprism.metrics.boundaries.bits import column_sums, planes_above
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.ground_truth import true_boundaries
 from taskprism.metrics.boundaries.matching import match
-from taskprism.metrics.boundaries.nms import suppress_non_maxima
 from taskprism.metrics.boundaries.scores import f_measures
-from taskprism.metrics.boundaries.thinning import thin_planes
+from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin_planes
 
 
 @dataclass(frozen=True)
