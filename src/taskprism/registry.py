@@ -167,6 +167,10 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def __len__(self) -> int:
+        self._discover()
+        return len(self._entries)
+
     def find(self, part: str | T | Callable[..., Any]) -> Any:
         """Class or factory of a registered name, of ``"module:Class"``, or given as such.
 
@@ -177,11 +181,17 @@ class Registry(Generic[T]):
         if not isinstance(part, str):
             self.check(part, describe_part(part))
             return part
+        # Discovery imports every part and plug-in; a name that is registered does not need it.
+        if part in self._entries:
+            return self._entries[part].part
         self._discover()
         if part in self._entries:
             return self._entries[part].part
         if ":" not in part:
             raise UnknownNameError(self.kind, part, self._entries)
+        for entry in self._entries.values():
+            if entry.origin == part:
+                return entry.part
         module, _, attribute = part.partition(":")
         try:
             found = importlib.import_module(module)
@@ -204,7 +214,8 @@ class Registry(Generic[T]):
         """
         if not isinstance(part, str):
             raise InputError(f"Expected the name of a {self.kind}, got {part!r}.")
-        self._discover()
+        if part not in self._entries:
+            self._discover()
         if part in self._entries:
             return self._entries[part].part
         if ":" not in part:
@@ -234,8 +245,7 @@ class Registry(Generic[T]):
         Raises:
             InputError: It is defined inside a function, so no name leads to it.
         """
-        self._discover()
-        for entry in self._entries.values():
+        for entry in self._entries.values():  # a class that exists has been registered
             if entry.part is part and entry.builtin:
                 return entry.name
         registered = any(entry.part is part for entry in self._entries.values())

@@ -150,7 +150,7 @@ def test_what_cannot_be_is_refused(options, message):
         label_affinity([], TASKS_USED[:1])
 
 
-@pytest.mark.parametrize("kind", [task.kind for task in TASKS])
+@pytest.mark.parametrize("kind", TASKS.names())
 def test_every_task_says_what_is_alike(kind):
     """Of rooms where they label it: 0 to itself, the same both ways, one channel, some alike."""
     task = create_task(kind, channels=7 if kind in ("semseg", "human_parts") else None)

@@ -130,7 +130,7 @@ def test_tasks_must_be_among_the_sources(name):
 
 @ALL
 def test_has_a_manual(name):
-    module = next(each for each in DISTILLATIONS if each.name == name)
+    module = DISTILLATIONS.find(name)
     assert issubclass(module, Distillation)
     assert "Args:" in module.__doc__
 

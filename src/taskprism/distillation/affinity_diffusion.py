@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.errors import InputError, UnknownNameError
 
 Normalize = Literal["positions", "channels"]
@@ -21,6 +21,7 @@ DiffusionMethod = Literal["auto", "linear", "direct"]
 _SMALLEST_SUM = 1e-6
 
 
+@register_distillation
 class AffinityDiffusion(Distillation):
     r"""Pattern-affinitive propagation (Zhang et al., "PAP-Net", CVPR 2019).
 

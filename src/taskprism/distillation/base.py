@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from taskprism.errors import InputError
+from taskprism.registry import Registry, check_options, describe_part, options_of
 
 
 class Distillation(nn.Module, ABC):
     """Dictionary of task features -> dictionary of refined task features, same shape.
 
-    Subclasses take ``(tasks, channels, ...)`` with flat keyword options that have defaults and may
-    add required ones only for a declared capability (``needs_size``).
+    A subclass is created as ``MyModule(tasks, channels, sources=sources, **options)``, with flat
+    keyword options that have defaults; ``size`` is passed too if it declares ``needs_size``.
 
     Args:
         tasks: Names of the tasks whose features are refined (the main tasks).
@@ -24,9 +25,24 @@ class Distillation(nn.Module, ABC):
             (main and auxiliary ones). By default ``tasks``.
 
     Attributes:
-        name: Key in :data:`taskprism.distillation.DISTILLATIONS`.
+        name: Name in :data:`taskprism.distillation.DISTILLATIONS`.
         needs_size: The module is built for one feature size and takes ``size=(H, W)``.
         needs_predictions: ``forward`` reads the sources' initial predictions too.
+
+    Raises:
+        InputError: A task is not among the sources, or a source is given twice.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.distillation import Distillation
+        >>> class Average(Distillation):
+        ...     name = "average"
+        ...     def forward(self, features, predictions=None):
+        ...         mean = sum(features.values()) / len(features)
+        ...         return {task: features[task] + mean for task in self.tasks}
+        >>> module = Average(["depth"], channels=8, sources=["depth", "edge"])
+        >>> module({name: torch.ones(1, 8, 4, 4) for name in module.sources})["depth"].shape
+        torch.Size([1, 8, 4, 4])
     """
 
     name: ClassVar[str]
@@ -76,3 +92,102 @@ class Distillation(nn.Module, ABC):
         Returns:
             task name -> ``(B, channels, H, W)`` for each of ``tasks``.
         """
+
+
+#: Every distillation module by :attr:`Distillation.name`.
+DISTILLATIONS: Registry[Distillation] = Registry(
+    "distillation", Distillation, package="taskprism.distillation", factories=True
+)
+register_distillation = DISTILLATIONS.register
+
+
+def list_distillations() -> list[str]:
+    """Names that :func:`create_distillation` accepts, in alphabetical order."""
+    return DISTILLATIONS.names()
+
+
+def find_distillation(
+    distillation: str | type[Distillation] | Callable[..., Distillation],
+) -> Any:
+    """Class or factory of a registered name or of ``"module:Class"``.
+
+    Raises:
+        UnknownNameError: No distillation has this name.
+    """
+    return DISTILLATIONS.find(distillation)
+
+
+def create_distillation(
+    distillation: str | type[Distillation] | Callable[..., Distillation] | Distillation,
+    tasks: Sequence[str],
+    channels: int,
+    sources: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    stride: int | None = None,
+    **options: Any,
+) -> Distillation:
+    """Create a cross-task module.
+
+    Args:
+        distillation: One of :func:`list_distillations`, ``"module:Class"``, a subclass of
+            :class:`Distillation`, a factory that takes the same arguments, or a module, which is
+            returned as it is if its tasks, sources and channels are the given ones.
+        tasks: Names of the tasks whose features are refined.
+        channels: Channels of every task's feature map.
+        sources: Names of the tasks whose features are read; by default ``tasks``.
+        size: ``(H, W)`` of the feature maps; only read by modules that need it.
+        stride: Stride of the feature maps relative to the image. A module may choose defaults by
+            it, such as the downscaling of its attention. By default its own defaults apply.
+        **options: Options of the class.
+
+    Raises:
+        UnknownNameError: No distillation or option has this name.
+        InputError: The module needs a size and none is given, or a given module does not fit.
+
+    Example:
+        >>> from taskprism.distillation import create_distillation
+        >>> create_distillation("tpim", ["semseg", "depth"], channels=8, downscale=2).downscale
+        2
+    """
+    sources = list(sources) if sources is not None else list(tasks)
+    if isinstance(distillation, Distillation):
+        return _checked_module(distillation, list(tasks), channels, sources, options)
+    found = DISTILLATIONS.find(distillation)
+    name = distillation if isinstance(distillation, str) else describe_part(found)
+    defaults: dict[str, Any] = {}
+    if isinstance(found, type) and issubclass(found, Distillation):
+        check_options(
+            f"distillation {name!r}", options, set(options_of(found)) - {"sources", "size"}
+        )
+        if found.needs_size:
+            if size is None:
+                raise InputError(
+                    f"Distillation {name!r} is built for one size: give size=(H, W), that of the "
+                    "feature maps here and that of the images in create_model."
+                )
+            options["size"] = tuple(size)
+        if stride is not None:
+            defaults = found.options_at(stride)
+    module = found(tasks, channels, sources=sources, **{**defaults, **options})
+    return _checked_module(module, list(tasks), channels, sources, {})
+
+
+def _checked_module(
+    module: Any, tasks: list[str], channels: int, sources: list[str], options: Mapping[str, Any]
+) -> Distillation:
+    if not isinstance(module, Distillation):
+        raise InputError(f"Expected a Distillation from the factory, got {type(module).__name__}.")
+    name = type(module).__name__
+    if options:
+        raise InputError(
+            f"{name} is built already, so {', '.join(options)} cannot be set; give the class "
+            "instead."
+        )
+    found = {"tasks": module.tasks, "sources": module.sources, "channels": module.channels}
+    for key, wanted in {"tasks": tasks, "sources": sources, "channels": channels}.items():
+        if found[key] != wanted:
+            raise InputError(
+                f"{name} was built for {key} {found[key]}, but {wanted} are needed here; build it "
+                "for these, or give the class instead."
+            )
+    return module

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 
 
+@register_distillation
 class Concat(Distillation):
     """All tasks' features side by side ("Concat" in table 4 of Sinodinos and Armanfard, CTAL).
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.distillation.ctal_diffusion import (
     direct_diffusion,
     direct_is_faster,
@@ -21,6 +21,7 @@ CTALMethod = Literal["auto", "linear", "direct"]
 OtherSize = Literal["error", "resample"]
 
 
+@register_distillation
 class CTAL(Distillation):
     r"""Cross-Task Affinity Learning (Sinodinos and Armanfard, "Cross-Task Affinity Learning").
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.relational_blocks import GlobalContext, LabelContext, LocalContext
 from taskprism.distillation.relational_genotypes import Genotype, resolve_genotype
@@ -23,6 +23,7 @@ _BLOCKS: dict[str, type[nn.Module]] = {
 }
 
 
+@register_distillation
 class RelationalContext(Distillation):
     r"""Adaptive Task-Relational Context (Bruggemann et al., ATRC, ICCV 2021).
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 
 
+@register_distillation
 class SpatialAttention(Distillation):
     r"""Attention-guided message passing of PAD-Net (Xu et al., CVPR 2018).
 

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskprism.distillation.attention import to_tokens
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
 from taskprism.distillation.tpim_fusion import Fusion, IterativeFusion, attention
 from taskprism.errors import InputError
 
 
+@register_distillation
 class TPIM(Distillation):
     r"""Task Pair Interaction Module, TPIM (https://doi.org/10.1007/978-981-99-8126-7_8).
 

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskprism.distillation.attention import attend, to_tokens
-from taskprism.distillation.base import Distillation
+from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
 from taskprism.errors import InputError
 
 
+@register_distillation
 class XTAM(Distillation):
     r"""Cross-task attention (Lopes et al., "Cross-task Attention Mechanism", WACV 2023; DenseMTL).
 

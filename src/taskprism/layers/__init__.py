@@ -19,7 +19,17 @@ from taskprism.layers.aggregation import (
     PanopticFusion,
     create_aggregation,
 )
-from taskprism.layers.heads import AggregationHead, BottleneckHead, DeepLabHead, create_head
+from taskprism.layers.heads import (
+    HEADS,
+    AggregationHead,
+    BottleneckHead,
+    DeepLabHead,
+    Head,
+    HeadLike,
+    create_head,
+    list_heads,
+    register_head,
+)
 from taskprism.layers.initial import InitialHead
 from taskprism.layers.modulation import (
     AdaptedConvolution,
@@ -33,12 +43,15 @@ from taskprism.layers.resize import resize
 from taskprism.layers.upsampling import upsampling_tail
 
 __all__ = [
+    "HEADS",
     "AdaptedConvolution",
     "Aggregation",
     "AggregationHead",
     "BottleneckHead",
     "DeepLabHead",
     "FeaturePropagation",
+    "Head",
+    "HeadLike",
     "HighResolutionFusion",
     "InitialHead",
     "Modulation",
@@ -49,6 +62,8 @@ __all__ = [
     "bottleneck",
     "create_aggregation",
     "create_head",
+    "list_heads",
+    "register_head",
     "resize",
     "upsampling_tail",
 ]

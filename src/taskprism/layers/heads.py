@@ -1,23 +1,62 @@
-"""Final heads: maps, finest first -> raw output of one task."""
+"""Final heads: feature maps, finest first -> raw output of one task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead as _DeepLabHead
 
-from taskprism.errors import UnknownNameError
+from taskprism.errors import InputError
 from taskprism.layers.aggregation import Aggregation, create_aggregation
 from taskprism.layers.residual import bottleneck
-
-HeadName = Literal["auto", "high_resolution", "panoptic", "deeplab", "bottleneck"]
-HEADS: list[HeadName] = ["auto", "high_resolution", "panoptic", "deeplab", "bottleneck"]
+from taskprism.registry import Registry
 
 
-class AggregationHead(nn.Module):
-    """An aggregation and a 1x1 convolution: ``(B, channels[i], ...)`` -> ``(B, out, H_0, W_0)``."""
+class Head(nn.Module, ABC):
+    """Feature maps of the backbone or of one task -> raw output of one task.
+
+    A subclass is created as ``MyHead(channels, out_channels)``: the channels of each map, finest
+    first, and those of the output. A function with these arguments that returns a module works
+    too.
+
+    Example:
+        >>> from torch import nn
+        >>> from taskprism.layers import Head, create_head
+        >>> class Finest(Head):
+        ...     def __init__(self, channels, out_channels):
+        ...         super().__init__()
+        ...         self.predict = nn.Conv2d(channels[0], out_channels, kernel_size=1)
+        ...     def forward(self, maps):
+        ...         return self.predict(maps[0])
+        >>> head = create_head([8, 16], 3, Finest)
+    """
+
+    @abstractmethod
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Predict ``(B, out_channels, h, w)`` from ``(B, channels[i], H_i, W_i)``, finest first.
+
+        The caller resizes the output to the image.
+        """
+
+
+#: What a model's ``head`` option accepts: a registered name, ``"module:Class"``, class or factory.
+HeadLike = str | type[Head] | Callable[[Sequence[int], int], nn.Module]
+HeadName = HeadLike
+
+#: Every head by name.
+HEADS: Registry[Head] = Registry("head", Head, package="taskprism.layers", factories=True)
+register_head = HEADS.register
+
+
+class AggregationHead(Head):
+    """An aggregation and a 1x1 convolution: ``(B, channels[i], ...)`` -> ``(B, out, H_0, W_0)``.
+
+    Args:
+        aggregation: Maps -> one map at the finest size.
+        out_channels: Channels of the output.
+    """
 
     def __init__(self, aggregation: Aggregation, out_channels: int) -> None:
         super().__init__()
@@ -29,54 +68,98 @@ class AggregationHead(nn.Module):
         return self.predict(self.aggregation(maps))
 
 
-class DeepLabHead(nn.Module):
+@register_head("auto")
+def auto_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
+    """:class:`PanopticFusion` for a feature pyramid, otherwise :class:`HighResolutionFusion`."""
+    return AggregationHead(create_aggregation(channels, "auto"), out_channels)
+
+
+@register_head("high_resolution")
+def high_resolution_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
+    """:class:`HighResolutionFusion` and a 1x1 convolution."""
+    return AggregationHead(create_aggregation(channels, "high_resolution"), out_channels)
+
+
+@register_head("panoptic")
+def panoptic_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
+    """:class:`PanopticFusion` and a 1x1 convolution."""
+    return AggregationHead(create_aggregation(channels, "panoptic"), out_channels)
+
+
+@register_head
+class DeepLabHead(Head):
     """Atrous spatial pyramid on the coarsest map (torchvision's DeepLab-v3 head, dropout 0.5).
 
     Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017. Meant for a
     backbone with ``output_stride=8``. Training needs batches of at least 2 images: the image
     pooling branch normalizes one value per image.
+
+    Args:
+        channels: Channels of each map, finest first; only the last is used.
+        out_channels: Channels of the output.
+        rates: Dilations of the three atrous convolutions.
     """
 
+    name = "deeplab"
+
     def __init__(
-        self, in_channels: int, out_channels: int, rates: tuple[int, int, int] = (12, 24, 36)
+        self,
+        channels: Sequence[int],
+        out_channels: int,
+        rates: tuple[int, int, int] = (12, 24, 36),
     ) -> None:
         super().__init__()
-        self.layers = _DeepLabHead(in_channels, out_channels, rates)
+        self.layers = _DeepLabHead(channels[-1], out_channels, rates)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Predict at the coarsest map's size."""
         return self.layers(maps[-1])
 
 
-class BottleneckHead(nn.Sequential):
-    """Two bottlenecks and a 1x1 convolution, on the finest map (PAD-Net's final head)."""
+@register_head
+class BottleneckHead(Head, nn.Sequential):
+    """Two bottlenecks and a 1x1 convolution on the finest map (PAD-Net's final head).
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    Args:
+        channels: Channels of each map, finest first; only the first is used.
+        out_channels: Channels of the output.
+    """
+
+    name = "bottleneck"
+
+    def __init__(self, channels: Sequence[int], out_channels: int) -> None:
         super().__init__(
-            bottleneck(channels, channels),
-            bottleneck(channels, channels),
-            nn.Conv2d(channels, out_channels, kernel_size=1),
+            bottleneck(channels[0], channels[0]),
+            bottleneck(channels[0], channels[0]),
+            nn.Conv2d(channels[0], out_channels, kernel_size=1),
         )
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override]
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override-param-name]
         """Predict at the finest map's size."""
-        return super().forward(maps[0])
+        return nn.Sequential.forward(self, maps[0])
 
 
-def create_head(channels: Sequence[int], out_channels: int, kind: HeadName = "auto") -> nn.Module:
-    """Head that reads a list of maps, finest first.
+def list_heads() -> list[str]:
+    """Names that :func:`create_head` accepts, in alphabetical order."""
+    return HEADS.names()
+
+
+def create_head(channels: Sequence[int], out_channels: int, kind: HeadLike = "auto") -> nn.Module:
+    """Create a head that reads a list of maps, finest first.
 
     Args:
         channels: Channels of each map.
         out_channels: Channels of the output.
         kind: ``"high_resolution"``, ``"panoptic"`` or ``"auto"`` as in
-            :func:`~taskprism.layers.aggregation.create_aggregation`; ``"deeplab"`` reads the
-            coarsest map only, ``"bottleneck"`` the finest.
+            :func:`~taskprism.layers.create_aggregation`; ``"deeplab"`` reads the coarsest map only,
+            ``"bottleneck"`` the finest; or another registered name, ``"module:Class"``, a subclass
+            of :class:`Head`, or a function of ``(channels, out_channels)``.
+
+    Raises:
+        UnknownNameError: No head has this name.
+        InputError: ``kind`` is not a head, or its function returns something else than a module.
     """
-    if kind not in HEADS:
-        raise UnknownNameError("head", kind, HEADS)
-    if kind == "deeplab":
-        return DeepLabHead(channels[-1], out_channels)
-    if kind == "bottleneck":
-        return BottleneckHead(channels[0], out_channels)
-    return AggregationHead(create_aggregation(channels, kind), out_channels)
+    head = HEADS.find(kind)(list(channels), out_channels)
+    if not isinstance(head, nn.Module):
+        raise InputError(f"Expected a module from head {kind!r}, got {type(head).__name__}.")
+    return head

@@ -1,10 +1,27 @@
-"""How the losses of several tasks become one number to descend on.
+"""Losses of several tasks: the criterion and how it combines them into one loss.
 
-A :class:`Balancing` sees the loss of every task, each already summed over its final and initial
-predictions, and returns the total. :class:`FixedWeights` is the papers' weighted sum.
+:class:`Criterion` computes the loss of every task from a model's final and initial predictions. A
+:class:`Balancing` combines them: :class:`FixedWeights` is the papers' weighted sum. Both work in
+any training loop.
 """
 
-from taskprism.losses.balancing import Balancing
-from taskprism.losses.fixed import FixedWeights
+from taskprism.losses.balancing import (
+    BALANCERS,
+    Balancing,
+    FixedWeights,
+    create_balancer,
+    list_balancers,
+    register_balancer,
+)
+from taskprism.losses.criterion import Criterion, LossBreakdown
 
-__all__ = ["Balancing", "FixedWeights"]
+__all__ = [
+    "BALANCERS",
+    "Balancing",
+    "Criterion",
+    "FixedWeights",
+    "LossBreakdown",
+    "create_balancer",
+    "list_balancers",
+    "register_balancer",
+]

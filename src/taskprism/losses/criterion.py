@@ -1,4 +1,4 @@
-"""Losses of all tasks and scales, kept apart until the balancing adds them up."""
+"""The multi-task criterion: the loss of each task, and their combination by a balancing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taskprism.errors import UnknownNameError
-from taskprism.losses import Balancing, FixedWeights
+from taskprism.losses.balancing import Balancing, create_balancer
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
 
@@ -21,16 +21,16 @@ class LossBreakdown:
     """Unweighted scalar losses by task name.
 
     Attributes:
-        final: Of the final predictions, one per main task.
-        initial: Of the initial predictions, reduced over the scales and multiplied by
-            ``initial_weight``; main and auxiliary tasks. Empty without a front end.
+        final: Losses of the final predictions, one per main task.
+        initial: Losses of the initial predictions of main and auxiliary tasks, reduced over the
+            scales and multiplied by ``initial_weight``. Empty if a model has none.
     """
 
     final: dict[str, Tensor]
     initial: dict[str, Tensor]
 
     def per_task(self) -> dict[str, Tensor]:
-        """Final plus initial loss of each task, what a balancing sees; main tasks first."""
+        """Final plus initial loss of each task, the input of a balancing; main tasks first."""
         names = dict.fromkeys([*self.final, *self.initial])
         both = (self.final, self.initial)
         return {name: _add([part[name] for part in both if name in part]) for name in names}
@@ -53,10 +53,25 @@ class Criterion(nn.Module):
         weights: Task name -> factor; by default each task's own ``loss_weight``.
         initial: Reduction over scales.
         initial_weight: Factor of all initial losses.
-        balancing: Adds up the tasks; by default fixed ``weights``.
+        balancing: Combines the tasks: a registered name (see
+            :func:`~taskprism.losses.list_balancers`), ``"module:Class"``, a class, or a
+            :class:`Balancing`, whose own weights apply. By default the fixed ``weights``.
 
     Raises:
-        UnknownNameError: ``weights`` names a task that is not there.
+        UnknownNameError: ``weights`` names a task that does not exist.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.losses import Criterion
+        >>> from taskprism.models import Predictions
+        >>> from taskprism.tasks import create_task
+        >>> criterion = Criterion([create_task("depth")])
+        >>> predictions = Predictions({"depth": torch.zeros(1, 1, 4, 4)})
+        >>> targets = {"depth": torch.ones(1, 1, 4, 4)}
+        >>> valid = {"depth": torch.ones(1, 1, 4, 4, dtype=torch.bool)}
+        >>> total, losses = criterion(predictions, targets, valid)
+        >>> total.item(), sorted(losses.per_task())
+        (1.0, ['depth'])
     """
 
     def __init__(
@@ -66,7 +81,7 @@ class Criterion(nn.Module):
         weights: Mapping[str, float] | None = None,
         initial: Literal["sum", "mean"] = "sum",
         initial_weight: float = 1.0,
-        balancing: Balancing | None = None,
+        balancing: str | Balancing | type[Balancing] = "fixed",
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in (*tasks, *auxiliary_tasks)}
@@ -76,12 +91,12 @@ class Criterion(nn.Module):
         for name in weights or {}:
             if name not in own:
                 raise UnknownNameError("task in the loss weights", name, own)
-        self.balancing = balancing or FixedWeights({**own, **(weights or {})})
+        self.balancing = create_balancer(balancing, {**own, **(weights or {})})
 
     def breakdown(
         self, predictions: Predictions, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
     ) -> LossBreakdown:
-        """Losses of each task by itself.
+        """Compute the losses of each task.
 
         Args:
             predictions: Raw outputs ``(B, channels, H, W)`` and initial ones of any size.
@@ -105,7 +120,7 @@ class Criterion(nn.Module):
     def forward(
         self, predictions: Predictions, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
     ) -> tuple[Tensor, LossBreakdown]:
-        """Total to descend on, and what it is made of; see :meth:`breakdown`."""
+        """Total loss and its parts; see :meth:`breakdown` for the arguments."""
         losses = self.breakdown(predictions, targets, valid)
         return self.balancing(losses.per_task()), losses
 

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
         AlbedoRmse,
         albedo_metrics,
     )
+    from taskprism.metrics.base import (
+        METRICS,
+        DenseMetric,
+        create_metric,
+        list_metrics,
+        register_metric,
+    )
     from taskprism.metrics.depth import (
         DepthAbsoluteError,
         DepthDelta,
@@ -58,9 +65,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "METRICS",
     "AlbedoAbsoluteError",
     "AlbedoImageRmse",
     "AlbedoRmse",
+    "DenseMetric",
     "DepthAbsoluteError",
     "DepthDelta",
     "DepthImageRmse",
@@ -79,17 +88,25 @@ __all__ = [
     "RmseAngle",
     "WithinAngle",
     "albedo_metrics",
+    "create_metric",
     "depth_metrics",
     "edge_metrics",
     "gain",
+    "list_metrics",
     "max_f",
     "normals_metrics",
+    "register_metric",
     "saliency_metrics",
     "segmentation_metrics",
     "task_gains",
 ]
 
 _HOMES = {
+    "METRICS": "base",
+    "DenseMetric": "base",
+    "create_metric": "base",
+    "list_metrics": "base",
+    "register_metric": "base",
     "AlbedoAbsoluteError": "albedo",
     "AlbedoImageRmse": "albedo",
     "AlbedoRmse": "albedo",

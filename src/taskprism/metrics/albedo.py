@@ -6,11 +6,13 @@ image, averaged over images (ASTMT), which is lower.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+
+from taskprism.metrics.base import DenseMetric, register_metric
 
 
 class AlbedoSums(NamedTuple):
@@ -38,12 +40,11 @@ def albedo_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> AlbedoSums
     )
 
 
-class AlbedoMetric(Metric):
+class AlbedoMetric(DenseMetric):
     """Holds :class:`AlbedoSums`; subclasses read them. ``compute`` is NaN if nothing was valid."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("albedo",)
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     albedo_sums: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
@@ -62,24 +63,33 @@ class AlbedoMetric(Metric):
         return AlbedoSums(*self.albedo_sums.unbind())
 
 
+@register_metric
 class AlbedoRmse(AlbedoMetric):
     """Root of the mean squared error, pooled over images."""
+
+    name: ClassVar[str] = "albedo_rmse"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]."""
         return (self.sums.squared / self.sums.elements).sqrt()
 
 
+@register_metric
 class AlbedoImageRmse(AlbedoMetric):
     """Mean over images of each image's RMSE; images without a valid pixel do not count."""
+
+    name: ClassVar[str] = "albedo_rmse_image_mean"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]."""
         return self.sums.image_rmse / self.sums.images
 
 
+@register_metric
 class AlbedoAbsoluteError(AlbedoMetric):
     """Mean absolute error."""
+
+    name: ClassVar[str] = "albedo_abs_error"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]."""

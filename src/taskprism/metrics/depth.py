@@ -11,8 +11,18 @@ Over all valid pixels of the data set, with label :math:`d` and prediction :math
 * ``delta1..3``: share of pixels with :math:`\max(d / \hat d, \hat d / d) < 1.25^k` (Eigen et al.,
   NeurIPS 2014).
 
-Where a logarithm or quotient needs a positive prediction, 1e-9 stands for smaller ones. A valid
-label of 0 counts in ``rmse`` and ``abs_error`` only, as nothing can be relative to it.
+Logarithms and quotients replace predictions below 1e-9 by 1e-9. A valid label of 0 counts in
+``rmse`` and ``abs_error`` only, because no error is relative to it.
+
+Errors up to scale multiply each image's prediction by :math:`s = \mathrm{med}(d) /
+\mathrm{med}(\hat d)`, the medians over its valid pixels, and clip :math:`\hat d' = s \hat d` to
+0.001 to 80 m, as DenseMTL (WACV 2023) and papers on self-supervised depth do:
+
+* ``rmse_median_scaled`` :math:`\sqrt{\mathrm{mean}_i\, \mathrm{mean}_p (d - \hat d')^2}`;
+* ``rel_error_median_scaled``: mean over images of each image's mean :math:`|d - \hat d'| / d`.
+
+A network that is wrong by a constant factor scores as if it were right, so do not compare these
+numbers with the errors above.
 """
 
 from __future__ import annotations
@@ -23,9 +33,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from taskprism.metrics.depth_scaled import MedianScaledRelativeError, MedianScaledRmse
+from taskprism.metrics.base import DenseMetric, register_metric
 
 SMALLEST_PREDICTION = 1e-9
+NEAREST, FARTHEST = 1e-3, 80.0  # meters, of median-scaled predictions
 
 
 class DepthSums(NamedTuple):
@@ -80,12 +91,11 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
     )
 
 
-class DepthMetric(Metric):
+class DepthMetric(DenseMetric):
     """Holds :class:`DepthSums`; subclasses read them. ``compute`` is NaN if nothing was valid."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("depth",)
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     depth_sums: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
@@ -104,46 +114,62 @@ class DepthMetric(Metric):
         return DepthSums(*self.depth_sums.unbind())
 
 
+@register_metric
 class DepthRmse(DepthMetric):
     """Root of the mean squared error, pooled over pixels."""
+
+    name: ClassVar[str] = "depth_rmse"
 
     def compute(self) -> Tensor:
         """Scalar in meters."""
         return (self.sums.squared / self.sums.pixels).sqrt()
 
 
+@register_metric
 class DepthImageRmse(DepthMetric):
     """Mean over images of each image's RMSE; images without a valid pixel do not count."""
+
+    name: ClassVar[str] = "depth_rmse_image_mean"
 
     def compute(self) -> Tensor:
         """Scalar in meters."""
         return self.sums.image_rmse / self.sums.images
 
 
+@register_metric
 class DepthLogRmse(DepthMetric):
     """Root of the mean squared difference of natural logarithms."""
+
+    name: ClassVar[str] = "depth_log_rmse"
 
     def compute(self) -> Tensor:
         """Scalar without unit."""
         return (self.sums.squared_log / self.sums.positive_pixels).sqrt()
 
 
+@register_metric
 class DepthAbsoluteError(DepthMetric):
     """Mean absolute error."""
+
+    name: ClassVar[str] = "depth_abs_error"
 
     def compute(self) -> Tensor:
         """Scalar in meters."""
         return self.sums.absolute / self.sums.pixels
 
 
+@register_metric
 class DepthRelativeError(DepthMetric):
     """Mean absolute error relative to the label."""
+
+    name: ClassVar[str] = "depth_rel_error"
 
     def compute(self) -> Tensor:
         """Scalar without unit."""
         return self.sums.relative / self.sums.positive_pixels
 
 
+@register_metric
 class DepthDelta(DepthMetric):
     """Share of pixels whose ratio to the label is below ``1.25 ** power``.
 
@@ -151,6 +177,8 @@ class DepthDelta(DepthMetric):
         power: 1, 2 or 3.
         kwargs: See :class:`torchmetrics.Metric`.
     """
+
+    name: ClassVar[str] = "depth_delta"
 
     higher_is_better = True
     powers: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -165,8 +193,62 @@ class DepthDelta(DepthMetric):
         return within / self.sums.positive_pixels
 
 
+class MedianScaledMetric(DenseMetric):
+    """Holds sums over images of squared and relative errors; subclasses read them."""
+
+    task_kinds: ClassVar[tuple[str, ...]] = ("depth",)
+    higher_is_better = False
+    scaled_sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        empty = torch.zeros(3, dtype=torch.float64)
+        self.add_state("scaled_sums", default=empty, dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch, all ``(B, 1, H, W)``; labels of 0 or less do not count."""
+        sums = self.scaled_sums.new_zeros(3)
+        for found, wanted, mask in zip(prediction, target, valid & (target > 0), strict=True):
+            if mask.any():
+                d = wanted[mask].double()
+                guess = found[mask].double().clamp(min=0)
+                scale = middle(d) / middle(guess).clamp(min=1e-12)
+                error = d - (guess * scale).clamp(NEAREST, FARTHEST)
+                image = [error.square().mean(), (error.abs() / d).mean(), d.new_tensor(1.0)]
+                sums = sums + torch.stack(image).to(sums.device)
+        self.scaled_sums = self.scaled_sums + sums
+
+
+def middle(values: Tensor) -> Tensor:
+    """Median of ``(N,)``; of an even number the mean of the two in the middle."""
+    ordered = values.sort().values
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+@register_metric
+class MedianScaledRmse(MedianScaledMetric):
+    """Root of the mean over images of each image's mean squared error."""
+
+    name: ClassVar[str] = "rmse_median_scaled"
+
+    def compute(self) -> Tensor:
+        """Scalar in meters; NaN if nothing was ever valid."""
+        return (self.scaled_sums[0] / self.scaled_sums[2]).sqrt()
+
+
+@register_metric
+class MedianScaledRelativeError(MedianScaledMetric):
+    """Mean over images of each image's mean relative error."""
+
+    name: ClassVar[str] = "rel_error_median_scaled"
+
+    def compute(self) -> Tensor:
+        """Scalar without unit; NaN if nothing was ever valid."""
+        return self.scaled_sums[1] / self.scaled_sums[2]
+
+
 def depth_metrics(median_scaled: bool = False) -> MetricCollection:
-    """All depth errors on shared sums; those up to scale (:mod:`.depth_scaled`) where asked for."""
+    """All depth errors on shared sums; on request those up to scale."""
     metrics: dict[str, Metric | MetricCollection] = {
         "rmse": DepthRmse(),
         "rmse_image_mean": DepthImageRmse(),

@@ -17,7 +17,7 @@ maps; an image without any is scored against its first map, thinned as predictio
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from taskprism.metrics.base import DenseMetric, register_metric
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
 from taskprism.metrics.boundaries.thinning import thin
@@ -57,7 +58,8 @@ def edge_sums(logits: Tensor, target: Tensor, valid: Tensor) -> EdgeSums:
     )
 
 
-class EdgeLoss(Metric):
+@register_metric
+class EdgeLoss(DenseMetric):
     """Balanced binary cross-entropy over the data set.
 
     Args:
@@ -66,9 +68,10 @@ class EdgeLoss(Metric):
         kwargs: See :class:`torchmetrics.Metric`.
     """
 
+    name: ClassVar[str] = "edge_loss"
+
+    task_kinds: ClassVar[tuple[str, ...]] = ("edge",)
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     edge_sums: Tensor
 
     def __init__(self, positive_weight: float | None = 0.95, **kwargs: Any) -> None:
@@ -77,9 +80,14 @@ class EdgeLoss(Metric):
         empty = torch.zeros(len(EdgeSums._fields), dtype=torch.float64)
         self.add_state("edge_sums", default=empty, dist_reduce_fx="sum")
 
-    def update(self, logits: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add a batch, all ``(B, 1, H, W)``; the annotators of ``target`` are left out."""
-        sums = torch.stack(edge_sums(logits, target[:, :1], valid))
+    @classmethod
+    def for_task(cls, task: Any) -> Self:
+        """Weigh positives as the task's training loss does."""
+        return cls(task.positive_weight)
+
+    def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
+        """Add a batch of logits ``(B, 1, H, W)``; the annotators of ``target`` are not read."""
+        sums = torch.stack(edge_sums(prediction, target[:, :1], valid))
         self.edge_sums = self.edge_sums + sums.to(self.edge_sums.device)
 
     def compute(self) -> Tensor:
@@ -93,6 +101,13 @@ class EdgeLoss(Metric):
 class _OfLogits(BoundaryMetric):
     """Boundary scores of logits against the annotators in the further channels of targets."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("edge",)
+
+    @classmethod
+    def for_task(cls, task: Any) -> Self:
+        """Count by the convention of an edge task."""
+        return cls(task.boundary_convention)
+
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
         """Add a batch of logits; see this file's head for the channels of ``target``."""
         # A network that has diverged draws no boundary.
@@ -103,16 +118,25 @@ class _OfLogits(BoundaryMetric):
         super().update(probabilities, annotations, valid & scored)
 
 
+@register_metric
 class LogitOdsF(_OfLogits, OdsF):
     """odsF of logits."""
 
+    name: ClassVar[str] = "odsf"
 
+
+@register_metric
 class LogitOisF(_OfLogits, OisF):
     """oisF of logits."""
 
+    name: ClassVar[str] = "oisf"
 
+
+@register_metric
 class LogitAP(_OfLogits, BoundaryAP):
     """AP of logits."""
+
+    name: ClassVar[str] = "ap"
 
 
 def annotators(target: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from taskprism.metrics.base import DenseMetric, register_metric
+
 BINS_PER_DEGREE = 1000
 
 
@@ -86,12 +88,11 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.nn.functional.normalize(vectors, dim=-1, eps=1e-12)
 
 
-class AngleMetric(Metric):
+class AngleMetric(DenseMetric):
     """Holds :class:`AngleSums`; subclasses read them. ``compute`` is NaN if nothing was valid."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("normals",)
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     angle_sums: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
@@ -110,22 +111,29 @@ class AngleMetric(Metric):
         return AngleSums(*self.angle_sums.unbind())
 
 
+@register_metric
 class MeanAngle(AngleMetric):
     """Mean angle."""
+
+    name: ClassVar[str] = "mean_angle"
 
     def compute(self) -> Tensor:
         """Scalar in degrees."""
         return self.sums.degrees / self.sums.pixels
 
 
+@register_metric
 class RmseAngle(AngleMetric):
     """Root of the mean squared angle."""
+
+    name: ClassVar[str] = "rmse_angle"
 
     def compute(self) -> Tensor:
         """Scalar in degrees."""
         return (self.sums.squared_degrees / self.sums.pixels).sqrt()
 
 
+@register_metric
 class WithinAngle(AngleMetric):
     """Share of pixels whose angle is strictly below a limit.
 
@@ -133,6 +141,8 @@ class WithinAngle(AngleMetric):
         limit: A key of :attr:`limits`.
         kwargs: See :class:`torchmetrics.Metric`.
     """
+
+    name: ClassVar[str] = "within_angle"
 
     higher_is_better = True
     limits: ClassVar[tuple[str, ...]] = ("within_11_25", "within_22_5", "within_30")
@@ -146,12 +156,14 @@ class WithinAngle(AngleMetric):
         return getattr(self.sums, self.limit) / self.sums.pixels
 
 
-class MedianAngle(Metric):
+@register_metric
+class MedianAngle(DenseMetric):
     """Median angle from a histogram, see the module's text for how exact it is."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("normals",)
+    name: ClassVar[str] = "median_angle"
+
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     angle_histogram: Tensor
 
     def __init__(self, **kwargs: Any) -> None:

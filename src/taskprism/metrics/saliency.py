@@ -21,13 +21,14 @@ there to compare with their tables.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from taskprism.errors import UnknownNameError
+from taskprism.metrics.base import DenseMetric, register_metric
 
 MaxFVariant = Literal["atrc", "invpt", "astmt"]
 ASTMT_THRESHOLDS = tuple(k / 20 for k in range(4, 19))
@@ -94,16 +95,18 @@ def f_measure(precision: Tensor, recall: Tensor, beta_squared: float) -> Tensor:
     return torch.where(below > 0, score, torch.zeros_like(score))
 
 
-class SaliencyMetric(Metric):
+class SaliencyMetric(DenseMetric):
     """Base: ``update`` takes probabilities and labels; ``compute`` is NaN if nothing was valid."""
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("saliency",)
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
 
 
+@register_metric
 class MaxIoU(SaliencyMetric):
     """Maximum over thresholds of the mean over images of the foreground's IoU."""
+
+    name: ClassVar[str] = "max_miou"
 
     foreground_iou: Tensor
 
@@ -126,6 +129,7 @@ class MaxIoU(SaliencyMetric):
         return (self.foreground_iou[:-1] / self.foreground_iou[-1]).max()
 
 
+@register_metric
 class MaxF(SaliencyMetric):
     """Maximal F measure with precision and recall over the data set (ATRC).
 
@@ -133,6 +137,8 @@ class MaxF(SaliencyMetric):
         second_sigmoid: Apply a sigmoid to the probabilities, as InvPT's code does.
         kwargs: See :class:`torchmetrics.Metric`.
     """
+
+    name: ClassVar[str] = "max_f"
 
     f_counts: Tensor
 
@@ -157,8 +163,11 @@ class MaxF(SaliencyMetric):
         return torch.where(pixels[0] > 0, best, torch.nan)
 
 
+@register_metric
 class ImageMaxF(SaliencyMetric):
     """Maximal F measure with precision and recall averaged over images (ASTMT)."""
+
+    name: ClassVar[str] = "max_f_image_mean"
 
     precision_recall: Tensor
     images: Tensor

@@ -10,13 +10,14 @@ benchmark reports.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from taskprism.errors import InputError
+from taskprism.metrics.base import DenseMetric, register_metric
 
 AbsentClasses = Literal["skip", "zero", "nan"]
 
@@ -65,7 +66,7 @@ def mean_over_classes(scores: Tensor, absent_classes: AbsentClasses) -> Tensor:
     return scores.mean() if absent_classes == "nan" else scores.nanmean()
 
 
-class SegmentationMetric(Metric):
+class SegmentationMetric(DenseMetric):
     """Holds the confusion matrix; subclasses read it.
 
     ``update`` takes class indices, see :func:`confusion_matrix`.
@@ -77,9 +78,8 @@ class SegmentationMetric(Metric):
         kwargs: See :class:`torchmetrics.Metric`.
     """
 
+    task_kinds: ClassVar[tuple[str, ...]] = ("semseg",)
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
     confusion: Tensor
 
     def __init__(self, classes: int, absent_classes: AbsentClasses = "skip", **kwargs: Any) -> None:
@@ -89,30 +89,44 @@ class SegmentationMetric(Metric):
         empty = torch.zeros(classes, classes + 1, dtype=torch.int64)
         self.add_state("confusion", default=empty, dist_reduce_fx="sum")
 
+    @classmethod
+    def for_task(cls, task: Any) -> Self:
+        """Count the classes of a segmentation task, by its convention for absent classes."""
+        return cls(task.channels, task.absent_classes)
+
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add a batch, all ``(B, 1, H, W)``."""
         counts = confusion_matrix(prediction, target, valid, self.classes)
         self.confusion = self.confusion + counts.to(self.confusion.device)
 
 
+@register_metric
 class MeanIoU(SegmentationMetric):
     """Mean intersection over union."""
+
+    name: ClassVar[str] = "miou"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]; NaN if nothing was ever valid."""
         return mean_over_classes(class_iou(self.confusion), self.absent_classes)
 
 
+@register_metric
 class PixelAccuracy(SegmentationMetric):
     """Share of valid pixels with the right class."""
+
+    name: ClassVar[str] = "pixel_accuracy"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]; NaN if nothing was ever valid."""
         return self.confusion.diagonal().sum().double() / self.confusion.sum()
 
 
+@register_metric
 class MeanAccuracy(SegmentationMetric):
     """Mean over classes of the share of their pixels that were found."""
+
+    name: ClassVar[str] = "mean_accuracy"
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]; NaN if nothing was ever valid."""

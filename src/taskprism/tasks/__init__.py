@@ -25,12 +25,12 @@ name              channels  target                              prediction
 >>> [task.name for task in resolve_tasks({"semseg": 40, "depth": 1})]
 ['semseg', 'depth']
 
-Default loss weights are those of ASTMT and MTI-Net. A new task is one new file with a subclass of
-:class:`Task` and one line in :data:`TASKS`.
+Default loss weights are those of ASTMT and MTI-Net. To add a task, write a subclass of
+:class:`Task`, in any module, and decorate it with :func:`register_task`.
 """
 
 from taskprism.tasks.albedo import Albedo, AlbedoMap
-from taskprism.tasks.base import Task
+from taskprism.tasks.base import TASKS, Task, register_task
 from taskprism.tasks.binary import BinaryTask
 from taskprism.tasks.depth import Depth, DepthMap
 from taskprism.tasks.disparity import Disparity, DisparityMap
@@ -39,7 +39,6 @@ from taskprism.tasks.human_parts import HumanParts
 from taskprism.tasks.inverse_depth import InverseDepth, InverseDepthMap
 from taskprism.tasks.normals import NormalMap, Normals
 from taskprism.tasks.registry import (
-    TASKS,
     create_task,
     list_tasks,
     resolve_tasks,
@@ -74,6 +73,7 @@ __all__ = [
     "ValidMask",
     "create_task",
     "list_tasks",
+    "register_task",
     "resolve_tasks",
     "task_from_config",
 ]

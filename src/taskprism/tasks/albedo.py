@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 
 from taskprism.metrics.albedo import albedo_metrics
 from taskprism.tasks import losses
-from taskprism.tasks.base import Task
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_rgb
 from taskprism.tasks.target import DenseTarget
 
@@ -27,6 +27,7 @@ class AlbedoMap(DenseTarget):
         return super().__new__(cls, data, dtype=dtype)
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Albedo(Task):
     """Surface color; plain L1 (ASTMT)."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +16,8 @@ from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
+from taskprism.registry import Registry
 from taskprism.tasks.legend import Legend
 from taskprism.tasks.target import DenseTarget
 
@@ -22,11 +26,12 @@ from taskprism.tasks.target import DenseTarget
 class Task(ABC):
     """One thing predicted per pixel.
 
-    A subclass is one file in :mod:`taskprism.tasks` plus one line in its list ``TASKS``. Fields are
-    plain values, so that a recipe, a checkpoint and a hub config can hold them.
+    A subclass is a frozen dataclass, in any module, decorated with :func:`register_task` if it is
+    to be found by its ``kind``. Fields are plain values, which recipes, checkpoints and hub configs
+    can store.
 
-    Shapes: ``output`` is a network's raw ``(B, channels, H, W)``; ``prediction`` is what
-    :meth:`decode` makes of it and ``target`` the label, both ``(B, target_channels, H, W)``;
+    Shapes: ``output`` is a network's raw output ``(B, channels, H, W)``; ``prediction`` is the
+    result of :meth:`decode` and ``target`` the label, both ``(B, target_channels, H, W)``;
     ``valid`` is boolean ``(B, 1, H, W)``.
 
     Attributes:
@@ -38,21 +43,48 @@ class Task(ABC):
         target_dtype: Type of the numbers in the label map.
         target_channels: Channels of the label map (1 for class indices).
         primary_metric: Key in :meth:`metrics` that Δm and "best checkpoint" read.
-        scoring_fields: Names of the fields that say how the task is scored, and nothing else.
+        extra_metrics: Further metrics, added to those of :meth:`metrics`: names of
+            :func:`taskprism.metrics.list_metrics`, ``"module:Class"`` or classes.
+        scoring_fields: Names of the fields that only change how the task is scored.
+
+    Raises:
+        InputError: A field has a value that is not allowed.
+        UnknownNameError: ``extra_metrics`` names a metric that does not exist.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from taskprism.tasks import Depth, register_task
+        >>> @register_task
+        ... @dataclass(frozen=True, kw_only=True)
+        ... class Thickness(Depth):
+        ...     name: str = "thickness"
+        ...     kind = "thickness"
+        >>> Thickness(loss_weight=2.0).primary_metric
+        'rmse'
     """
 
     name: str
     channels: int
     loss_weight: float = 1.0
     primary_metric: str
+    extra_metrics: tuple[str, ...] = ()
 
     kind: ClassVar[str]
     target_type: ClassVar[type[DenseTarget]]
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
-    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric",)
+    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "extra_metrics")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "metrics" in vars(cls):
+            type.__setattr__(cls, "metrics", _complete(cls.metrics))
 
     def __post_init__(self) -> None:
+        names = (m if isinstance(m, str) else METRICS.name_of(m) for m in self.extra_metrics)
+        object.__setattr__(self, "extra_metrics", tuple(names))
+        for metric in self.extra_metrics:
+            METRICS.find(metric)
         if self.channels < 1:
             raise InputError(
                 f"Task {self.name!r} needs at least 1 output channel, got {self.channels}."
@@ -115,7 +147,18 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
-        """Fresh metrics, each with ``higher_is_better`` set; keys are the names in tables."""
+        """New metrics, each with ``higher_is_better`` set; keys are the names in tables.
+
+        The result holds ``extra_metrics`` too, also where a subclass overrides this method.
+
+        States: metrics in one declared compute group
+        (``MetricCollection(..., compute_groups=[["a", "b"]])``) share their states, so their
+        ``update`` must be the same; otherwise creating them raises an
+        :class:`~taskprism.errors.InputError`. Metrics in different groups, or without declared
+        groups, never share states, whatever the names of these are: the states that are kept for
+        each test image are named after the state in the first group that has it, and
+        ``"KEY.STATE"`` in the others (:func:`taskprism.metrics.base.state_names`).
+        """
 
     def update_metrics(
         self, metrics: MetricCollection, output: Tensor, target: Tensor, valid: Tensor
@@ -182,10 +225,15 @@ class Task(ABC):
         return self.target_type(torch.zeros(shape, dtype=self.target_dtype))
 
     def to_config(self) -> dict[str, Any]:
-        """Plain dictionary from which :func:`taskprism.tasks.task_from_config` makes it again."""
+        """Plain dictionary from which :func:`taskprism.tasks.task_from_config` recreates the task.
+
+        ``"kind"`` is the registered name of a built-in class, otherwise ``"module:Class"``.
+        """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not self.extra_metrics:
+            del fields["extra_metrics"]  # as in the files of versions that had no such field
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
-        return {"kind": self.kind, **plain}
+        return {"kind": TASKS.name_of(type(self)), **plain}
 
     def _check_channels(self, *allowed: int) -> None:
         if self.channels not in allowed:
@@ -198,3 +246,22 @@ class Task(ABC):
         value = getattr(self, field)
         if value not in allowed:
             raise UnknownNameError(f"{field} of task {self.name!r}", value, allowed)
+
+
+def _complete(metrics: Callable[[Any], MetricCollection]) -> Callable[[Any], MetricCollection]:
+    """A subclass's :meth:`Task.metrics` that adds ``extra_metrics`` and checks shared states."""
+
+    @functools.wraps(metrics)
+    def complete(self: Task) -> MetricCollection:
+        collection = metrics(self)
+        if type(self).metrics is not complete:  # called with super(): the outermost call adds
+            return collection
+        extra = {metric_key(m): create_metric(m, self) for m in self.extra_metrics}
+        return add_metrics(collection, extra)
+
+    return complete
+
+
+#: Every kind of task by :attr:`Task.kind`.
+TASKS: Registry[Task] = Registry("task", Task, key="kind", package="taskprism.tasks")
+register_task = TASKS.register

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from taskprism.errors import InputError
 from taskprism.metrics.depth import depth_metrics
 from taskprism.tasks import categories, losses
-from taskprism.tasks.base import Task
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_range, scale_colors, value_range
 from taskprism.tasks.legend import ColorScale, Legend
 from taskprism.tasks.target import DenseTarget
@@ -50,6 +50,7 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
     return (first - second).abs() / larger
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Depth(Task):
     """Depth in meters.

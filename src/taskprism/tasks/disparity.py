@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from taskprism.tasks.base import register_task
 from taskprism.tasks.depth import Depth, DepthMap, relative_difference
 from taskprism.tasks.target import DenseTarget
 
@@ -41,6 +42,7 @@ class DisparityMap(DenseTarget):
         return relative_difference(first, second)
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Disparity(Depth):
     """Disparity in pixels of the map's own width, or inverse depth; scored like depth."""

@@ -19,6 +19,7 @@ from taskprism.metrics.boundaries.conventions import (
     evenly_spaced,
 )
 from taskprism.metrics.edge import edge_metrics
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.binary import BinaryTask
 from taskprism.tasks.colors import color_gray
 from taskprism.tasks.target import DenseTarget
@@ -54,6 +55,7 @@ class EdgeMap(DenseTarget):
         return super().resample(pooled.reshape(*values.shape[:-2], *coarser), size)
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Edge(BinaryTask):
     """Boundaries; few pixels are positive, so positives weigh 0.95 by default (PASCAL).
@@ -79,7 +81,7 @@ class Edge(BinaryTask):
     odsf_convention: str = "default"
     odsf_thresholds: int | None = None
 
-    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "odsf")
+    scoring_fields: ClassVar[tuple[str, ...]] = (*Task.scoring_fields, "odsf")
     kind: ClassVar[str] = "edge"
     target_type: ClassVar[type[DenseTarget]] = EdgeMap
 

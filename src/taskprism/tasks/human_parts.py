@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from taskprism.tasks.base import register_task
 from taskprism.tasks.semseg import SemanticSegmentation
 
 PASCAL_PARTS = (
@@ -21,6 +22,7 @@ PASCAL_PARTS = (
 )
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class HumanParts(SemanticSegmentation):
     """Segmentation into body parts; class 0 is background.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from taskprism.tasks.base import register_task
 from taskprism.tasks.depth import DepthMap, relative_difference
 from taskprism.tasks.disparity import Disparity
 from taskprism.tasks.target import DenseTarget
@@ -38,6 +39,7 @@ class InverseDepthMap(DenseTarget):
         return relative_difference(first, second)
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class InverseDepth(Disparity):
     """Inverse depth without a unit (MTAN's Cityscapes: 16-bit disparity / 65535)."""

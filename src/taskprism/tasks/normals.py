@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 
 from taskprism.metrics.normals import normals_metrics
 from taskprism.tasks import categories, losses
-from taskprism.tasks.base import Task
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_rgb, direction_ball
 from taskprism.tasks.legend import DirectionBall, Legend
 from taskprism.tasks.target import DenseTarget
@@ -57,6 +57,7 @@ class NormalMap(DenseTarget):
         return torch.rad2deg(torch.atan2(across, along))
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Normals(Task):
     """Surface normals; the output's direction counts, its length does not.

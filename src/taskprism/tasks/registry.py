@@ -1,4 +1,4 @@
-"""The public list of tasks, and the ways to name one."""
+"""Ways to create tasks: by name, class, ``"module:Class"`` or config."""
 
 from __future__ import annotations
 
@@ -6,54 +6,131 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskprism.errors import InputError, UnknownNameError
-from taskprism.tasks.albedo import Albedo
-from taskprism.tasks.base import Task
-from taskprism.tasks.depth import Depth
-from taskprism.tasks.disparity import Disparity
-from taskprism.tasks.edge import Edge
-from taskprism.tasks.human_parts import HumanParts
-from taskprism.tasks.inverse_depth import InverseDepth
-from taskprism.tasks.normals import Normals
-from taskprism.tasks.saliency import Saliency
-from taskprism.tasks.semseg import SemanticSegmentation
-
-#: All kinds of task; the list is the registry.
-TASKS: list[type[Task]] = [
-    SemanticSegmentation,
-    Depth,
-    Normals,
-    Edge,
-    Saliency,
-    HumanParts,
-    Albedo,
-    Disparity,
-    InverseDepth,
-]
+from taskprism.errors import InputError
+from taskprism.metrics.base import METRICS
+from taskprism.registry import describe_part
+from taskprism.tasks.base import TASKS, Task
 
 
 def list_tasks() -> list[str]:
-    """Names that :func:`create_task` knows."""
-    return [task.kind for task in TASKS]
+    """Names that :func:`create_task` accepts, in alphabetical order."""
+    return TASKS.names()
 
 
-def create_task(kind: str, channels: int | None = None, **fields: Any) -> Task:
-    """Make a task.
+def create_task(kind: str | type[Task] | Task, channels: int | None = None, **fields: Any) -> Task:
+    """Create a task.
 
     Args:
-        kind: One of :func:`list_tasks`.
-        channels: Output channels; by default what the task says. Semantic segmentation has no
-            default: give the number of classes, or ``class_names``.
-        fields: Further fields of the task, such as ``name``, ``loss_weight`` or ``class_names``.
+        kind: One of :func:`list_tasks`, ``"module:Class"``, a subclass of :class:`Task`, or a task,
+            of which a copy with the given fields is returned.
+        channels: Number of output channels; by default that of the class. Semantic segmentation
+            has no default: give the number of classes, or ``class_names``.
+        fields: Other fields of the task, such as ``name``, ``loss_weight`` or ``class_names``.
 
     Raises:
-        UnknownNameError: If there is no such kind.
-        InputError: If a field is unknown, missing or does not fit.
+        UnknownNameError: No task is registered under this name.
+        InputError: A field is unknown or missing, or its value is not allowed.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_task("semseg", class_names=["floor", "wall"]).channels
+        2
     """
-    types = {task.kind: task for task in TASKS}
-    if kind not in types:
-        raise UnknownNameError("task", kind, types)
-    task_type = types[kind]
+    if isinstance(kind, Task):
+        own = {f.name: getattr(kind, f.name) for f in dataclasses.fields(kind)}
+        return _build(type(kind), kind.kind, channels, {**own, **fields})
+    name = kind if isinstance(kind, str) else describe_part(kind)
+    return _build(TASKS.find(kind), name, channels, fields)
+
+
+def task_from_config(config: Mapping[str, Any], trusted: bool = False) -> Task:
+    """Recreate a task from the dictionary of :meth:`Task.to_config`.
+
+    Args:
+        config: Field values, and the class under ``"kind"``.
+        trusted: Whether ``"kind"`` may import a module. Leave it False for a config read from a
+            file that someone else may have written (checkpoint, hub config, shard index, image
+            states); set it for recipes and for what the caller wrote.
+
+    Raises:
+        UnknownNameError: No task is registered under the given kind.
+        InputError: The config has no kind, or the kind is ``"module:Class"`` of a module that is
+            not imported.
+    """
+    if "kind" not in config:
+        raise InputError(
+            f"A task config needs the key 'kind', one of {', '.join(list_tasks())}; "
+            f"got the keys {', '.join(map(str, config))}."
+        )
+    fields = dict(config)
+    kind = fields.pop("kind")
+    channels = fields.pop("channels", None)
+    found = TASKS.find(kind) if trusted else TASKS.find_saved(kind)
+    if not trusted:
+        for metric in fields.get("extra_metrics", ()):
+            METRICS.find_saved(metric)
+    return _build(found, str(kind), channels, fields)
+
+
+def change_task(task: Task, fields: Mapping[str, Any]) -> Task:
+    """Copy of a task with other values of some fields.
+
+    Raises:
+        InputError: A field does not exist, or identifies the task: kind, name or channels.
+    """
+    fixed = sorted({"kind", "name", "channels"} & set(fields))
+    if fixed:
+        raise InputError(f"{', '.join(fixed)} of task {task.name!r} cannot be changed.")
+    return create_task(task, **fields) if fields else task
+
+
+def resolve_tasks(
+    tasks: Mapping[str, int | None] | Sequence[Task | type[Task] | str | Mapping[str, Any]],
+    trusted: bool = True,
+) -> tuple[Task, ...]:
+    """Create tasks from the short forms in which they can be given, in the same order.
+
+    Args:
+        tasks: A mapping from kind to number of channels, ``{"semseg": 40, "depth": 1}``, or a
+            sequence of tasks, task classes, kinds, ``"module:Class"`` and configs.
+        trusted: See :func:`task_from_config`; pass False for tasks that a saved file lists.
+
+    Raises:
+        InputError: ``tasks`` is neither, or two tasks have the same name.
+    """
+    if isinstance(tasks, str):
+        raise InputError(f"Tasks are given as a list or mapping; write [{tasks!r}] for one task.")
+    if isinstance(tasks, Mapping):
+        created = tuple(create_task(kind, channels) for kind, channels in tasks.items())
+    else:
+        created = tuple(_resolve(task, trusted) for task in tasks)
+    names = [task.name for task in created]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(
+            f"Tasks {', '.join(repeated)} are named twice; give each task a different name."
+        )
+    return created
+
+
+def _resolve(task: Task | type[Task] | str | Mapping[str, Any], trusted: bool) -> Task:
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, Mapping):
+        return task_from_config(task, trusted)
+    if isinstance(task, str) and not trusted:
+        return task_from_config({"kind": task})
+    if isinstance(task, (str, type)):
+        return create_task(task)
+    raise InputError(
+        f"Expected a Task, a task class, a registered name, 'module:Class' or a config dict, got "
+        f"{task!r}."
+    )
+
+
+def _build(
+    task_type: type[Task], kind: str, channels: int | None, fields: Mapping[str, Any]
+) -> Task:
     known = {f.name: f for f in dataclasses.fields(task_type)}
     unknown = sorted(set(fields) - set(known))
     if unknown:
@@ -61,72 +138,13 @@ def create_task(kind: str, channels: int | None = None, **fields: Any) -> Task:
             f"Task {kind!r} has no field {', '.join(unknown)}; it has {', '.join(known)}."
         )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    if channels is None and values.get("class_names"):
+    if channels is None and "channels" not in values and values.get("class_names"):
         channels = len(values["class_names"])
     if channels is not None:
         values["channels"] = channels
-    elif known["channels"].default is dataclasses.MISSING:
+    elif "channels" not in values and known["channels"].default is dataclasses.MISSING:
         raise InputError(
-            f"Task {kind!r} needs its number of classes: {{{kind!r}: 40}}, "
+            f"Task {kind!r} needs a number of classes: {{{kind!r}: 40}}, "
             f"or create_task({kind!r}, 40)."
         )
     return task_type(**values)
-
-
-def task_from_config(config: Mapping[str, Any]) -> Task:
-    """Make the task again whose :meth:`Task.to_config` is ``config``."""
-    if "kind" not in config:
-        raise InputError(
-            f"A task's config needs the key 'kind', one of {', '.join(list_tasks())}; "
-            f"got the keys {', '.join(map(str, config))}."
-        )
-    fields = dict(config)
-    return create_task(fields.pop("kind"), **fields)
-
-
-def change_task(task: Task, fields: Mapping[str, Any]) -> Task:
-    """The task with other values of some fields.
-
-    Raises:
-        InputError: If there is no such field, or it is what the task is known by: its kind, name
-            or number of channels.
-    """
-    fixed = sorted({"kind", "name", "channels"} & set(fields))
-    if fixed:
-        raise InputError(f"{', '.join(fixed)} of task {task.name!r} cannot be changed.")
-    return task_from_config({**task.to_config(), **fields}) if fields else task
-
-
-def resolve_tasks(
-    tasks: Mapping[str, int | None] | Sequence[Task | str | Mapping[str, Any]],
-) -> tuple[Task, ...]:
-    """Make tasks of the short forms in which they can be named, in the given order.
-
-    Args:
-        tasks: A mapping from kind to channels, ``{"semseg": 40, "depth": 1}``, or a sequence of
-            tasks, kinds and configs.
-
-    Raises:
-        InputError: If ``tasks`` is neither, or two tasks have one name.
-    """
-    if isinstance(tasks, str):
-        raise InputError(f"Tasks come in a list or mapping; write [{tasks!r}] for one task.")
-    if isinstance(tasks, Mapping):
-        made = tuple(create_task(kind, channels) for kind, channels in tasks.items())
-    else:
-        made = tuple(_resolve(task) for task in tasks)
-    names = [task.name for task in made]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"Tasks {', '.join(twice)} are named twice; give each its own name.")
-    return made
-
-
-def _resolve(task: Task | str | Mapping[str, Any]) -> Task:
-    if isinstance(task, Task):
-        return task
-    if isinstance(task, str):
-        return create_task(task)
-    if isinstance(task, Mapping):
-        return task_from_config(task)
-    raise InputError(f"{task!r} is no task; give a Task, a name or a config with the key 'kind'.")

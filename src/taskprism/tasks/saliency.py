@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.metrics.saliency import saliency_metrics
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.binary import BinaryTask
 from taskprism.tasks.colors import color_gray
 from taskprism.tasks.target import DenseTarget
@@ -26,6 +27,7 @@ class SaliencyMap(DenseTarget):
         return super().__new__(cls, data, dtype=dtype)
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class Saliency(BinaryTask):
     """Salient objects.
@@ -39,7 +41,7 @@ class Saliency(BinaryTask):
     max_f: Literal["atrc", "invpt", "astmt"] = "atrc"
     primary_metric: str = "max_miou"
 
-    scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "max_f")
+    scoring_fields: ClassVar[tuple[str, ...]] = (*Task.scoring_fields, "max_f")
     kind: ClassVar[str] = "saliency"
     target_type: ClassVar[type[DenseTarget]] = SaliencyMap
 

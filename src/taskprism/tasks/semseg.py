@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from taskprism.errors import InputError
 from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
-from taskprism.tasks.base import Task
+from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import class_palette, color_classes
 from taskprism.tasks.legend import Legend, Swatches
 from taskprism.tasks.target import DenseTarget
@@ -34,6 +34,7 @@ class ClassMap(DenseTarget):
         return (first != second).float()
 
 
+@register_task
 @dataclass(frozen=True, kw_only=True)
 class SemanticSegmentation(Task):
     """One of ``channels`` classes per pixel; cross-entropy, argmax, one confusion matrix.
