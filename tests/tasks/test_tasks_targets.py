@@ -86,9 +86,3 @@ def test_only_measured_quantities_have_a_zero_that_is_no_label():
     zero = {task.kind: task.target_type.zero_is_label for task in TASKS}
     measured = sorted(kind for kind, label in zero.items() if not label)
     assert measured == ["albedo", "depth", "disparity", "inverse_depth", "normals"]
-        "albedo",
-        "depth",
-        "disparity",
-        "inverse_depth",
-        "normals",
-    ]
