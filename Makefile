@@ -1,11 +1,12 @@
-# The two commands of the README, and what developers need beside them.
+# The two commands of the README, and the commands for developers.
 #   make demo   train a small comparison on procedural rooms and write an HTML report
-#   make test   lint, type check and the whole test suite
+#   make test   lint, type check, build the docs and run all tests
+#   make docs   build the documentation into docs/_build/html; a warning is an error
 SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 TOOLS := .tools
-# uv from the machine, or else from a virtual environment of its own.
+# uv from PATH, or installed into its own virtual environment.
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 
 .PHONY: demo test lint lock docs clean env
@@ -13,9 +14,9 @@ UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 demo: env
 	$(VENV)/bin/taskprism demo --out demo
 
-# One thread per worker: two workers with two threads each would wait for one another's cores.
+# One thread per worker: two workers with two threads each would compete for two cores.
 test: export OMP_NUM_THREADS = 1
-test: lint
+test: lint docs
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not slow"
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m slow
 
@@ -23,6 +24,10 @@ lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyrefly check
+
+docs: env
+	$(PYTHON) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Wrote docs/_build/html/index.html"
 
 env: $(VENV)/.installed
 
@@ -36,11 +41,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) pip install --quiet --no-deps --python $(PYTHON) --editable .
 	@touch $@
 
-# The one command that makes the lock: universal pins and hashes, no index address.
+# Writes the lock: pins and hashes for every platform, without an index address.
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 --extra lite0 --extra nyud --extra tensorboard --group dev --group docs \
 	  pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) $(TOOLS) demo runs
+	rm -rf $(VENV) $(TOOLS) demo runs docs/_build
