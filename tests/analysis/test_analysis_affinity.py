@@ -195,7 +195,7 @@ def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):
 def test_the_command_names_what_is_wrong(tmp_path, capsys):
     command = ["analyze", "affinity", "rooms", "--images", "1", "--out", str(tmp_path / "out")]
     assert main([*command, "--thresholds", "depth"]) == 2
-    assert "not of the form TASK=NUMBER" in capsys.readouterr().err
+    assert "Expected TASK=NUMBER" in capsys.readouterr().err
     assert main([*command, "--tasks", "depth"]) == 2
     assert "at least two" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from reference.untrained_runs import make_run
-from taskprism.cli import main
-from taskprism.cli.analyze import ACTIONS
+from taskprism.cli import COMMANDS, main
 
 TASKS = ["semseg", "depth"]
 
@@ -31,7 +30,7 @@ def single(runs):
 def test_help_lists_every_analysis(capsys):
     assert main(["analyze"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"  {name} " in printed for name in ACTIONS)
+    assert all(f"  {name} " in printed for name in COMMANDS["analyze"].actions)
 
 
 def test_flow_keeps_scores_in_the_run_and_draws_them(runs, tmp_path, capsys):

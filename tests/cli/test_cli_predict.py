@@ -93,7 +93,7 @@ def test_a_corrupt_file_is_named_and_the_others_go_on(run, images, tmp_path, cap
     out = tmp_path / "out"
     assert main(["predict", str(run), str(images), "--out", str(out)]) == 2
     message = capsys.readouterr().err
-    assert "2 of 8 images could not be read" in message
+    assert "Cannot read 2 of 8 images" in message
     assert "broken.jpg" in message and "text.png" in message
     assert {file.stem for file in (out / "depth").iterdir()} == set(SIZES)
 
@@ -121,14 +121,14 @@ def test_a_missing_checkpoint_says_which_exist(tmp_path, images, capsys):
 def test_a_model_folder_without_a_manifest_works_at_native_size(run, images, tmp_path, capsys):
     model = run / "checkpoints" / "best"
     assert main(["predict", str(model), str(images / "gray.png"), "--out", str(tmp_path)]) == 0
-    assert "does not say at which size" in capsys.readouterr().err
+    assert "does not record its training size" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_named(run, images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "out")
     assert main(["predict", str(run), str(images / "gray.png"), "--out", out]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "Cannot write results" in capsys.readouterr().err
 
 
 def test_images_are_found_once_and_in_order(images):

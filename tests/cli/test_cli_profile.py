@@ -37,11 +37,14 @@ def test_a_saved_model(tmp_path: Path, capsys) -> None:
     ("words", "reason"),
     [
         (["mti_nett"], "Did you mean 'mti_net'"),
-        (["mti_net", "--tasks", "depth=one"], "'depth=one' is not of the form"),
-        (["mti_net", "--options", "propagation"], "'propagation' is not of the form"),
+        (
+            ["mti_net", "--tasks", "depth=one"],
+            "Expected NAME or NAME=CHANNELS for a task, got 'depth=one'",
+        ),
+        (["mti_net", "--options", "propagation"], "--options takes KEY=VALUE, got 'propagation'"),
         (["mti_net", "--options", "propagaton=false"], "Did you mean 'propagation'"),
         (["mti_net", "--size", "0", "64"], "at least 1"),
-        (["multi_task", *LIGHT, "--device", "gpu"], "Device 'gpu' cannot be used"),
+        (["multi_task", *LIGHT, "--device", "gpu"], "Cannot use device 'gpu'"),
     ],
 )
 def test_bad_arguments(words: list[str], reason: str, capsys) -> None:

@@ -127,9 +127,41 @@ def test_a_wrong_option_is_answered_with_a_close_one(recipe, tmp_path, capsys):
     assert "--optimizer.lr" in capsys.readouterr().err
 
 
+def test_a_model_and_data_are_enough(recipe, trained, tmp_path):
+    data = recipe.parent / "six.yaml"
+    words = ["--data", str(data), "--model.options.neck_channels", "8", "--epochs", "3"]
+    assert main(["train", "multi_task", *words, "--out", str(tmp_path / "run")]) == 0
+    made = trained[0][0]
+    assert (made.name, made.model.name) == ("multi_task", "multi_task")
+    assert made.data.protocol == str(data) and made.data.options == {} and made.tasks == []
+    assert made.model.options == {"neck_channels": 8} and made.epochs == 3
+    assert main(["train", "rooms/multi_task", f"--data={data}", "--out", str(tmp_path)]) == 0
+    assert trained[1][0].data.protocol == str(data) and trained[1][0].data.options == {}
+
+
+@pytest.mark.slow
+def test_a_model_and_data_train(recipe, tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["--data", str(recipe.parent / "six.yaml"), "--model.backbone", "test_resnet"]
+    words += ["--epochs", "1", "--data.batch-size", "2", "--out", str(run)]
+    assert main(["train", "multi_task", *words]) == 0
+    assert "depth rmse" in capsys.readouterr().err
+
+
+def test_help_without_a_recipe_opens_with_usage_and_explains_words(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: taskprism train RECIPE")
+    text = " ".join(text.split())
+    assert "A recipe is a YAML file that describes a run" in text
+    assert "taskprism list recipes" in text and "rooms/multi_task" not in text
+
+
 def test_a_recipe_must_be_named(capsys):
     assert main(["train", "--out", "x"]) == 2
-    assert "Name a recipe first" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Name a recipe first" in error and "taskprism list models" in error
 
 
 def test_train_then_evaluate(recipe, tmp_path, capsys):

@@ -13,7 +13,7 @@ from trees_pascal import TRAIN, VAL, write_pascal
 from trees_single import write_bsds
 
 from taskprism.cli import main
-from taskprism.cli.data_pack import pack_shards
+from taskprism.cli.data import pack_shards
 from taskprism.data import create_protocol
 from taskprism.data.checking import check_protocol
 from taskprism.data.sample import collate

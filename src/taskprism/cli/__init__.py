@@ -1,56 +1,99 @@
-"""The command ``taskprism``: one file per sub-command.
+"""The command ``taskprism``.
 
 A sub-command is a function with typed, documented keyword arguments, which tyro turns into options,
-and one line in :data:`COMMANDS`. Its module is imported only when it is asked for, so that
-``taskprism --help`` answers at once. Errors that a user can put right
-(:class:`taskprism.errors.TaskprismError`) are printed without a traceback and end with status 2.
+and one line in :data:`COMMANDS`. Its module is imported when the command runs, so that
+``taskprism --help`` is fast. Errors that the user can fix
+(:class:`taskprism.errors.TaskprismError`) are printed without a traceback and give exit status 2.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any
 
-from taskprism.errors import TaskprismError, UnknownNameError
+from taskprism.errors import InputError, TaskprismError, UnknownNameError
 
 
-class Command(NamedTuple):
-    """Where a sub-command lives and what it is for.
+@dataclass(frozen=True)
+class Command:
+    """A sub-command, or a group of actions such as ``taskprism data check``.
 
     Attributes:
-        target: ``module:function``.
         summary: One line for ``taskprism --help``.
-        reads_arguments: The function takes the list of arguments as it is, because its options
-            depend on them; otherwise tyro makes the options from its signature.
+        target: ``module:function`` below ``taskprism.cli``; empty for a group.
+        imports: Whether ``--import`` is an option.
+        reads_arguments: The function takes the lists of arguments and of imports unparsed, because
+            its options depend on them; otherwise tyro derives the options from its signature.
+        actions: Action name -> ``(module:function, summary)``.
     """
 
-    target: str
     summary: str
+    target: str = ""
+    imports: bool = True
     reads_arguments: bool = False
+    actions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 COMMANDS: dict[str, Command] = {
-    "train": Command("taskprism.cli.train:train", "train the network of a recipe", True),
-    "evaluate": Command("taskprism.cli.evaluate:evaluate", "score a trained run on a split"),
-    "predict": Command("taskprism.cli.predict:predict", "run a trained network on images"),
-    "baseline": Command("taskprism.cli.baseline:baseline", "score answers that ignore the image"),
-    "compare": Command("taskprism.cli.compare:compare", "set runs side by side, with Δm"),
-    "analyze": Command("taskprism.cli.analyze:analyze", "look into labels and trained runs", True),
-    "reproduce": Command(
-        "taskprism.cli.reproduce:reproduce", "train a paper's table and set ours beside it"
+    "train": Command("train the network of a recipe", "train:train", reads_arguments=True),
+    "evaluate": Command("score a trained run on a split", "evaluate:evaluate"),
+    "predict": Command("run a trained network on images", "predict:predict"),
+    "baseline": Command("score the best constant prediction", "baseline:baseline"),
+    "compare": Command("compare runs in one table, with the gain Δm", "compare:compare"),
+    "analyze": Command(
+        "analyze labels and trained runs as the papers do",
+        actions={
+            "affinity": (
+                "analyze_affinity:affinity",
+                "share of pixel pairs that are alike in one task and in another",
+            ),
+            "flow": ("analyze_flow:flow", "scores of initial predictions at each scale"),
+            "resources": (
+                "analyze_resources:resources",
+                "performance over parameters and operations",
+            ),
+            "features": ("analyze_features:features", "pictures of the features at each layer"),
+            "modulation": (
+                "analyze_modulation:modulation",
+                "t-SNE of ASTMT's activations per task",
+            ),
+            "sheet": ("analyze_sheet:sheet", "predictions of several runs, image by image"),
+        },
     ),
+    "reproduce": Command("train a paper's table and compare with it", "reproduce:reproduce"),
     "import": Command(
-        "taskprism.cli.import_official:import_official", "read a checkpoint that authors released"
+        "convert a checkpoint that a paper's authors released",
+        "import_official:import_official",
+        imports=False,
     ),
-    "data": Command("taskprism.cli.data:data", "describe, check and make data sets", True),
-    "profile": Command("taskprism.cli.profile:profile", "parameters, operations, latency, memory"),
-    "list": Command("taskprism.cli.listing:list_names", "names of models, tasks, protocols, ..."),
-    "demo": Command("taskprism.cli.demo:demo", "a small comparison with a report, in minutes"),
-    "edges": Command("taskprism.cli.edges:edges", "score edge maps against human boundaries"),
+    "data": Command(
+        "describe, check, build and pack data sets",
+        actions={
+            "describe": ("data:describe", "where to get a data set, and its folders"),
+            "check": ("data:check", "open every file and list problems"),
+            "build": ("data:build", "build a data set from its official files"),
+            "pack": ("data:pack_shards", "write a data set into a few tar files"),
+        },
+    ),
+    "profile": Command("parameters, operations, latency and memory", "profile:profile"),
+    "list": Command("names of models, tasks, protocols and more", "listing:list_names"),
+    "demo": Command("run a small comparison, with a report", "demo:demo", imports=False),
+    "edges": Command("score edge maps against human boundaries", "edges:edges", imports=False),
 }
+#: Other spellings, not shown in the help.
+ALIASES = {"analyse": "analyze"}
+_HELP = {"-h", "--help"}
+_IMPORT = "--import"
+IMPORT_HELP = (
+    "--import FILE_OR_MODULE imports your Python file or module first, so that the models, tasks, "
+    "protocols and other parts it registers can be used by name. Repeat it for several."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,52 +103,122 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows ``taskprism``; by default those of this process.
 
     Returns:
-        0 on success, 2 after an error that the user can put right, 130 after Ctrl-C.
+        0 on success, 2 after an error that the user can fix, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in {"-h", "--help"}:
+    if not words or words[0] in _HELP:
         print(_usage())
         return 0 if words else 2
     if words[0] == "--version":
         print(f"taskprism {metadata.version('taskprism')}")
         return 0
+    name, imports = ALIASES.get(words[0], words[0]), []
     try:
-        return _run(words[0], words[1:])
+        rest, imports = split_imports(words[1:])
+        _run(name, rest, imports)
     except TaskprismError as error:
-        print(f"taskprism {words[0]}: {error}", file=sys.stderr)
+        print(f"taskprism {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        # The training loop says in the exception how to go on; other commands keep no state.
-        print(str(interrupt) or "Stopped.", file=sys.stderr)
+        # The exception of a training loop ends with the command that resumes it.
+        message = [str(interrupt)] + [f"{_IMPORT} {shlex.quote(part)}" for part in imports]
+        print(" ".join(message) if message[0] else "Stopped.", file=sys.stderr)
         return 130
+    return 0
 
 
-def _run(name: str, words: list[str]) -> int:
+def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Separate the values of ``--import`` from the other arguments.
+
+    Raises:
+        InputError: ``--import`` has no value.
+    """
+    rest: list[str] = []
+    imports: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        option, equals, value = word.partition("=")
+        if option != _IMPORT:
+            rest.append(word)
+            continue
+        value = value if equals else next(remaining, "")
+        if not value or value.startswith("-"):
+            raise InputError(f"{_IMPORT} takes a Python file or a module name, got {value!r}.")
+        imports.append(value)
+    return rest, imports
+
+
+def _run(name: str, words: list[str], imports: Sequence[str]) -> None:
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
     command = COMMANDS[name]
-    module, function = command.target.split(":")
-    target: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    if command.reads_arguments:
-        target(words)
-    else:
-        import tyro  # here, so that `taskprism --help` does not wait for it
+    if imports:
+        if not command.imports:
+            raise InputError(f"This command has no option {_IMPORT}.")
+        from taskprism.registry import import_parts
 
-        tyro.cli(target, prog=f"taskprism {name}", args=words)
-    return 0
+        import_parts(imports)
+    if command.actions:
+        _run_action(name, command, words)
+    elif command.reads_arguments:
+        _function(command.target)(words, imports)
+    else:
+        _parse(command.target, name, words, command.imports)
+
+
+def _run_action(name: str, command: Command, words: list[str]) -> None:
+    if not words or words[0] in _HELP:
+        print(_group_usage(name, command))
+        return
+    action, *rest = words
+    if action not in command.actions:
+        raise UnknownNameError(f"action of `taskprism {name}`", action, command.actions)
+    _parse(command.actions[action][0], f"{name} {action}", rest, command.imports)
+
+
+def _parse(target: str, name: str, words: list[str], imports: bool) -> None:
+    """Call a function with options from the command line."""
+    import tyro  # imported late, so that `taskprism --help` is fast
+
+    function = _function(target)
+    description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
+    if imports:
+        description += f"\n\n{IMPORT_HELP}"
+    tyro.cli(function, prog=f"taskprism {name}", description=description, args=words)
+
+
+def _function(target: str) -> Callable[..., Any]:
+    module, name = target.split(":")
+    return getattr(importlib.import_module(f"taskprism.cli.{module}"), name)
 
 
 def _usage() -> str:
     width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: taskprism COMMAND [...]",
             "",
             "Multi-task dense prediction: train, score, compare and show networks.",
             "",
-            *lines,
+            *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()),
             "",
-            "`taskprism COMMAND --help` shows the options of one command.",
+            "A recipe is a YAML file that describes a run. A protocol is a named benchmark: a data",
+            "set with its tasks, input size and metrics; your own data is a protocol too. A run is",
+            "the folder that `taskprism train` writes.",
+            "",
+            "`taskprism COMMAND --help` shows the options of a command.",
+        ]
+    )
+
+
+def _group_usage(name: str, command: Command) -> str:
+    width = max(len(action) for action in command.actions)
+    return "\n".join(
+        [
+            f"usage: taskprism {name} ACTION [...]",
+            "",
+            *(f"  {action:<{width}}  {text}" for action, (_, text) in command.actions.items()),
+            "",
+            f"`taskprism {name} ACTION --help` shows the options of an action.",
         ]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -13,42 +12,49 @@ from taskprism.analysis.affinity import DILATIONS, LabelAffinity, label_affinity
 from taskprism.analysis.affinity_plot import plot_affinity
 from taskprism.analysis.picking import spread
 from taskprism.atomic import write_json
-from taskprism.cli.wide import print_wide
+from taskprism.cli.arguments import (
+    Folder,
+    Images,
+    OptionalFolder,
+    ProtocolArgument,
+    SplitName,
+    Tasks,
+)
+from taskprism.cli.output import print_wide
 from taskprism.data import create_protocol
-from taskprism.data.protocol import Split
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.visualization.plotting import save_figure
 
 
 def affinity(
-    protocol: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROTOCOL")],
+    protocol: ProtocolArgument,
     /,
     *,
-    out: Path,
-    root: Path | None = None,
-    tasks: tuple[str, ...] = (),
-    split: Split = "train",
-    images: int = 100,
-    dilations: tuple[int, ...] = DILATIONS,
-    kernel: int = 3,
-    thresholds: tuple[str, ...] = (),
+    out: Folder,
+    root: OptionalFolder = None,
+    tasks: Tasks = (),
+    split: SplitName = "train",
+    images: Images = 100,
+    dilations: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[PIXELS ...]")] = DILATIONS,
+    kernel: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 3,
+    thresholds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[TASK=NUMBER ...]")] = (),
 ) -> None:
-    """Count how well pairs of pixels that are alike in one task are alike in another.
+    """Count how often two pixels that are alike in one task are alike in another.
 
-    MTI-Net, figure 2b. Writes OUT/affinity.json and OUT/affinity.png.
+    As in figure 2b of MTI-Net. Writes DIR/affinity.json and DIR/affinity.png.
 
     Args:
-        protocol: A name of `taskprism list protocols`, or a data YAML.
+        protocol: A protocol (a named benchmark, see `taskprism list protocols`) or a data YAML.
         out: Folder for the results.
-        root: Folder of the data.
-        tasks: Which tasks; by default all of the protocol.
-        split: Which images.
-        images: How many of them, spread evenly over the split.
+        root: Folder that holds the data.
+        tasks: Tasks to compare; by default all of the protocol.
+        split: Split of the images: train, val or test.
+        images: Number of images, evenly spaced over the split.
         dilations: Pixels between neighbors in a patch.
-        kernel: Side of the patch, odd.
-        thresholds: TASK=NUMBER, below which two labels are alike, where it should not be the
-            task's own (depth: relative difference, normals: degrees).
+        kernel: Side of the patch in dilated pixels, odd.
+        thresholds: Difference below which two labels are alike, if not the task's default (depth:
+            relative difference, normals: degrees).
     """
     source = create_protocol(protocol, root=root, tasks=list(tasks) or None)
     source.check_split(split)
@@ -67,7 +73,7 @@ def affinity(
     write_json(out / "affinity.json", {"protocol": source.name, "split": split} | result.to_json())
     file = save_figure(plot_affinity(result, title), out / "affinity.png")
     _print(result, title)
-    reporter.line(f"Written to {file} and {out / 'affinity.json'}.")
+    reporter.line(f"Wrote {file} and {out / 'affinity.json'}.")
 
 
 def _numbers(words: Iterable[str]) -> dict[str, float]:
@@ -77,12 +83,12 @@ def _numbers(words: Iterable[str]) -> dict[str, float]:
         try:
             numbers[name] = float(number)
         except ValueError:
-            raise InputError(f"Threshold {word!r} is not of the form TASK=NUMBER.") from None
+            raise InputError(f"Expected TASK=NUMBER for a threshold, got {word!r}.") from None
     return numbers
 
 
 def _print(result: LabelAffinity, title: str) -> None:
-    """The plot's first panel as a table."""
+    """Print the first panel of the plot as a table."""
     table = Table(title=f"{title}: share of pairs judged alike, by dilation")
     table.add_column("tasks")
     for dilation in dict.fromkeys(match.dilation for match in result.matches):

@@ -2,50 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
 from taskprism.analysis.feature_pictures import feature_sheet
 from taskprism.analysis.features import collect_features
 from taskprism.analysis.run_images import RunImages
-from taskprism.cli.pictures import write_picture
-from taskprism.data.protocol import Split
+from taskprism.cli.arguments import Device, Images, Names, OptionalFolder, RunArgument, SplitName
+from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
 
 
 def features(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: RunArgument,
     /,
     *,
-    out: Path | None = None,
-    images: int = 2,
-    names: tuple[str, ...] = (),
+    out: OptionalFolder = None,
+    images: Images = 2,
+    names: Names = (),
     rows: int = 6,
-    places: tuple[str, ...] = (),
+    places: Names = (),
     show_places: bool = False,
-    split: Split = "test",
-    data_root: Path | None = None,
-    device: str | None = None,
+    split: SplitName = "test",
+    data_root: OptionalFolder = None,
+    device: Device = None,
 ) -> None:
-    """Draw what a network sees for each task, layer by layer, as principal components.
+    """Draw the features of each task, layer by layer, as principal components.
 
-    ASTMT, figure 1. Writes one OUT/features_IMAGE.png per image: the predictions above, below them
-    the first three principal components of the tasks' feature maps as colors. In a row all tasks
-    share one basis, so that equal colors are equal features.
+    As in figure 1 of ASTMT. Writes DIR/features_IMAGE.png for each image: the predictions at the
+    top, below them the first three principal components of the tasks' feature maps as colors. All
+    tasks of a row share one basis, so that equal colors are equal features.
 
     Args:
         run: A run directory.
         out: Folder for the pictures; by default RUN/pictures.
-        images: How many, spread evenly over the split.
-        names: Names of images, instead.
-        rows: How many layers, spread evenly over the network.
-        places: Names of layers, instead; a star stands for any letters.
-        show_places: Print the names of all layers that have features of tasks, and draw nothing.
-        split: Which images.
-        data_root: Folder of the data, if it is no longer where the recipe says.
-        device: Such as cpu or cuda:1; by default a GPU if there is one.
+        images: Number of images, evenly spaced over the split.
+        names: Names of images to draw instead.
+        rows: Number of layers, evenly spaced over the network.
+        places: Names of layers to draw instead; * matches any letters.
+        show_places: Print the names of all layers with features per task, and draw nothing.
+        split: Split of the images: train, val or test.
+        data_root: Folder of the data, if it has moved since training.
+        device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     source = RunImages.open(run, split, data_root, device)
     if show_places:
@@ -60,4 +55,4 @@ def features(
         title = f"{source.name}, {source.protocol.name} {split}: {name}"
         picture = feature_sheet(source.model, source.image(index), places, rows, title)
         file = write_picture(picture, folder / f"features_{name.replace('/', '_')}.png")
-        reporter.line(f"Written to {file}.")
+        reporter.line(f"Wrote {file}.")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.table import Table
 
 from taskprism.analysis.information_flow import Flow, information_flow
@@ -18,7 +15,8 @@ from taskprism.analysis.information_flow_plot import (
     places,
     plot_flow,
 )
-from taskprism.cli.wide import print_wide
+from taskprism.cli.arguments import Device, Folder, OptionalFolder, Runs, RunsArgument
+from taskprism.cli.output import print_wide
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.scoring.comparison import Statistic
@@ -28,27 +26,27 @@ from taskprism.visualization.plotting import save_figure
 
 
 def flow(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: RunsArgument,
     /,
     *,
-    out: Path,
-    baseline: tuple[Path, ...] = (),
-    data_root: Path | None = None,
+    out: Folder,
+    baseline: Runs = (),
+    data_root: OptionalFolder = None,
     refresh: bool = False,
-    device: str | None = None,
+    device: Device = None,
 ) -> None:
     """Score the initial predictions at every scale of the front end, and the final ones.
 
-    MTI-Net, table 4. Every run keeps its scores in RUN/information_flow.json, every metric; OUT
-    gets the plot of the primary ones, information_flow.png.
+    As in table 4 of MTI-Net. Writes all metrics to RUN/information_flow.json of every run, and a
+    plot of the primary metrics to DIR/information_flow.png.
 
     Args:
         runs: Trained runs of one method, one per seed.
         out: Folder for the plot.
-        baseline: Single-task runs to draw beside, and to take Δm against.
-        data_root: Folder of the data, if it is no longer where the recipes say.
-        refresh: Score again where scores are kept.
-        device: Such as cpu or cuda:1; by default a GPU if there is one.
+        baseline: Single-task runs to draw as well, and to compute Δm against.
+        data_root: Folder of the data, if it has moved since training.
+        refresh: Score again, even if the scores of a run are stored already.
+        device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
     results = find_runs(runs)
@@ -61,15 +59,15 @@ def flow(
     title = f"{first.name} on {first.protocol} {first.split}"
     _print(flows, first.primary, better, single, title)
     figure = plot_flow(flows, first.primary, better, single, title)
-    reporter.line(f"Written to {save_figure(figure, out / 'information_flow.png')}.")
+    reporter.line(f"Wrote {save_figure(figure, out / 'information_flow.png')}.")
 
 
 def _check(runs: Sequence[RunResult], others: Sequence[RunResult]) -> None:
     kinds = {(run.name, run.model, run.backbone): run.path for run in runs}
     if len(kinds) > 1:
         raise InputError(
-            f"{', '.join(map(str, kinds.values()))} are runs of different methods; give the runs "
-            "of one, and single-task runs with --baseline."
+            f"{', '.join(map(str, kinds.values()))} are runs of different methods. Give the runs "
+            "of one method, and single-task runs with --baseline."
         )
     protocols = {(run.protocol, run.split, run.input_size) for run in (*runs, *others)}
     if len(protocols) > 1:
@@ -80,7 +78,7 @@ def _check(runs: Sequence[RunResult], others: Sequence[RunResult]) -> None:
 
 
 def _baseline(runs: Sequence[RunResult], seed: int, primary: Mapping[str, str]) -> dict[str, float]:
-    """Task -> score of the single-task run of that seed, or their mean over seeds."""
+    """Task -> score of the single-task run of that seed, or the mean over all seeds."""
     scores = {}
     for task, metric in primary.items():
         known = [run for run in runs if metric in run.metrics.get(task, {})]

@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 from rich.table import Table
 
 from taskprism.analysis.modulation_tsne import IMAGES, collect_activations, plot_modulation
 from taskprism.analysis.run_images import RunImages
-from taskprism.cli.wide import print_wide
-from taskprism.data.protocol import Split
+from taskprism.cli.arguments import Device, Images, OptionalFolder, RunArgument, SplitName
+from taskprism.cli.output import print_wide
 from taskprism.progress import Reporter
 from taskprism.visualization.plotting import save_figure
 
 
 def modulation(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: RunArgument,
     /,
     *,
-    out: Path | None = None,
-    images: int = IMAGES,
+    out: OptionalFolder = None,
+    images: Images = IMAGES,
     levels: int = 6,
-    split: Split = "test",
+    split: SplitName = "test",
     seed: int = 0,
-    data_root: Path | None = None,
-    device: str | None = None,
+    data_root: OptionalFolder = None,
+    device: Device = None,
 ) -> None:
-    """Map how differently ASTMT attends to its tasks at increasing depth.
+    """Plot how much the activations of ASTMT differ between tasks at increasing depth.
 
-    ASTMT, figure 6. Writes OUT/modulation.png: t-SNE of the activations of squeeze-and-excitation,
-    a point per task and image, and the share of their variance that lies between tasks.
+    As in figure 6 of ASTMT. Writes DIR/modulation.png: t-SNE of the squeeze-and-excitation
+    activations, one point per task and image, and the share of their variance between tasks.
 
     Args:
-        run: A run directory of astmt.
+        run: A run directory of the model astmt.
         out: Folder for the plot; by default RUN/pictures.
-        images: How many, the first of the split.
-        levels: How many layers, spread evenly over the network.
-        split: Which images.
-        seed: Of t-SNE.
-        data_root: Folder of the data, if it is no longer where the recipe says.
-        device: Such as cpu or cuda:1; by default a GPU if there is one.
+        images: Number of images, from the start of the split.
+        levels: Number of layers, evenly spaced over the network.
+        split: Split of the images: train, val or test.
+        seed: Random seed of t-SNE.
+        data_root: Folder of the data, if it has moved since training.
+        device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     source = RunImages.open(run, split, data_root, device)
     reporter = Reporter()
@@ -51,7 +47,7 @@ def modulation(
     )
     title = f"{source.name}, {source.protocol.name} {split}, {len(chosen)} images"
     figure = plot_modulation(found, levels, title, seed)
-    table = Table(title="How far tasks are apart")
+    table = Table(title="Distance between tasks")
     for name in ("layer", "channels", "mean difference", "share of variance"):
         table.add_column(name, justify="left" if name == "layer" else "right")
     for level in found:
@@ -61,4 +57,4 @@ def modulation(
         )
     print_wide(table)
     file = save_figure(figure, (run / "pictures" if out is None else out) / "modulation.png")
-    reporter.line(f"Written to {file}.")
+    reporter.line(f"Wrote {file}.")

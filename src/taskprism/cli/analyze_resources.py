@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,6 +11,7 @@ import tyro
 
 from taskprism.analysis.resource_plot import plot_resources, resource_points, resource_table
 from taskprism.atomic import write_text
+from taskprism.cli.arguments import Device, Folder, RunsArgument
 from taskprism.errors import InputError
 from taskprism.models.hub import load
 from taskprism.progress import Reporter
@@ -22,26 +22,26 @@ from taskprism.visualization.plotting import save_figure
 
 
 def resources(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: RunsArgument,
     /,
     *,
-    out: Path,
-    baseline: str | None = None,
+    out: Folder,
+    baseline: Annotated[str | None, tyro.conf.arg(metavar="METHOD")] = None,
     latency: bool = False,
-    device: str | None = None,
+    device: Device = None,
 ) -> None:
     """Plot Δm over parameters and over multiply-adds, and print both as a table.
 
-    ASTMT, figure 5; MTI-Net, table 7; CTAL, table 5. Writes OUT/resources.png and
-    OUT/resources.md.
+    As in figure 5 of ASTMT, table 7 of MTI-Net and table 5 of CTAL. Writes DIR/resources.png and
+    DIR/resources.md.
 
     Args:
-        runs: Run directories, or folders that hold some; single-task runs among them.
+        runs: Run directories, or folders that contain some, including single-task runs.
         out: Folder for the results.
-        baseline: Method to take all Δm against, whatever its backbone; by default each method is
+        baseline: Method to compute all Δm against, on any backbone; by default each method is
             compared with the single-task networks of its own backbone.
-        latency: Also measure the time for one image, on this machine.
-        device: For latency, such as cpu or cuda:1; by default a GPU if there is one.
+        latency: Also measure the time for one image on this machine.
+        device: Device for latency, such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
     found = find_runs(runs)
@@ -58,7 +58,7 @@ def resources(
     print(table)
     for note in comparison.notes:
         print(note)
-    reporter.line(f"Written to {file} and {out / 'resources.md'}.")
+    reporter.line(f"Wrote {file} and {out / 'resources.md'}.")
 
 
 def _latencies(runs: Sequence[RunResult], device: str, reporter: Reporter) -> dict[str, float]:
@@ -69,7 +69,9 @@ def _latencies(runs: Sequence[RunResult], device: str, reporter: Reporter) -> di
         if kind in timed:
             continue
         if run.input_size is None:
-            raise InputError(f"{run.path} does not say at which size it was scored.")
+            raise InputError(
+                f"{run.path} does not record the input size it was scored at; evaluate it again."
+            )
         height, width = run.input_size
         seconds = profile(load(run.path, device), (height, width)).latency_s
         timed[kind] = round(1e9 * (seconds or 0))

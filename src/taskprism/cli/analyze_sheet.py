@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from taskprism.analysis.qualitative import Gallery
-from taskprism.cli.pictures import write_picture
-from taskprism.data.protocol import Split
+from taskprism.cli.arguments import (
+    Device,
+    Folder,
+    Images,
+    Names,
+    OptionalFolder,
+    RunsArgument,
+    SplitName,
+)
+from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
 from taskprism.scoring.runs import find_runs
 from taskprism.visualization.panels import sheet as stack_panels
 
 
 def sheet(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    runs: RunsArgument,
     /,
     *,
-    out: Path,
-    images: int = 4,
-    names: tuple[str, ...] = (),
-    split: Split = "test",
-    tile_width: int | None = None,
-    data_root: Path | None = None,
-    device: str | None = None,
+    out: Folder,
+    images: Images = 4,
+    names: Names = (),
+    split: SplitName = "test",
+    tile_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
+    data_root: OptionalFolder = None,
+    device: Device = None,
 ) -> None:
     """Draw image, labels and the predictions of several methods, a column per task.
 
-    As in the figures of all papers. Writes OUT/sheet.png. Single-task networks of several tasks are
-    one row; of several seeds the lowest is shown.
+    Writes DIR/sheet.png. Single-task networks of several tasks share one row. Of several seeds, the
+    lowest is shown.
 
     Args:
-        runs: Run directories, or folders that hold some; single-task runs first.
+        runs: Run directories, or folders that contain some; single-task runs first.
         out: Folder for the picture.
-        images: How many, spread evenly over the split.
-        names: Names of images, instead.
-        split: Which images.
-        tile_width: Pixels of a picture; by default the image's own, between 240 and 360.
-        data_root: Folder of the data, if it is no longer where the recipes say.
-        device: Such as cpu or cuda:1; by default a GPU if there is one.
+        images: Number of images, evenly spaced over the split.
+        names: Names of images to draw instead.
+        split: Split of the images: train, val or test.
+        tile_width: Width of each picture; by default that of the image, within 240 to 360.
+        data_root: Folder of the data, if it has moved since training.
+        device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
     gallery = Gallery(find_runs(runs), split, data_root, device)
     chosen = gallery.source.choose(images, names)
     panels = list(reporter.track(gallery.panels(chosen, tile_width), "drawing", len(chosen)))
-    reporter.line(f"Written to {write_picture(stack_panels(panels), out / 'sheet.png')}.")
+    reporter.line(f"Wrote {write_picture(stack_panels(panels), out / 'sheet.png')}.")

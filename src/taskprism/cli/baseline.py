@@ -1,42 +1,49 @@
-"""``taskprism baseline``: what an answer that ignores the image is worth."""
+"""``taskprism baseline``: scores of the best constant prediction."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from taskprism.data.protocol import Split
+from taskprism.cli.arguments import Folder, OptionalFolder, OptionalSize, SplitName, Tasks
+from taskprism.errors import InputError
 from taskprism.recipes.schema import DataSettings
 from taskprism.training.baseline import score_baseline
 
 
 def baseline(
-    protocol: Annotated[tuple[str, ...], tyro.conf.Positional],
+    protocol: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PROTOCOL [PROTOCOL ...]")
+    ],
     /,
     *,
-    out: Path,
-    root: Path | None = None,
-    tasks: tuple[str, ...] = (),
-    split: Split = "test",
-    input_size: tuple[int, int] | None = None,
+    out: Folder,
+    root: OptionalFolder = None,
+    tasks: Tasks = (),
+    split: SplitName = "test",
+    input_size: OptionalSize = None,
     batch_size: int = 8,
 ) -> None:
-    """Score majority class, mean depth, mean normal, ... of the training labels on a split.
+    """Score the best constant prediction: the most frequent class, the mean depth, ...
 
-    Writes a run directory, which `taskprism compare` shows as a row beside trained networks.
+    The constants come from the training labels. Writes a run directory, which `taskprism compare`
+    shows in a row next to trained networks.
 
     Args:
-        protocol: Name of a protocol, or data YAMLs.
+        protocol: A protocol (a named benchmark, see `taskprism list protocols`), or data YAMLs.
         out: Run directory to write.
-        root: Folder of the data.
-        tasks: Which tasks; by default all of the protocol.
-        split: Which images to score on.
-        input_size: Height and width, as the runs to compare with have it; by default the
-            protocol's.
-        batch_size: Images at once.
+        root: Folder that holds the data.
+        tasks: Tasks to score; by default all of the protocol.
+        split: Split of the images: train, val or test.
+        input_size: Height and width of the runs to compare with; by default the protocol's.
+        batch_size: Images per batch.
     """
+    if not protocol:
+        raise InputError(
+            "Name a protocol: `taskprism baseline PROTOCOL --out DIR`. Give a name of "
+            "`taskprism list protocols`, or one or more data YAMLs."
+        )
     data = DataSettings(
         protocol=list(protocol) if len(protocol) > 1 else protocol[0],
         root=root,
@@ -44,4 +51,4 @@ def baseline(
         batch_size=batch_size,
     )
     score_baseline(data, out, tasks, split)
-    print(f"Run in {out}")
+    print(f"Wrote {out}")

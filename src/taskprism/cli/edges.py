@@ -1,4 +1,4 @@
-"""``taskprism edges``: score edge maps, from any detector, against drawn boundaries."""
+"""``taskprism edges``: score edge maps of any detector against human boundaries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from taskprism.cli.arguments import OptionalFile
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries import (
     HED_THRESHOLDS,
@@ -28,45 +29,45 @@ def edges(
     ground_truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GROUND_TRUTH")],
     /,
     *,
-    preset: str = "default",
-    thresholds: int | None = None,
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "default",
+    thresholds: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
     hed_thresholds: Flag = False,
     no_nms: Flag = False,
     no_thin: Flag = False,
-    max_dist: float | None = None,
+    max_dist: Annotated[float | None, tyro.conf.arg(metavar="FRACTION")] = None,
     gt: Literal["raw", "seism"] | None = None,
     at_least: Flag = False,
-    subset: Annotated[Path | None, tyro.conf.arg(name="list")] = None,
+    subset: Annotated[Path | None, tyro.conf.arg(name="list", metavar="FILE")] = None,
     workers: int = 1,
-    json: Path | None = None,
-    plot: Path | None = None,
+    json: OptionalFile = None,
+    plot: OptionalFile = None,
 ) -> None:
-    """Print odsF, oisF and AP of edge maps. Files are matched by name without ending.
+    """Print odsF, oisF and AP of edge maps. Files are matched by name without extension.
 
     Args:
-        predictions: Folder of edge maps (PNG, or .npy in [0, 1]), or one such file.
+        predictions: Folder of edge maps (PNG, or .npy in [0, 1]), or a single file.
         ground_truth: Folder of boundaries (PNG, .npy, or BSDS .mat with several annotators).
-        preset: Named convention: default, bsds, pascal, pascal_survey or nyud. Other options
-            change single points of it.
-        thresholds: Use this many thresholds, k / (N + 1).
+        preset: Convention: default, bsds, pascal, pascal_survey or nyud. The other options override
+            parts of it.
+        thresholds: Use N evenly spaced thresholds, k / (N + 1).
         hed_thresholds: Use the 101 thresholds of HED and SEISM.
-        no_nms: The maps are ridges already: no non-maximum suppression.
-        no_thin: Do not thin the thresholded maps.
+        no_nms: Skip non-maximum suppression, for maps that are thin already.
+        no_thin: Skip thinning of the thresholded maps.
         max_dist: Tolerance as a fraction of the image diagonal (BSDS, PASCAL 0.0075, NYUD 0.011).
-        gt: The ground truth is boundaries (raw) or label maps (seism).
-        at_least: A pixel with just the threshold's value counts as boundary (>= instead of >).
-        subset: File with the names of the images to score, one a line.
-        workers: Processes.
-        json: Write scores and curve here.
-        plot: Draw the precision-recall curve here (.png, .pdf, .svg).
+        gt: Whether the ground truth holds boundaries (raw) or label maps (seism).
+        at_least: Count a pixel equal to the threshold as boundary (>= instead of >).
+        subset: File with the names of the images to score, one per line.
+        workers: Number of processes.
+        json: Write the scores and the curve to this file.
+        plot: Draw the precision-recall curve to this .png, .pdf or .svg file.
     """
     chosen = _changed(
         convention(preset), thresholds, hed_thresholds, no_nms, no_thin, max_dist, gt, at_least
     )
     for output in (json, plot):
-        # Better now than after an hour of counting.
+        # Fail now, not after an hour of counting.
         if output is not None and not output.parent.is_dir():
-            raise DataError(f"{output.parent}: no such folder to write {output.name} into.")
+            raise DataError(f"Cannot write {output.name}: there is no folder {output.parent}.")
     scores = score_folders(
         predictions,
         ground_truth,
@@ -79,12 +80,14 @@ def edges(
     if json is not None:
         record = {**scores.as_json(), "convention": asdict(chosen)}
         json.write_text(json_format.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"Written to {json}.")
+        print(f"Wrote {json}.")
     if plot is not None:
-        from taskprism.metrics.boundaries import plot_curves  # here: matplotlib starts slowly
+        from taskprism.metrics.boundaries import (
+            plot_curves,
+        )  # imported late: matplotlib starts slowly
 
         plot_curves({predictions.stem: scores}, plot)
-        print(f"Written to {plot}.")
+        print(f"Wrote {plot}.")
 
 
 def _changed(
@@ -97,9 +100,9 @@ def _changed(
     gt: Literal["raw", "seism"] | None,
     at_least: bool,
 ) -> BoundaryConvention:
-    """The preset with the points that options name put in their place."""
+    """Apply the options to the preset."""
     if thresholds is not None and hed_thresholds:
-        raise InputError("--thresholds and --hed-thresholds exclude each other.")
+        raise InputError("--thresholds and --hed-thresholds are mutually exclusive.")
     changes: dict[str, Any] = {}
     if thresholds is not None:
         changes["thresholds"] = evenly_spaced(thresholds)

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
 from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 
-from taskprism.cli.words import options_of
-from taskprism.data.protocol import Split
+from taskprism.cli.arguments import OptionalFolder, Options, RunArgument, SplitName, options_of
 from taskprism.training.launch import disconnect
 from taskprism.training.run import evaluate as evaluate_run
 from taskprism.training.run_directory import RunDirectory
 
 
 def evaluate(
-    run: Annotated[Path, tyro.conf.Positional],
+    run: RunArgument,
     /,
     *,
-    split: Split = "test",
+    split: SplitName = "test",
     checkpoint: Literal["last", "best"] = "last",
-    data_root: Path | None = None,
+    data_root: OptionalFolder = None,
     batch_size: int | None = None,
     workers: int | None = None,
     pictures: bool = True,
-    options: tuple[str, ...] = (),
+    options: Options = (),
 ) -> None:
-    """Score a trained run, print every metric, and write metrics.json and pictures into the run.
+    """Score a trained run on a split, print every metric, and write metrics.json and pictures.
 
     Args:
-        run: A run directory.
-        split: Which images; scores of others than test go to metrics_SPLIT.json.
-        checkpoint: The last epoch as in the papers, or the best one.
-        data_root: Folder of the data, if it is no longer where the recipe says.
-        batch_size: Images at once; by default the recipe's.
-        workers: Loader processes; by default the recipe's.
-        pictures: Draw panels of some images into RUN/pictures.
-        options: Other options of the protocol than in training, as KEY=VALUE: edge_odsf=true.
+        run: A run directory, which `taskprism train` wrote.
+        split: Split of the images: train, val or test. Scores of other splits than test are written
+            to metrics_SPLIT.json.
+        checkpoint: Weights of the last epoch, as in the papers, or of the best one.
+        data_root: Folder of the data, if it has moved since training.
+        batch_size: Images per batch; by default that of the recipe.
+        workers: Loader processes; by default those of the recipe.
+        pictures: Draw some images with labels and predictions into RUN/pictures.
+        options: Options of the protocol that differ from training, for example edge_odsf=true.
     """
     results = evaluate_run(
         run,
@@ -68,4 +66,4 @@ def evaluate(
             table.add_row("" if number else task, metric, f"{value:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"Written to {file}.", soft_wrap=True)
+    console.print(f"Wrote {file}.", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``taskprism predict``: a trained network on images and folders of images."""
+"""``taskprism predict``: run a trained network on images and folders of images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
+from taskprism.cli.arguments import Device, Folder, Tasks
 from taskprism.data.files import find_images, read_image
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.models.base import MultiTaskModel
@@ -25,43 +26,45 @@ from taskprism.visualization.panels import panel
 
 
 def predict(
-    run: Annotated[str, tyro.conf.Positional],
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    images: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE [IMAGE ...]")
+    ],
     /,
     *,
-    out: Path,
+    out: Folder,
     raw: bool = False,
     size: Literal["network", "native"] = "network",
-    tasks: tuple[str, ...] = (),
+    tasks: Tasks = (),
     checkpoint: Literal["best", "last"] = "best",
-    device: str = "auto",
+    device: Device = None,
 ) -> None:
     """Predict every task of a trained network on images of any size.
 
-    Writes DIR/panels/NAME.png (everything at one glance), DIR/TASK/NAME.png (one colored picture
-    per task at the image's own size) and, with --raw, DIR/TASK/NAME.npy (class indices, meters,
-    unit vectors, probabilities; height x width [x channels]).
+    Writes DIR/panels/NAME.png (the image with all predictions), DIR/TASK/NAME.png (one colored
+    picture per task, as large as the image) and, with --raw, DIR/TASK/NAME.npy (class indices,
+    meters, unit vectors or probabilities; height x width [x channels]).
 
     Args:
-        run: Run directory, model folder, or hub id.
-        images: Image files, or folders that hold some.
+        run: A run directory, a saved model, or a model id of the Hugging Face hub.
+        images: Image files, or folders of images.
         out: Folder for the results.
         raw: Also write arrays.
-        size: Let the network see the image at about the size it was trained at, or at the image's
-            own. Results have the image's own size either way.
-        tasks: Which tasks; by default all.
-        checkpoint: Of a run directory: its best weights or its last.
-        device: Such as cpu or cuda:1; by default a GPU if there is one.
+        size: Whether the network sees the image at about its training size, or at the size of the
+            image. The results are as large as the image either way.
+        tasks: Tasks to predict; by default all.
+        checkpoint: Weights of the best epoch of a run directory, or of its last.
+        device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     files = find_images(images)
-    if device == "auto":
+    if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load(_model_source(run, checkpoint), device)
     wanted = _choose(model, tasks)
     reporter = Reporter()
     network_size = _network_size(Path(run)) if size == "network" else None
     if size == "network" and network_size is None:
-        reporter.line(f"{run} does not say at which size it was trained; images keep their own.")
+        reporter.line(f"{run} does not record its training size; images are not resized.")
     failed = []
     names = unique_names(files)
     for file, name in reporter.track(list(zip(files, names, strict=True)), "predicting"):
@@ -75,16 +78,15 @@ def predict(
             model, image.as_subclass(Tensor), network_size, [task.name for task in wanted]
         )
         _write(out, name, image.as_subclass(Tensor), predictions, wanted, raw)
-    reporter.line(f"{len(files) - len(failed)} of {len(files)} images predicted, see {out}.")
+    reporter.line(f"Predicted {len(files) - len(failed)} of {len(files)} images, see {out}.")
     if failed:
         raise DataError(
-            f"{len(failed)} of {len(files)} images could not be read: "
-            f"{', '.join(map(str, failed))}."
+            f"Cannot read {len(failed)} of {len(files)} images: {', '.join(map(str, failed))}."
         )
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:
-    """A name for each file's results: its stem, or more of it where two would be the same."""
+    """Name of the results of each file: its stem, or more of its name if stems are equal."""
     stems = Counter(file.stem for file in files)
     names: list[str] = []
     for file in files:
@@ -97,7 +99,7 @@ def unique_names(files: Sequence[Path]) -> list[str]:
 
 
 def _model_source(run: str, checkpoint: str) -> str:
-    """What to load: of a run directory the checkpoint that was asked for."""
+    """Return the chosen checkpoint of a run directory, or ``run`` itself."""
     folder = Path(run) / "checkpoints"
     if not folder.is_dir():
         return run
@@ -121,7 +123,7 @@ def _choose(model: MultiTaskModel, names: Sequence[str]) -> list[Task]:
 
 
 def _network_size(run: Path) -> tuple[int, int] | None:
-    """Input size that the run was trained at, from the manifest of its directory."""
+    """Read the training size from the manifest of a run directory."""
     file = run / "manifest.json"
     if not file.is_file():
         return None
@@ -130,7 +132,7 @@ def _network_size(run: Path) -> tuple[int, int] | None:
         return int(height), int(width)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{file} does not hold the input size ({error!r}); use --size native."
+            f"{file} does not contain the input size ({error!r}). Use --size native."
         ) from error
 
 
@@ -150,7 +152,7 @@ def _write(
             if raw:
                 np.save(out / task.name / f"{name}.npy", _as_array(values, task))
     except OSError as error:
-        raise CheckpointError(f"Results cannot be written to {out}: {error}.") from error
+        raise CheckpointError(f"Cannot write results to {out}: {error}.") from error
 
 
 def _save(file: Path, picture: np.ndarray) -> None:
@@ -159,7 +161,7 @@ def _save(file: Path, picture: np.ndarray) -> None:
 
 
 def _as_array(values: Tensor, task: Task) -> np.ndarray:
-    """``(C, H, W)`` -> ``(H, W)`` or ``(H, W, C)``; class indices in as few bytes as they need."""
+    """``(C, H, W)`` -> ``(H, W)`` or ``(H, W, C)``; class indices in the smallest integer type."""
     array = values.permute(1, 2, 0).numpy()
     array = array[..., 0] if array.shape[-1] == 1 else array
     if not values.is_floating_point():

@@ -1,4 +1,4 @@
-"""``taskprism profile``: what a model costs."""
+"""``taskprism profile``: parameters, operations, latency and memory of a model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Annotated
 
 import torch
 import tyro
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from taskprism.cli.words import channels_of
+from taskprism.cli.arguments import Options, Size, TasksWithChannels, channels_of, options_of
 from taskprism.errors import InputError
 from taskprism.models import MultiTaskModel, create_model, list_models
 from taskprism.models.hub import load
@@ -20,31 +19,32 @@ from taskprism.scoring.resources import profile as measure
 
 
 def profile(
-    model: Annotated[str, tyro.conf.Positional],
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
     /,
     *,
-    tasks: tuple[str, ...] = ("semseg=40", "depth"),
-    auxiliary_tasks: tuple[str, ...] = (),
-    backbone: str = "hrnet_w18_small_v2",
-    options: tuple[str, ...] = (),
-    size: tuple[int, int] = (480, 640),
+    tasks: TasksWithChannels = ("semseg=40", "depth"),
+    auxiliary_tasks: TasksWithChannels = (),
+    backbone: Annotated[str, tyro.conf.arg(metavar="NAME")] = "hrnet_w18_small_v2",
+    options: Options = (),
+    size: Size = (480, 640),
     batch: int = 1,
     repeats: int = 5,
-    device: str = "cpu",
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "cpu",
 ) -> None:
     """Print parameters, operations, latency and memory of a model.
 
     Args:
-        model: A name of `taskprism list models`, or a run directory or saved model, which then says
-            its tasks, backbone and options itself.
-        tasks: Main tasks, with channels where the task has no default: semseg=40 depth normals.
+        model: A name of `taskprism list models`, module:Class, or a run directory or saved model,
+            which determines tasks, backbone and options itself.
+        tasks: Main tasks, with channels if the task has no default: semseg=40 depth normals.
         auxiliary_tasks: Tasks that only the front end predicts.
-        backbone: Any timm name.
-        options: Options of model and backbone, as in recipes: propagation=false neck_channels=64.
+        backbone: Any name of timm (`taskprism list backbones`).
+        options: Options of the model and backbone, as in recipes: propagation=false
+            neck_channels=64.
         size: Height and width of the input image.
-        batch: Images at once.
-        repeats: Timed forward passes; 0 leaves latency out.
-        device: Where latency is measured.
+        batch: Images per batch.
+        repeats: Timed forward passes; 0 skips latency.
+        device: Device for latency, such as cpu or cuda:1.
     """
     if min(size) < 1 or batch < 1 or repeats < 0:
         raise InputError(
@@ -69,15 +69,8 @@ def _build(
         channels_of(tasks),
         channels_of(auxiliary_tasks),
         backbone=backbone,
-        **{key: yaml.safe_load(value) for key, value in (_split(word) for word in options)},
+        **options_of(options),
     )
-
-
-def _split(word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise InputError(f"Option {word!r} is not of the form NAME=VALUE.")
-    return key, value
 
 
 def _device(name: str) -> torch.device:
@@ -85,7 +78,7 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"Device {name!r} cannot be used: {reason}") from error
+        raise InputError(f"Cannot use device {name!r}: {reason}") from error
 
 
 def _table(

@@ -1,4 +1,4 @@
-"""``taskprism reproduce``: a table of a paper, ours beside theirs."""
+"""``taskprism reproduce``: train a table of a paper and compare with it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from taskprism.cli.arguments import Folder, Names, OptionalFolder
 from taskprism.errors import InputError, TaskprismError
 from taskprism.papers.budgets import load_budget
 from taskprism.papers.collecting import collect
@@ -22,42 +23,42 @@ from taskprism.progress import Reporter
 
 
 def reproduce(
-    table: Annotated[str, tyro.conf.Positional] = "",
+    table: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TABLE")] = "",
     /,
     *,
-    data: Path | None = None,
-    protocol: str | None = None,
-    budget: str = "full",
-    seeds: int | None = None,
-    out: Path = Path("reproduced"),
-    rows: tuple[str, ...] = (),
-    parts: tuple[str, ...] = (),
+    data: OptionalFolder = None,
+    protocol: Annotated[str | None, tyro.conf.arg(metavar="PROTOCOL")] = None,
+    budget: Annotated[str, tyro.conf.arg(metavar="BUDGET")] = "full",
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
+    out: Folder = Path("reproduced"),
+    rows: Names = (),
+    parts: Names = (),
     list_: Annotated[bool, tyro.conf.arg(name="list")] = False,
     retry_failed: bool = False,
     wait: bool = True,
     report_only: bool = False,
 ) -> None:
-    """Train every row of a paper's table over several seeds and set the result beside the paper.
+    """Train every row of a paper's table over several seeds and show the paper's values with ours.
 
-    What is done in DIR is not done again. Several processes or machines may be given the same DIR:
-    each takes rows that are free, and goes on with those of one that died. After Ctrl-C the same
-    command goes on. Writes DIR/tables/.../table.md, table.json and report.html.
+    Finished runs in DIR are not trained again, so the same command resumes after Ctrl-C. Several
+    processes or machines can share DIR: each takes free rows, and rows whose process has died.
+    Writes DIR/tables/.../table.md, table.json and report.html.
 
     Args:
-        table: Such as mti_net/2a; --list shows all.
-        data: Folder of the data.
-        protocol: Train on this instead of the paper's data (`taskprism list protocols`); rooms
-            needs no data at all.
-        budget: tiny: minutes on a CPU, small: about an hour on a GPU, full: as the paper; or a
-            file with a budget of your own.
-        seeds: Trainings of each row; by default the budget's.
-        out: Folder of all runs and tables; may be shared by tables and machines.
-        rows: Only these, with what they are compared with.
-        parts: Only these parts of a table that has several.
-        list_: Show all tables, or the rows of TABLE, with the sizes of their networks.
-        retry_failed: Try runs again that have failed.
-        wait: When all that is left is held by other processes, wait for them.
-        report_only: Train nothing; write the table of what is done.
+        table: Name of a table such as mti_net/2a; --list shows all.
+        data: Folder that holds the data.
+        protocol: Train on another protocol (a named benchmark, see `taskprism list protocols`) than
+            the paper; rooms needs no data.
+        budget: How long to train (a set of changes to every recipe): tiny takes minutes on a CPU,
+            small about an hour on a GPU, full trains as the paper does. Or your own YAML file.
+        seeds: Number of trainings of each row; by default that of the budget.
+        out: Folder of all runs and tables; several tables and machines can share it.
+        rows: Train only these rows, and the rows they are compared with.
+        parts: Train only these parts of a table with several parts.
+        list_: List all tables, or the rows of TABLE with the sizes of their networks.
+        retry_failed: Train failed runs again.
+        wait: Wait for runs that other processes are training.
+        report_only: Train nothing; write the table of the finished runs.
     """
     console, reporter = Console(), Reporter()
     if not table:
@@ -81,7 +82,7 @@ def reproduce(
     result = collect(plan, place, reporter)
     print_result(result, console)
     page = write_result(result, place.table(plan))
-    reporter.line(f"Report in {page}")
+    reporter.line(f"Wrote {page}")
     if result.failed:
         listed = "; ".join(f"{name}: {error}" for name, error in result.failed.items())
         raise TaskprismError(

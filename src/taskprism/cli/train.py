@@ -1,34 +1,47 @@
-"""``taskprism train``: a recipe becomes a scored run."""
+"""``taskprism train``: train the network of a recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel, Field, create_model
 
+from taskprism.cli import IMPORT_HELP
 from taskprism.errors import InputError
-from taskprism.recipes.files import list_recipes, load_recipe, parse_value, validate
+from taskprism.models import list_models
+from taskprism.recipes.files import load_recipe, parse_value, validate
 from taskprism.recipes.schema import Recipe
 from taskprism.training.launch import disconnect
 from taskprism.training.run import train as train_recipe
 
 _USAGE = "taskprism train RECIPE"
-#: Keys with keys of the user's own below them: ``--model.options.neck_channels 64``.
+#: Keys below which the user chooses keys: ``--model.options.neck_channels 64``.
 _FREE = ("model.options", "data.options", "data.root", "loss.weights")
-#: Those of them that hold values of any type, which only YAML can tell.
+#: Those among them with values of any type, which are read as YAML.
 _UNTYPED = ("model.options", "data.options")
+#: Names of values in the help, where tyro would show STR or PATH.
+_NAMES = {
+    "model.name": "MODEL",
+    "model.backbone": "BACKBONE",
+    "model.pretrained": "True|False|FILE|PACKAGE",
+    "data.protocol": "PROTOCOL [PROTOCOL ...]",
+    "data.root": "DIR",
+    "tasks": "[TASK ...]",
+    "auxiliary_tasks": "[TASK ...]",
+}
 
 
-def train(arguments: Sequence[str]) -> None:
+def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
     """Train the network of a recipe: ``taskprism train RECIPE --out DIR [--resume] [--KEY VALUE]``.
 
-    Every key of the recipe is an option; its default is the recipe's own value.
+    Every key of the recipe is an option, and its default is the value in the recipe.
 
     Args:
-        arguments: What follows ``taskprism train``.
+        arguments: What follows ``taskprism train``, without ``--import``.
+        imports: Modules and files of ``--import``; the run records them.
 
     Raises:
         TaskprismError: A recipe, key, value or folder is wrong.
@@ -36,46 +49,77 @@ def train(arguments: Sequence[str]) -> None:
     name = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if name is None and not {"-h", "--help"} & set(arguments):
         raise InputError(
-            f"Name a recipe first: `{_USAGE} --out DIR`. It is a YAML file, a run directory, or "
-            f"one of those shipped: {', '.join(list_recipes())}."
+            f"Name a recipe first: `{_USAGE} --out DIR`. RECIPE is a YAML file, a run directory, "
+            "a name of `taskprism list recipes`, or a name of `taskprism list models`."
         )
-    rest, free = _split_free(arguments if name is None else arguments[1:])
-    recipe = Recipe() if name is None else load_recipe(name, free)
+    words = [_long_data(word) for word in (arguments if name is None else arguments[1:])]
+    rest, free = _split_free(words)
+    recipe = Recipe() if name is None else _load(name, free)
     given = tyro.cli(_options(recipe), prog=_USAGE, description=_describe(recipe, name), args=rest)
     values = given.recipe.model_dump()
+    values["imports"] = list(dict.fromkeys([*recipe.imports, *map(_absolute, imports)]))
     for key in _UNTYPED:
         section, _, inner = key.partition(".")
         values[section][inner] = getattr(getattr(recipe, section), inner)
-    if values["data"]["protocol"] != recipe.data.protocol:  # the recipe's options are the old one's
+    if values["data"]["protocol"] != recipe.data.protocol:  # its options are for the old one
         own = {key.removeprefix("data.options."): value for key, value in free.items()}
         values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
     train_recipe(validate(values, source="command line"), given.out, resume=given.resume)
     disconnect()
 
 
+def _absolute(part: str) -> str:
+    """Files are recorded by their full path, so that the run can be resumed from anywhere."""
+    return str(Path(part).resolve()) if part.endswith(".py") else part
+
+
+def _long_data(word: str) -> str:
+    """``--data my.yaml`` is short for ``--data.protocol my.yaml``."""
+    option, equals, value = word.partition("=")
+    return f"--data.protocol{equals}{value}" if option == "--data" else word
+
+
+def _load(name: str, free: Mapping[str, Any]) -> Recipe:
+    """Load a recipe; the name of a model means an empty recipe with that model."""
+    is_model = ":" in name or name in list_models()
+    if Path(name).exists() or not is_model:
+        return load_recipe(name, free)
+    values: dict[str, Any] = {"name": name.rpartition(":")[2], "model": {"name": name}}
+    for key, value in free.items():
+        section, inner, last = key.split(".", 2)
+        values.setdefault(section, {}).setdefault(inner, {})[last] = value
+    return validate(values, source="command line")
+
+
 def _describe(recipe: Recipe, name: str | None) -> str:
     if name is None:
         first = (
-            "Train the network of RECIPE: a YAML file, a run directory, or one of those shipped "
-            f"({', '.join(list_recipes())}). Defaults below are those of an empty recipe."
+            "Train the network of RECIPE and score it on the test images.\n\n"
+            "A recipe is a YAML file that describes a run: model, data, tasks, optimizer and so "
+            "on. RECIPE is such a file, a run directory, a name of `taskprism list recipes`, or a "
+            "name of `taskprism list models`, which stands for an empty recipe with that model. "
+            "To train on your own data: taskprism train multi_task --data my.yaml --out "
+            "runs/mine.\n\nThe defaults below are those of an empty recipe."
         )
     else:
-        first = f"Train the network of the recipe {name}. Defaults below are this recipe's own."
+        first = f"Train the network of the recipe {name}. The defaults below are its values."
     return (
-        f"{first}\n\nFurther keys: --model.options.KEY VALUE (now {recipe.model.options}), "
+        f"{first}\n\n--data PROTOCOL is short for --data.protocol: a named benchmark or the YAML "
+        f"file of your own data. {IMPORT_HELP}\n\nFurther keys: "
+        f"--model.options.KEY VALUE (now {recipe.model.options}), "
         f"--data.options.KEY VALUE (now {recipe.data.options}), --data.root.PROTOCOL PATH, "
-        "--loss.weights.TASK VALUE; values as in YAML."
+        "--loss.weights.TASK VALUE. Values are read as YAML."
     )
 
 
 def _options(recipe: Recipe) -> type[Any]:
-    """Class from which tyro makes the command line, with the recipe's values as defaults."""
+    """Create the class from which tyro derives the options, with the recipe as defaults."""
     loose = _loosen(recipe)
-    out = Field(description="folder of the run; new, or with --resume an existing one")
+    out = Field(description="folder of the run: a new one, or with --resume an existing one")
     settings: Any = type(loose)
-    resume = Field(False, description="go on where the run in --out stopped")
+    resume = Field(False, description="resume the run in --out")
     fields: dict[str, Any] = {
-        "out": (Path, out),
+        "out": (Annotated[Path, tyro.conf.arg(metavar="DIR")], out),
         "resume": (bool, resume),
         "recipe": (Annotated[settings, tyro.conf.arg(name="")], loose),
     }
@@ -83,25 +127,46 @@ def _options(recipe: Recipe) -> type[Any]:
 
 
 def _loosen(settings: BaseModel, prefix: str = "") -> Any:
-    """Copy of settings whose class has the same typed keys and descriptions but no ranges.
+    """Copy settings into a class with the same typed keys and descriptions but without ranges.
 
-    So that tyro only parses, and a value out of range is told as for a recipe file.
+    tyro then only parses, and values out of range give the same errors as in a recipe file.
     """
     fields: dict[str, Any] = {}
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
-        if f"{prefix}{key}" in _UNTYPED:
+        if f"{prefix}{key}" in (*_UNTYPED, "imports"):
             continue
         if isinstance(value, BaseModel):
             inner = _loosen(value, f"{prefix}{key}.")
             fields[key] = (type(inner), Field(inner, description=type(value).__doc__))
         else:
-            fields[key] = (field.annotation, Field(value, description=field.description))
+            name = _value_name(f"{prefix}{key}", field.annotation)
+            shown = tyro.conf.arg(metavar=name)
+            fields[key] = (
+                Annotated[field.annotation, shown],  # type: ignore[valid-type]
+                Field(value, description=field.description),
+            )
     return create_model(type(settings).__name__, __doc__=type(settings).__doc__, **fields)()
 
 
+def _value_name(key: str, annotation: Any) -> str | None:
+    """Name of a key's value in the help, or None to show its type or choices."""
+    if key in _NAMES:
+        return _NAMES[key]
+    types = set(_flat(annotation))
+    return key.rpartition(".")[2].upper() if types & {str, Path, Any} else None
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    if get_origin(annotation) is Literal or not get_args(annotation):
+        yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _flat(argument)
+
+
 def _split_free(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take the options below free keys out of the arguments, with YAML values."""
+    """Separate the options below free keys from the other arguments; read their values as YAML."""
     rest: list[str] = []
     free: dict[str, Any] = {}
     for words in _groups(arguments):
