@@ -142,7 +142,7 @@ def test_images_are_found_once_and_in_order(images):
         "transparent",
     ]
     (images / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="contains no image"):
         find_images([images / "empty"])
     with pytest.raises(InputError, match="No image"):
         find_images([])

@@ -88,7 +88,7 @@ def test_axes_and_units_are_doubted(tmp_path):
     assert len(found) == 3
     assert any("normals: the mean z is" in text and "'forward'" in text for text in found)
     assert any("normals: floors face down (mean n_y = -0.9" in text for text in found)
-    assert any("depth: values from" in text and "another unit" in text for text in found)
+    assert any("depth: values from" in text and "Check the unit" in text for text in found)
     turned = create_protocol(
         "nyud40",
         root=tmp_path,
@@ -181,8 +181,8 @@ def test_options_reach_the_protocol(tmp_path, capsys, monkeypatch):
 def test_a_wrong_tree_ends_with_what_was_expected(tmp_path, capsys):
     assert main(["data", "check", "cityscapes19", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "official (as the data set's site has it)" in err
-    assert "expects leftImg8bit/train, which is not there" in err
+    assert "official (as distributed by the authors)" in err
+    assert "expects leftImg8bit/train, which does not exist" in err
 
 
 @pytest.mark.parametrize("name", list_protocols())

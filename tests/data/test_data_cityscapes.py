@@ -151,7 +151,7 @@ def test_copies_with_one_folder_of_labels(tmp_path):
     assert create_protocol("cityscapes19", root=tmp_path).found_variant().name == "mtan_plain"
     with pytest.raises(DataError, match=r"the labels .* do not occur"):
         samples(tmp_path, "cityscapes7")[0]  # these are 19 classes
-    with pytest.raises(DataError, match="It does fit the variant 'mtan_plain'"):
+    with pytest.raises(DataError, match="It fits the variant 'mtan_plain'"):
         samples(tmp_path, variant="mtan")
 
 
@@ -167,8 +167,8 @@ def test_wrong_trees_say_what_was_expected(tmp_path):
     with pytest.raises(DataError) as error:
         samples(tmp_path)
     message = str(error.value)
-    assert "expects leftImg8bit/train, which is not there" in message
-    assert "expects train/label_19, which is not there" in message
+    assert "expects leftImg8bit/train, which does not exist" in message
+    assert "expects train/label_19, which does not exist" in message
     assert "taskprism data describe cityscapes19" in message
 
 

@@ -108,11 +108,11 @@ def test_another_tree_is_named(tree, tmp_path):
     with pytest.raises(DataError) as caught:
         create_protocol(tree.protocol, root=root).dataset("test" if tree.tests is None else "train")
     text = str(caught.value)
-    assert f"{root} is not {tree.protocol} as any variant has it" in text
+    assert f"{root} is not {tree.protocol} in any known layout" in text
     for variant in create_protocol(tree.protocol).variants():
         assert f"  {variant.name} ({variant.summary}):" in text
     assert "expects " in text
-    assert f"It does fit {other.protocol}, variant {other.variant!r}." in text
+    assert f"It fits {other.protocol}, variant {other.variant!r}." in text
 
 
 @every_tree
@@ -120,7 +120,7 @@ def test_an_empty_folder_is_named(tree, tmp_path):
     (tmp_path / "empty").mkdir()
     options = {} if tree.tests is None else {"test_root": str(tmp_path / "empty")}
     protocol = create_protocol(tree.protocol, root=tmp_path / "empty", **options)
-    with pytest.raises(DataError, match=f"is not {tree.protocol} as any variant has it"):
+    with pytest.raises(DataError, match=f"is not {tree.protocol} in any known layout"):
         protocol.dataset(protocol.splits[0])
 
 

@@ -82,7 +82,7 @@ def test_mapped_class_that_does_not_exist(folder):
 def test_classes_that_are_not_whole(folder):
     folder.save("s/a.npy", np.full((HEIGHT, WIDTH), 0.5))
     folder.config["tasks"]["semseg"]["path"] = "s/{name}.npy"
-    fails(folder, "s/a.npy", "whole numbers", "0.5", index=0)
+    fails(folder, "s/a.npy", "needs integers", "0.5", index=0)
 
 
 def test_negative_depth(folder):

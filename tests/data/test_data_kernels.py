@@ -27,7 +27,7 @@ def sample():
     ],
 )
 def test_geometry_without_a_meaning_for_values_is_refused(sample, transform, name):
-    with pytest.raises(InputError, match=f"{name}.*not defined"):
+    with pytest.raises(InputError, match=f"{name}.*is undefined"):
         transform(sample)
 
 

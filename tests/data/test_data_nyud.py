@@ -151,14 +151,14 @@ def test_the_folder_above_or_below_is_pointed_at(tmp_path):
     root = tmp_path / "NYUD_MT"
     write_nyud(root, "npy")
     for wrong in (tmp_path, root / "images"):
-        with pytest.raises(DataError, match=rf"{root.name} does fit"):
+        with pytest.raises(DataError, match=rf"{root.name} fits"):
             create_protocol("nyud40", root=wrong).dataset("train")
 
 
 def test_the_variant_can_be_demanded(tmp_path):
     write_nyud(tmp_path, "npy")
     assert create_protocol("nyud40", root=tmp_path, variant="npy").found_variant().name == "npy"
-    with pytest.raises(DataError, match="It does fit the variant 'npy'"):
+    with pytest.raises(DataError, match="It fits the variant 'npy'"):
         create_protocol("nyud40", root=tmp_path, variant="png").dataset("train")
     with pytest.raises(UnknownNameError, match="variant of nyud40"):
         create_protocol("nyud40", root=tmp_path, variant="npz")
@@ -192,7 +192,9 @@ def test_missing_folders_and_files_are_named(tmp_path):
 def test_without_a_root_it_can_be_described_but_not_read(tmp_path):
     protocol = create_protocol("nyud40")
     assert len(protocol.tasks) == 4
-    with pytest.raises(DataError, match=r"needs the folder.*describe nyud40"):
+    with pytest.raises(
+        DataError, match=r"protocol 'nyud40'.*describe nyud40"
+    ):
         protocol.dataset("train")
     with pytest.raises(DataError, match="does not exist"):
         create_protocol("nyud40", root=tmp_path / "gone").dataset("train")
@@ -203,7 +205,7 @@ def test_without_a_root_it_can_be_described_but_not_read(tmp_path):
     [
         ("segmentation/0003.png", np.full((HEIGHT, WIDTH), 41, np.uint8), "labels 41 do not occur"),
         ("depth/0003.npy", np.full((HEIGHT, WIDTH), -1, np.float32), "must not be negative"),
-        ("depth/0003.npy", np.ones((HEIGHT, WIDTH, 2), np.float32), "has one channel"),
+        ("depth/0003.npy", np.ones((HEIGHT, WIDTH, 2), np.float32), "needs one channel"),
         ("depth/0003.npy", np.ones((8, 9), np.float32), "9x8 pixels .* 44x34"),
         ("edge/0003.npy", np.full((HEIGHT, WIDTH), 0.5, np.float32), "only 0 and 1 occur"),
         ("normals/0003.npy", np.ones((HEIGHT, WIDTH), np.float32), r"normals are \(H, W, 3\)"),

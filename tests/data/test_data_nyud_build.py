@@ -179,7 +179,7 @@ def test_wrong_inputs_are_named(official, tmp_path):
         NyudSource(tmp_path / "other.mat")
     with pytest.raises(DataError, match="trainNdxs"):
         read_splits(mapping, 6)
-    with pytest.raises(DataError, match="frames 1 to 6 are named, but the data have 1 to 5"):
+    with pytest.raises(DataError, match="frames 1 to 6 are listed, but the data have 1 to 5"):
         read_splits(folder / "splits.mat", 5)
     scipy.io.savemat(tmp_path / "twice.mat", {"trainNdxs": [[1], [2]], "testNdxs": [[2]]})
     with pytest.raises(DataError, match="both splits"):
@@ -194,7 +194,7 @@ def test_wrong_inputs_are_named(official, tmp_path):
     with pytest.raises(DataError, match="maps 20 classes, but frame 1 has class 894"):
         ClassMaps(tmp_path / "short.mat")(0, np.full((2, 2), 894))
     scipy.io.savemat(tmp_path / "large.mat", {"mapClass": np.full((1, 894), 41)})
-    with pytest.raises(DataError, match=r"must lie in 0\.\.40"):
+    with pytest.raises(DataError, match=r"must be in 0\.\.40"):
         ClassMaps(tmp_path / "large.mat")
 
 

@@ -143,7 +143,7 @@ def test_axes_change_the_fingerprint(tree):
 def test_wrong_trees_and_files_are_named(tmp_path):
     root = tmp_path / "PASCAL_MT"
     write_pascal(root)
-    with pytest.raises(DataError, match="PASCAL_MT does fit: give it as the root"):
+    with pytest.raises(DataError, match="PASCAL_MT fits: pass it as the root"):
         create_protocol("pascal_context", root=tmp_path).dataset("train")
     (root / "pascal-context/trainval" / f"{TRAIN[1]}.mat").unlink()
     with pytest.raises(DataError, match=f"{TRAIN[1]}.mat"):
@@ -153,7 +153,7 @@ def test_wrong_trees_and_files_are_named(tmp_path):
     path = root / "human_parts" / f"{TRAIN[0]}.mat"
     scipy.io.savemat(path, {"anno": np.arange(3)})
     parts = create_protocol("pascal_context", root=root, tasks=["human_parts"])
-    with pytest.raises(DataError, match="no annotation of PASCAL-Part"):
+    with pytest.raises(DataError, match="not an annotation of PASCAL-Part"):
         parts.dataset("train")[0]
     (root / "ImageSets/Context/val.txt").unlink()
     with pytest.raises(DataError, match=r"expects ImageSets/Context/val\.txt"):

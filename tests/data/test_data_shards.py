@@ -181,11 +181,11 @@ def test_halves_are_smaller():
 
 def test_errors_name_the_way_out(packed, tmp_path):
     protocol, out = packed
-    with pytest.raises(DataError, match="holds packed shards already"):
+    with pytest.raises(DataError, match="contains packed shards already"):
         pack(protocol, out)
     with pytest.raises(DataError, match="taskprism data pack"):
         create_protocol("shards", root=tmp_path)
-    with pytest.raises(DataError, match="needs the folder"):
+    with pytest.raises(DataError, match="No data root given for protocol 'shards'"):
         create_protocol("shards").dataset("train")
     with pytest.raises(InputError, match="cannot be packed"):
         pack(create_protocol("shards", root=out), tmp_path / "twice")
@@ -214,5 +214,5 @@ def test_errors_name_the_way_out(packed, tmp_path):
     with pytest.raises(DataError, match="tasks"):
         create_protocol("shards", root=copy)
     (copy / "index.json").write_text(yaml.safe_dump(["no"]) + "{")
-    with pytest.raises(DataError, match="no JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         create_protocol("shards", root=copy)

@@ -183,7 +183,7 @@ def test_bsds_trains_with_val_too(tmp_path):
 @pytest.mark.parametrize("name", ["fsv", "voc12", "sbd", "msra10k", "pascal_s", "bsds500"])
 def test_wrong_trees_say_what_is_expected(tmp_path, name):
     protocol = create_protocol(name, root=tmp_path)
-    with pytest.raises(DataError, match=rf"is not {name} as any variant has it") as error:
+    with pytest.raises(DataError, match=rf"is not {name} in any known layout") as error:
         protocol.dataset("test" if name == "pascal_s" else "train")
     assert "expects" in str(error.value)
     assert f"describe {name}" in str(error.value)

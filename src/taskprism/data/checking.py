@@ -1,4 +1,4 @@
-"""Is a folder what it should be? Every file is opened, counted, and its numbers looked at."""
+"""Check a data folder: open and count every file, and compare its values with what is known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskprism.data.sample import Sample
 from taskprism.errors import TaskprismError
 from taskprism.tasks.base import Task
 
-#: Classes that are level ground; their normals point up.
+#: Classes of level ground, whose normals point up.
 GROUND = ("floor", "ground", "road", "flat")
 
 
@@ -78,7 +78,7 @@ class LabelStatistics:
         ]
 
     def add(self, sample: Sample, ground: Tensor | None) -> None:
-        """Add a sample's label, if it has one.
+        """Add the label of a sample, if it has one.
 
         Args:
             sample: With labels at their own size.
@@ -86,7 +86,7 @@ class LabelStatistics:
         """
         if self.task.name not in sample["targets"]:
             return
-        # Without what annotators of a test set have drawn.
+        # Without the maps of single annotators, which are further channels.
         target = sample["targets"][self.task.name].as_subclass(Tensor)[: self.task.target_channels]
         valid = sample["valid"][self.task.name].as_subclass(Tensor)[0]
         values = target[:, valid]
@@ -111,7 +111,7 @@ class LabelStatistics:
 
 
 def ground_of(sample: Sample, tasks: tuple[Task, ...]) -> Tensor | None:
-    """Where a sample's class maps show level ground, boolean ``(H, W)``; None if they cannot."""
+    """Boolean ``(H, W)``: level ground in a sample's class map; None without such a class."""
     for task in tasks:
         names = getattr(task, "class_names", ())
         wanted = [index for index, name in enumerate(names) if name in GROUND]
@@ -123,13 +123,13 @@ def ground_of(sample: Sample, tasks: tuple[Task, ...]) -> Tensor | None:
 
 
 Track = Callable[[Iterable[int], int], Iterable[int]]
-DRAWN = 20  # samples that are looked at where every one has to be drawn first
+DRAWN = 20  # samples to check if each has to be rendered first
 _SHOWN = 2  # samples per split for pictures
 
 
 @dataclass
 class CheckReport:
-    """What was found.
+    """Result of a check.
 
     Attributes:
         protocol: What was checked.
@@ -138,9 +138,9 @@ class CheckReport:
         opened: Split -> samples that were opened.
         sizes: ``(height, width)`` of images -> how many have it.
         labels: One per task.
-        problems: What is wrong, file by file.
-        notes: What is worth knowing.
-        samples: Some, for pictures.
+        problems: What is wrong, one file per entry.
+        notes: Remarks that are not problems.
+        samples: Some samples, for pictures.
     """
 
     protocol: Protocol
@@ -157,16 +157,16 @@ class CheckReport:
 def check_protocol(
     protocol: Protocol, samples: int | None = None, track: Track | None = None
 ) -> CheckReport:
-    """Open the samples of all splits and look for what is missing, broken or out of range.
+    """Open the samples of all splits and report what is missing, broken or out of range.
 
     Args:
-        protocol: With a root, where it has one.
-        samples: Open so many of each split, spread evenly; by default all, or a few where each
-            has to be drawn.
+        protocol: With a root, if it reads files.
+        samples: Number of samples to open per split, evenly spaced; by default all, or a few if
+            each has to be rendered.
         track: Wraps the indices, with their number, to show progress.
 
     Raises:
-        DataError: If the folder fits no variant of the protocol.
+        DataError: The folder fits no variant of the protocol.
     """
     report = CheckReport(protocol, labels=[LabelStatistics(task) for task in protocol.tasks])
     if isinstance(protocol, BenchmarkProtocol):
@@ -201,11 +201,12 @@ def _check_split(
         known = data_count(protocol, split)
         if known and length != known:
             report.problems.append(f"{split}: {length} samples; the published set has {known}")
-    wanted = range(length) if samples is None else _spread(length, samples)
+    wanted = range(length) if samples is None else _evenly_spaced(length, samples)
+    shown = _evenly_spaced(length, _SHOWN)
     read = [
         sample
         for index in (track(wanted, len(wanted)) if track is not None else wanted)
-        if (sample := _add(report, data, index)) is not None and index in _spread(length, _SHOWN)
+        if (sample := _add(report, data, index)) is not None and index in shown
     ]
     report.opened[split] = len(wanted)
     report.samples += read[:_SHOWN]
@@ -216,15 +217,15 @@ def data_count(protocol: Protocol, split: Split) -> int | None:
     return protocol.counts.get(split) if isinstance(protocol, BenchmarkProtocol) else None
 
 
-def _spread(length: int, wanted: int) -> list[int]:
-    """Indices spread evenly, both ends included."""
+def _evenly_spaced(length: int, wanted: int) -> list[int]:
+    """Evenly spaced indices, both ends included."""
     if wanted >= length:
         return list(range(length))
     return sorted({round(i * (length - 1) / max(wanted - 1, 1)) for i in range(wanted)})
 
 
 def _add(report: CheckReport, data: SizedDataset, index: int) -> Sample | None:
-    """Count one sample; a broken one is noted, and None."""
+    """Add one sample; a broken one becomes a problem, and the result None."""
     try:
         sample = data[index]
     except TaskprismError as error:
@@ -242,7 +243,7 @@ def _add(report: CheckReport, data: SizedDataset, index: int) -> Sample | None:
 
 
 def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:
-    """What is wrong with a sample, task by task; files that are missing were told already."""
+    """Problems of a sample by task, without missing files, which are reported already."""
     name = data.names[index]
     problems = []
     for task in data.tasks:
@@ -257,10 +258,12 @@ def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:
 
 
 def _judge(report: CheckReport, complete: bool) -> None:
-    """Compare sums with what is known of the data."""
+    """Compare statistics with what is known of the data."""
     protocol = report.protocol
     ranges = protocol.value_ranges() if isinstance(protocol, BenchmarkProtocol) else {}
-    for statistics in report.labels if report.sizes else ():  # nothing was read: that is told
+    for statistics in (
+        report.labels if report.sizes else ()
+    ):  # otherwise no sample was read, which is reported
         name = statistics.task.name
         if not statistics.labeled:
             report.problems.append(f"{name}: no pixel has a label")
@@ -269,7 +272,7 @@ def _judge(report: CheckReport, complete: bool) -> None:
         if statistics.low < low or statistics.high > high:
             report.problems.append(
                 f"{name}: values from {statistics.low:.4g} to {statistics.high:.4g}, but the "
-                f"published ones lie in {low:g} to {high:g}; is it another unit?"
+                f"published ones are in [{low:g}, {high:g}]. Check the unit."
             )
         absent = statistics.absent_classes()
         if absent and complete:
@@ -279,7 +282,7 @@ def _judge(report: CheckReport, complete: bool) -> None:
 
 
 def _axes_problems(statistics: LabelStatistics) -> list[str]:
-    """Floors face up, and what is seen faces the camera."""
+    """Check that floors face up and visible surfaces face the camera."""
     name = statistics.task.name
     problems = []
     toward = statistics.mean[2].item()

@@ -1,7 +1,15 @@
 """Labels computed from other labels: normals from depth, boundaries from segments or depth.
 
-They are not what a data set's authors published, only what its other labels imply; whoever uses
-them says so.
+They are not published by a data set's authors; they follow from its other labels. State this where
+you report scores on them.
+
+Example:
+    >>> import numpy as np
+    >>> from taskprism.data.derived import normals_from_depth
+    >>> wall = np.full((20, 30), 2.0)  # meters
+    >>> normals, valid = normals_from_depth(wall, focal=(25.0, 25.0), center=(15.0, 10.0))
+    >>> (normals[10, 15] + 0.0).round(3).tolist()
+    [0.0, 0.0, 1.0]
 """
 
 from __future__ import annotations
@@ -95,8 +103,8 @@ def edges_from_segments(segments: np.ndarray, gap: int = 10) -> np.ndarray:
     Args:
         segments: ``(H, W)`` integers, one per segment, 0 where nothing was labeled. Hand-drawn
             labels leave gaps between objects; the nearest segment fills them, so that two objects
-            have one boundary and not two.
-        gap: Largest distance in pixels that is filled. What is left has no boundary of its own.
+            share one boundary.
+        gap: Largest distance in pixels that is filled. Larger gaps have no boundary.
 
     Returns:
         Boolean ``(H, W)``.
@@ -111,11 +119,11 @@ def edges_from_segments(segments: np.ndarray, gap: int = 10) -> np.ndarray:
         filled = np.where(far, 0, segments[nearest[0], nearest[1]])
     boundary = np.zeros(segments.shape, dtype=bool)
     below = _differ(filled[:-1], filled[1:])
-    beside = _differ(filled[:, :-1], filled[:, 1:])
+    right = _differ(filled[:, :-1], filled[:, 1:])
     boundary[:-1] |= below
     boundary[1:] |= below
-    boundary[:, :-1] |= beside
-    boundary[:, 1:] |= beside
+    boundary[:, :-1] |= right
+    boundary[:, 1:] |= right
     return thin(boundary)
 
 
@@ -124,8 +132,8 @@ def edges_from_depth(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boundaries where depth jumps, one pixel wide.
 
-    Beside most jumps a stereo pair sees a strip with one eye only, which has no depth; it is filled
-    from the nearest pixel, so that the boundary lies in its middle.
+    Next to most jumps, one camera of a stereo pair sees a strip that the other does not. It has no
+    depth and is filled from the nearest pixel, so that the boundary runs through its middle.
 
     Args:
         depth: ``(H, W)`` meters.

@@ -1,4 +1,4 @@
-"""A protocol in words: where its data come from, what they look like, how it is scored."""
+"""Text about a protocol: where to get its data, what they look like, how it is scored."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def describe_protocol(name: str) -> str:
     """Text about a protocol, or about a data YAML.
 
     Raises:
-        UnknownNameError: If there is no such protocol.
-        DataError: If the YAML is wrong.
+        UnknownNameError: There is no such protocol.
+        DataError: The YAML is invalid.
     """
     path = shipped_yamls().get(name, Path(name))
     if path.suffix in _YAML:
@@ -76,8 +76,8 @@ def _settings(protocol: BenchmarkProtocol) -> list[str]:
     general = {field.name for field in dataclasses.fields(BenchmarkProtocol)}
     own = [field.name for field in dataclasses.fields(protocol) if field.name not in general]
     if own:
-        told = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in own)
-        lines.append(f"Options of its own: {told}")
+        values = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in own)
+        lines.append(f"Further options: {values}")
     return lines
 
 
@@ -92,7 +92,7 @@ def _variants(protocol: BenchmarkProtocol) -> list[str]:
 def _describe_yaml(path: Path) -> str:
     config = load_config(path)
     lines = [f"{config.name}: a folder of images, declared in {path}", ""]
-    lines += [f"License: {config.license}", f"Root: {config.root or 'give it as root=...'}", ""]
+    lines += [f"License: {config.license}", f"Root: {config.root or 'pass it as root=...'}", ""]
     lines += ["Tree:", f"  {config.image}"]
     for name, task in config.tasks.items():
         lines.append(f"  {task.path}  {name}{f' ({task.kind})' if task.kind else ''}")

@@ -14,7 +14,7 @@ from taskprism.errors import DataError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
 
-#: Where a channel's positive direction points -> (axis, sign) of taskprism's own right, up, toward.
+#: Direction of a channel -> (axis, sign) in taskprism's axes right, up, toward.
 AXES: Mapping[str, tuple[int, int]] = {
     "right": (0, 1),
     "left": (0, -1),
@@ -23,15 +23,15 @@ AXES: Mapping[str, tuple[int, int]] = {
     "toward": (2, 1),
     "forward": (2, -1),
 }
-SHORTEST_NORMAL = 0.5  # 8-bit rounding moves a unit vector by 1 %; "no normal" decodes to near 0
+SHORTEST_NORMAL = 0.5  # 8-bit rounding changes unit vectors by 1 %; "no normal" is almost 0
 
 
 class TargetDecoder:
     """Reads the label files of one task of a folder.
 
     Args:
-        task: Says type, channels and which values are right.
-        config: Says how the numbers are stored.
+        task: Defines type, channels and valid values.
+        config: Describes how the numbers are stored.
         value_map: Stored value -> class, None for "no label"; if given, other values are an error.
         source: Name of the YAML, for messages.
     """
@@ -51,8 +51,8 @@ class TargetDecoder:
         self._check_lengths()
         if task.target_type.is_direction and config.encoding.axes is None:
             raise DataError(
-                f"{self.where}: say with encoding.axes which way the three channels point, for "
-                f"example [right, up, toward] or [right, down, forward]; words: {', '.join(AXES)}."
+                f"{self.where}: set encoding.axes to the directions of the three channels, such "
+                f"as [right, up, toward] or [right, down, forward]; valid words: {', '.join(AXES)}."
             )
 
     def __call__(self, path: Path) -> tuple[DenseTarget, ValidMask]:
@@ -63,7 +63,7 @@ class TargetDecoder:
             valid, and its mask ``(1, H, W)``.
 
         Raises:
-            DataError: If the file is broken or holds what the task does not allow.
+            DataError: The file is broken or has values that the task does not allow.
         """
         encoding = self.config.encoding
         raw = self._with_channels(read_array(path, encoding.key), path)
@@ -79,23 +79,23 @@ class TargetDecoder:
         np.copyto(values, 0, where=~valid[..., None])
         if self._counts and values.dtype.kind == "f" and (values != np.round(values)).any():
             raise DataError(
-                f"{path}: {self.task.kind} needs whole numbers, but there is "
+                f"{path}: {self.task.kind} needs integers, but the file has "
                 f"{values[values != np.round(values)][0]:g}. Check {self.where}.encoding."
             )
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
         target = self.task.target_type(tensor.to(self.task.target_dtype))
         mask = ValidMask(torch.from_numpy(valid)[None])
-        # Directions have just been made right, and measuring them again is slow.
+        # Directions were normalized above, and measuring them again is slow.
         checked = None if encoding.axes is not None else self.task.validate_target(target, mask)
         if checked is not None:
             raise DataError(
-                f"{path}: {checked}. Stored values that mean 'no label' belong into "
-                f"{self.where}.ignore; encoding, map and positive say what the others mean."
+                f"{path}: {checked}. List stored values that mean 'no label' in "
+                f"{self.where}.ignore; encoding, map and positive define the others."
             )
         return target, mask
 
     def _check_lengths(self) -> None:
-        """Every list of numbers per channel must have one number per channel."""
+        """Check that lists of numbers per channel have one number per channel."""
         encoding, channels = self.config.encoding, self.task.target_channels
         lists = {"encoding.scale": encoding.scale, "encoding.offset": encoding.offset}
         lists |= {f"ignore[{i}]": value for i, value in enumerate(self.config.ignore)}
@@ -180,7 +180,7 @@ def _everywhere(flags: np.ndarray) -> np.ndarray:
 
 
 def unit_vectors(values: np.ndarray, axes: tuple[Axis, ...], valid: np.ndarray) -> np.ndarray:
-    """Bring directions into right, up, toward and to length 1; too short ones are not valid."""
+    """Convert directions to right, up, toward and length 1; too short ones become invalid."""
     turned = np.empty((3, *values.shape[:2]), dtype=np.float32)
     for channel, word in enumerate(axes):
         axis, sign = AXES[word]

@@ -1,4 +1,4 @@
-"""Read one image or array; whatever goes wrong names the file."""
+"""Find image files, and read one image or array; every error names the file."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def _naming(path: Path, what: str) -> Iterator[None]:
     except Exception as error:  # broken bytes raise nearly anything in the libraries below
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{path}: this {what} cannot be read ({reason}). Replace the file, or take its name "
-            "out of the split."
+            f"{path}: this {what} cannot be read ({reason}). Replace the file, or remove "
+            "its name from the split."
         ) from error
 
 
 def read_image(path: Path) -> tv_tensors.Image:
-    """Color image as float32 RGB ``(3, H, W)`` in [0, 1], turned as its EXIF tag says.
+    """Color image as float32 RGB ``(3, H, W)`` in [0, 1], rotated according to its EXIF tag.
 
     Raises:
-        DataError: If the file is missing or broken.
+        DataError: The file is missing or broken.
     """
     with _naming(path, "image"), Image.open(path) as opened:
         picture = ImageOps.exif_transpose(opened)
@@ -62,7 +62,7 @@ def read_array(path: Path, key: str | None = None) -> np.ndarray:
         key: Name of the array in an ``.npz`` or ``.mat``; needed if it holds more than one.
 
     Raises:
-        DataError: If the file is missing, broken, or ``key`` is not in it.
+        DataError: The file is missing, broken, or ``key`` is not in it.
     """
     with _naming(path, "label file"):
         suffix = path.suffix.lower()
@@ -82,8 +82,8 @@ def _pick(path: Path, names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key is None or key not in names:
-        wanted = "say which with encoding.key" if key is None else f"encoding.key says {key!r}"
-        raise DataError(f"{path} holds the arrays {', '.join(names) or '(none)'}; {wanted}.")
+        hint = "choose one with encoding.key" if key is None else f"encoding.key is {key!r}"
+        raise DataError(f"{path} contains the arrays {', '.join(names) or '(none)'}; {hint}.")
     return key
 
 
@@ -105,14 +105,14 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Image files, given as files or as folders of them (not of folders in them).
+    """Image files among paths of files and folders; subfolders are not searched.
 
     Returns:
-        Files in the order of ``paths``, those of one folder by name; each once. A file that was
-        named itself may have any ending.
+        Files in the order of ``paths``, those of one folder by name; each once. A file that is
+        given itself may have any ending.
 
     Raises:
-        InputError: A path does not exist, a folder holds no image, or there is no path.
+        InputError: A path does not exist, a folder contains no image, or there is no path.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -120,14 +120,14 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
             if not inside:
                 raise InputError(
-                    f"{path} holds no image (no file ending in {', '.join(ENDINGS)}); name a "
-                    "folder that holds them directly, or the files."
+                    f"{path} contains no image (no file ending in {', '.join(ENDINGS)}). Give a "
+                    "folder that contains them directly, or the files."
                 )
             found.update(dict.fromkeys(inside))
         elif path.exists():
             found[path] = None
         else:
-            raise InputError(f"{path} does not exist; name image files or folders of them.")
+            raise InputError(f"{path} does not exist. Give image files or folders of them.")
     if not found:
-        raise InputError("No image was named; name image files or folders of them.")
+        raise InputError("No image was given. Give image files or folders of them.")
     return list(found)

@@ -1,4 +1,4 @@
-"""A user's own folder of labeled images, declared in one YAML."""
+"""A folder of labeled images, described by one YAML."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from taskprism.tasks.target import DenseTarget, ValidMask
 
 
 class MemoryCache(Dataset[Sample]):
-    """Samples of ``dataset`` after ``prepare``, read once and then kept; ``transform`` comes after.
+    """Samples of ``dataset`` after ``prepare``, kept in memory, and then ``transform``.
 
     At 192 x 256 a sample with five labels takes about 2 MB. Each loader process keeps its own.
 
     Args:
-        dataset: Map-style, without randomness.
-        prepare: Deterministic and shrinking, such as ``Resize``.
-        transform: Run every time; may be random.
+        dataset: Samples by number, without randomness.
+        prepare: A deterministic transform to a smaller size, such as ``Resize``.
+        transform: Applied at every access; may be random.
     """
 
     def __init__(
@@ -58,19 +58,19 @@ class MemoryCache(Dataset[Sample]):
 
 
 def fit_to(size: tuple[int, int], fit: Fit) -> Transform:
-    """Bring a sample to ``size``: stretched as in the papers, or padded with its aspect kept."""
+    """Transform to ``size``: stretch as in the papers, or pad, which keeps the aspect ratio."""
     return transforms.Resize(size) if fit == "stretch" else transforms.ResizeAndPad(size)
 
 
 def training_transform(size: tuple[int, int], fit: Fit, augmentation: Augmentation) -> Transform:
-    """Fit first, so that the random part works on few pixels."""
+    """Fit to ``size``, then augment, so that the random part processes fewer pixels."""
     return transforms.Compose([fit_to(size, fit), *augmentation.steps()])
 
 
 class FolderDataset(Dataset[Sample]):
     """Images and labels of some names, at their own size, after ``transform``.
 
-    A label file that does not exist means that this image lacks the task.
+    If a label file does not exist, the image has no label for the task.
     """
 
     def __init__(
@@ -137,14 +137,15 @@ class FolderProtocol(Protocol):
             options: Top-level keys of the YAML to replace, such as ``input_size`` or ``cache``.
 
         Raises:
-            DataError: If the YAML has a wrong key or value, or the folder does not exist.
+            DataError: The YAML has an invalid key or value, or the folder does not exist.
         """
         path = Path(path)
         config = load_config(path, options)
         if root is None and config.root is None:
             raise DataError(
-                f"{path}: where the data is is not said. Give root=... to create_protocol, "
-                "data.root in the recipe, or the key 'root' in the YAML ('.' is its own folder)."
+                f"No data root given for protocol {config.name!r} ({path}). Pass root=... to "
+                "create_protocol, set data.root in the recipe, or the key 'root' in the YAML ('.' "
+                "is the folder of the YAML)."
             )
         folder = Path(root) if root is not None else path.parent / str(config.root)
         files = FolderFiles(config, folder, str(path))
@@ -162,8 +163,8 @@ class FolderProtocol(Protocol):
         """Samples of a split at their own size, or at ``input_size`` with ``cache: true``.
 
         Raises:
-            InputError: If there is no such split.
-            DataError: If a list or image is missing, or a task has no label file at all.
+            InputError: The protocol has no such split.
+            DataError: A list or image is missing, or a task has no label file at all.
         """
         self.check_split(split)
         names = self.files.names(split)
@@ -199,7 +200,7 @@ class FolderProtocol(Protocol):
 
 
 def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
-    """The task that ``tasks.<name>`` declares."""
+    """The task of the key ``tasks.<name>``."""
     fields: dict[str, Any] = {**config.options, "name": name}
     classes = config.classes
     if isinstance(classes, str):
@@ -213,5 +214,5 @@ def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
     try:
         return create_task(config.kind or name, **fields)
     except TaskprismError as error:
-        hint = "" if config.kind else f" (the kind is the key {name!r} unless you say kind: ...)"
+        hint = "" if config.kind else f" (without a key 'kind', {name!r} is the kind)"
         raise DataError(f"{files.source}, tasks.{name}: {error}{hint}") from error

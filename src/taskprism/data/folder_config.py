@@ -28,15 +28,15 @@
         path: normals/{name}.png  # 8-bit; the three channels point right, down, forward
         encoding: {scale: 2/255, offset: -1, axes: [right, down, forward]}
         ignore: [[0, 0, 0]]
-      people:                     # any name, if the kind of task is said
+      people:                     # any name, if `kind` names the task
         kind: saliency
         path: labels/{name}.png
         positive: [15]            # or nonzero
         loss_weight: 5
         options: {soft: false}    # any other field of the task
 
-Label files are images (8- and 16-bit, palettes as indices), ``.npy``, ``.npz`` or ``.mat``. A label
-file that does not exist means that this image lacks the task.
+Label files are images (8- and 16-bit, palettes as indices), ``.npy``, ``.npz`` or ``.mat``. If a
+label file does not exist, the image has no label for the task.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from taskprism.data import transforms
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
 
-# Pydantic puts the tried type of a union into the place of the error; users wrote no such key.
+# Pydantic adds the tried type of a union to the location of an error; users wrote no such key.
 _UNION_BRANCH = re.compile(
     r"(tuple|dict|list|literal|function-\w+|lax-or-strict)\[|(str|int|float)$"
 )
@@ -91,7 +91,7 @@ def _line(item: dict[str, Any], model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Fields of the model that stands at ``location`` inside ``model``."""
+    """Fields of the model at ``location`` inside ``model``."""
     current = model
     for part in location:
         if part in current.model_fields:
@@ -133,14 +133,15 @@ class Augmentation(BaseModel):
     zoom_range: tuple[float, float] | None = Field(
         None, description="factor is uniform in this pair instead (ASTMT: [0.75, 1.25])"
     )
-    degrees: float = Field(0.0, ge=0, description="largest rotation either way (ASTMT: 20)")
+    degrees: float = Field(0.0, ge=0, description="largest rotation in both directions (ASTMT: 20)")
     color: bool = Field(
         False,
         serialization_alias="colour",  # the spelling that fingerprints were made with
         description="brightness, contrast, saturation and hue",
     )
     border: Literal["ignore", "zero"] = Field(
-        "ignore", description="label of pixels from outside: none, or 0 as in the papers' code"
+        "ignore",
+        description="label of pixels from outside: none, or 0 (the papers' code)",
     )
 
     @model_validator(mode="before")
@@ -211,7 +212,7 @@ class TaskConfig(_Strict):
     """One task: where its label files are and what their numbers mean."""
 
     kind: str | None = Field(None, description="a name of `taskprism list tasks`; default: the key")
-    path: str = Field(description="pattern with {name}; a file that is not there is no label")
+    path: str = Field(description="pattern with {name}; a missing file means no label")
     encoding: Encoding = Field(default_factory=Encoding)
     ignore: tuple[float | tuple[float, ...], ...] = Field(
         (), description="stored values, or lists of one per channel, without a label"
@@ -225,7 +226,7 @@ class TaskConfig(_Strict):
     )
     unmapped: Literal["error", "ignore"] = Field("error", description="values not in map")
     positive: tuple[float, ...] | Literal["nonzero"] | None = Field(
-        None, description="stored values that mean yes; all others mean no"
+        None, description="stored values that are positive; all others are negative"
     )
     classes: tuple[str, ...] | int | str | None = Field(
         None, description="names, their number, or FILE.json#KEY"
@@ -240,7 +241,7 @@ class TaskConfig(_Strict):
 
 
 class SplitSource(_Strict):
-    """Which images belong to a split: exactly one of four ways."""
+    """Which images belong to a split: exactly one of four keys."""
 
     list: str | None = Field(None, description="text file with one name a line")
     names: tuple[str, ...] | None = None
@@ -258,7 +259,7 @@ def _split_source(value: Any) -> Any:
 class FolderConfig(_Strict):
     """A folder of labeled images."""
 
-    name: str = Field(description="of the protocol; printed beside every score")
+    name: str = Field(description="of the protocol; printed with every score")
     root: str | None = Field(None, description="folder of the data, relative to this file")
     # Fingerprints were made with the older spelling.
     license: str = Field("", serialization_alias="licence")
@@ -266,7 +267,7 @@ class FolderConfig(_Strict):
     input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         description="height and width of the network's input"
     )
-    fit: Fit = Field("stretch", description="how other sizes are brought to input_size")
+    fit: Fit = Field("stretch", description="how images of other sizes get input_size")
     splits: dict[Split, Annotated[SplitSource, BeforeValidator(_split_source)]] = Field(
         min_length=1
     )
@@ -311,12 +312,12 @@ def load_config(path: Path, options: dict[str, Any] | None = None) -> FolderConf
         options: Top-level keys that replace the file's own.
 
     Raises:
-        DataError: If the file is missing, no YAML, or has a wrong key or value.
+        DataError: The file is missing, is not valid YAML, or has an invalid key or value.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot read this data YAML ({error.strerror}).") from None
+        raise DataError(f"{path}: this data YAML cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: this is not valid YAML: {error}") from None
     if not isinstance(content, dict):

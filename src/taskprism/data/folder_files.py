@@ -1,4 +1,4 @@
-"""Which files a data YAML speaks of: the names of a split, and where their files are."""
+"""The files of a data YAML: names of a split, and paths of images and labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FolderFiles:
         source: The YAML's path, for messages.
 
     Raises:
-        DataError: If ``root`` is no folder.
+        DataError: ``root`` is not a folder.
     """
 
     def __init__(self, config: FolderConfig, root: Path, source: str) -> None:
@@ -34,8 +34,8 @@ class FolderFiles:
         self.source = source
         if not root.is_dir():
             raise DataError(
-                f"{source}: the data folder {root} does not exist. Put it right with the key "
-                "'root' there, the option root, or data.root of the recipe."
+                f"{source}: the data folder {root} does not exist. Correct the key "
+                "'root' there, the option root, or data.root in the recipe."
             )
 
     def image(self, name: str) -> Path:
@@ -43,14 +43,14 @@ class FolderFiles:
         return self.root / self.config.image.replace("{name}", name)
 
     def label(self, task: str, name: str) -> Path:
-        """Path that a label has if it exists."""
+        """Path of a label, whether or not it exists."""
         return self.root / self.config.tasks[task].path.replace("{name}", name)
 
     def names(self, split: Split) -> list[str]:
         """Names of a split, each with an image.
 
         Raises:
-            DataError: If the split list or an image is missing, or nothing is in the split.
+            DataError: The split list or an image is missing, or the split is empty.
         """
         names = list(dict.fromkeys(self._listed(self.config.splits[split], split)))
         if not names:
@@ -62,7 +62,7 @@ class FolderFiles:
             raise DataError(
                 f"{self.source}: {len(missing)} of {len(names)} images of the split {split!r} do "
                 f"not exist: {shown}{more}. Check the key 'image' ({self.config.image}) and the "
-                "split's names."
+                "names of the split."
             )
         return names
 
@@ -74,7 +74,7 @@ class FolderFiles:
                 raise DataError(
                     f"{self.source}: no file matches tasks.{task}.path "
                     f"({self.root / config.path}) for any of the {len(names)} images. Single files "
-                    "may be missing, but not all; put the pattern right or take the task out."
+                    "may be missing, but not all. Correct the pattern or remove the task."
                 )
 
     def reference(self, text: str, key: str) -> Any:
@@ -129,7 +129,7 @@ class FolderFiles:
         except OSError as error:
             raise DataError(
                 f"{self.source}: cannot read the list {path} of the split {split!r} "
-                f"({error.strerror}). Write one name a line there, or change splits.{split}."
+                f"({error.strerror}). Write one name per line, or change splits.{split}."
             ) from None
         return [line.strip() for line in lines if line.strip()]
 
@@ -141,10 +141,10 @@ class FolderFiles:
         return sorted(found["name"] for file in files if (found := regex.fullmatch(file)))
 
     def _share(self, split: Split) -> list[str]:
-        """The split's slice of all images in an order that the seed alone decides.
+        """The split's share of all images, in an order that depends on the seed only.
 
-        The order comes from hashes of the names, so that it is the same on every machine, and
-        stays nearly the same when images are added.
+        The order comes from hashes of the names: it is the same on every machine and hardly
+        changes when images are added.
         """
         everything = self._matching(self.config.image.replace("{name}", "*"))
         seed = self.config.split_seed

@@ -18,13 +18,13 @@ Sampling = Literal["balanced", "concatenated"]
 
 
 class JointDataset(Dataset[Sample]):
-    """Samples of several data sets, each name preceded by its set's: ``osd_rgbd/test0``.
+    """Samples of several data sets, names prefixed with their set's: ``osd_rgbd/test0``.
 
     Args:
         parts: Protocol name -> its data set, without transform.
-        transform: Runs last, when the name is complete.
-        balanced: Every part gives as many samples as the largest; smaller ones start again from
-            the beginning. Otherwise every sample comes once.
+        transform: Applied last, when the name is complete.
+        balanced: Every part contributes as many samples as the largest; smaller ones repeat from
+            the beginning. Otherwise every sample occurs once.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class JointDataset(Dataset[Sample]):
 
 
 class BySource:
-    """Give each sample of a :class:`JointDataset` the transform of its own data set."""
+    """Transform each sample of a :class:`JointDataset` as its data set does."""
 
     def __init__(self, transforms: Mapping[str, Transform]) -> None:
         self.transforms = dict(transforms)
@@ -69,7 +69,7 @@ class JointProtocol(Protocol):
     """Union of several protocols; each sample lacks the tasks that its source lacks.
 
     Tasks are the same if their names are; they must then agree in kind, channels and classes, and
-    the settings (loss weight, ...) of the first set count. Each set keeps its own augmentation.
+    the settings (loss weight, ...) of the first set apply. Each set keeps its augmentation.
     Scores of a task are over the images that have it.
 
     Attributes:
@@ -90,18 +90,18 @@ class JointProtocol(Protocol):
         """Join protocols.
 
         Raises:
-            InputError: If names clash, tasks of one name differ, or sizes differ.
+            InputError: Names clash, tasks of one name differ, or sizes differ.
         """
         names = [part.name for part in parts]
         if len(set(names)) < len(names):
-            raise InputError(f"Joint data sets need different names, got {', '.join(names)}.")
+            raise InputError(f"Joint data sets need different names; got {', '.join(names)}.")
         if sampling not in ("balanced", "concatenated"):
             raise InputError(f"sampling is 'balanced' or 'concatenated', got {sampling!r}.")
         sizes = {part.name: part.input_size for part in parts}
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise InputError(
-                f"Joint data sets need one input size ({told}); give the option input_size."
+                f"Joint data sets need one input size ({listed}). Set the option input_size."
             )
         return cls(
             name="+".join(names),
@@ -125,11 +125,11 @@ class JointProtocol(Protocol):
         return JointDataset(parts, transform, balanced)
 
     def train_transform(self) -> Transform:
-        """Each sample by its own data set's augmentation."""
+        """The augmentation of each sample's data set."""
         return BySource({part.name: part.train_transform() for part in self.parts})
 
     def evaluation_transform(self) -> Transform:
-        """Each sample by its own data set's."""
+        """The evaluation transform of each sample's data set."""
         return BySource({part.name: part.evaluation_transform() for part in self.parts})
 
     def fingerprint(self) -> str:

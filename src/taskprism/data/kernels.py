@@ -6,9 +6,9 @@ type's own ``after_*`` hook changes the values (a flipped normal looks the other
 come from outside the image are 0, which in a :class:`~taskprism.tasks.target.ValidMask` means "no
 label".
 
-Functions whose effect on values is not defined (a perspective warp of normals, say) raise
+Functions whose effect on values is undefined (such as a perspective warp of normals) raise
 :class:`~taskprism.errors.InputError`, because torchvision would leave such labels silently as they
-are. Color functions pass labels through.
+are. Color functions leave labels unchanged.
 """
 
 from __future__ import annotations
@@ -97,13 +97,13 @@ def new_size(
 
 @functional.register_kernel(functional.crop, DenseTarget)
 def crop(target: DenseTarget, top: int, left: int, height: int, width: int) -> DenseTarget:
-    """Cut out; what lies outside the image is 0."""
+    """Crop; pixels outside the image are 0."""
     return _like(functional.crop_image(_plain(target), top, left, height, width), target)
 
 
 @functional.register_kernel(functional.center_crop, DenseTarget)
 def center_crop(target: DenseTarget, output_size: list[int]) -> DenseTarget:
-    """Cut out the middle; what lies outside the image is 0."""
+    """Crop the center; pixels outside the image are 0."""
     return _like(functional.center_crop_image(_plain(target), output_size), target)
 
 
@@ -111,7 +111,7 @@ def center_crop(target: DenseTarget, output_size: list[int]) -> DenseTarget:
 def pad(
     target: DenseTarget, padding: list[int], fill: Any = None, padding_mode: str = "constant"
 ) -> DenseTarget:
-    """Add a border of zeros; ``fill`` is ignored, other modes than "constant" repeat labels."""
+    """Add a border of zeros; ``fill`` is ignored, only the mode "constant" is allowed."""
     if padding_mode != "constant":
         raise InputError(
             f"Labels can only be padded with padding_mode='constant', got {padding_mode!r}: "
@@ -130,7 +130,7 @@ def rotate(
     center: list[float] | None = None,
     fill: Any = None,
 ) -> DenseTarget:
-    """Turn counter-clockwise by ``angle`` degrees."""
+    """Rotate counter-clockwise by ``angle`` degrees."""
     values = functional.rotate_image(
         _exact_float(_plain(target)), angle, InterpolationMode.NEAREST, expand, center, fill=0
     ).to(target.dtype)
@@ -148,9 +148,11 @@ def affine(
     fill: Any = None,
     center: list[float] | None = None,
 ) -> DenseTarget:
-    """Turn clockwise by ``angle`` degrees and zoom by ``scale``; shear is refused."""
+    """Rotate clockwise by ``angle`` degrees and zoom by ``scale``; shear is not supported."""
     if any(shear):
-        raise InputError("Labels cannot be sheared: what shear does to normals is not defined.")
+        raise InputError(
+            "Labels cannot be sheared: the effect of shear on normals is undefined. Use shear=0."
+        )
     values = functional.affine_image(
         _exact_float(_plain(target)),
         angle,
@@ -168,7 +170,7 @@ def _refusal(name: str) -> Callable[..., DenseTarget]:
     def refuse(target: DenseTarget, *_: Any, **__: Any) -> DenseTarget:
         raise InputError(
             f"{type(target).__name__} does not support torchvision's {name!r}: its effect on label "
-            "values is not defined. Use flips, zooms, rotations, crops, pads and resizes "
+            "values is undefined. Use flips, zooms, rotations, crops, pads and resizes "
             "(taskprism.data.transforms)."
         )
 

@@ -131,7 +131,7 @@ class Protocol(ABC):
             cast(Any, cls).dataset = _with_transform(dataset)
 
     def __post_init__(self) -> None:
-        # A subclass that is no dataclass sets class attributes, which __init__ does not know.
+        # A subclass without @dataclass sets class attributes, which the inherited __init__ ignores.
         for one in dataclasses.fields(Protocol):
             stated = getattr(type(self), one.name)
             if getattr(self, one.name) == one.default and stated != one.default:

@@ -1,8 +1,8 @@
 """One labeled image, and a batch of them.
 
-A sample says by absence that a label is missing: a task that is not in ``targets`` has no label for
-this image. In a batch every requested task is present for every image, and a missing label is an
-all-False mask, so that shapes never depend on which labels an image has.
+A task that is not in a sample's ``targets`` has no label for this image. In a batch every requested
+task is present for every image, and a missing label is an all-False mask, so that shapes do not
+depend on which labels an image has.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
 
-_NO_CLASS = 255  # what label files of nearly all data sets hold where nothing is labeled
+_NO_CLASS = 255  # the usual value of unlabeled pixels in class maps
 
 
 class Sample(TypedDict):
@@ -57,7 +57,7 @@ class Batch:
     valid: dict[str, Tensor]
 
     def to(self, device: torch.device | str) -> Batch:
-        """Copy on ``device``."""
+        """Copy to ``device``."""
         return replace(
             self,
             images=self.images.to(device, non_blocking=True),
@@ -89,7 +89,7 @@ def make_sample(
             is finite and, for classes, not 255.
 
     Raises:
-        InputError: A shape is wrong, a label has no task, or it holds what the task does not allow.
+        InputError: A shape is wrong, a label has no task, or its values are invalid for the task.
 
     Example:
         >>> from taskprism.tasks import Depth

@@ -1,22 +1,22 @@
 """Augmentation of typed samples; everything runs on ``torchvision.transforms.v2``.
 
-A transform takes a :class:`~taskprism.data.sample.Sample` and gives a new one. Image, labels and
-validity masks move together; what a move does to label *values* is decided by the target type of
-each task. ``Compose`` chains transforms, and torchvision's own (``ColorJitter``, ``GaussianBlur``,
-``RandomErasing`` ...) mix in freely as long as they only touch the image or the supported geometry
-(see :mod:`taskprism.data.kernels`).
+A transform takes a :class:`~taskprism.data.sample.Sample` and returns a new one. Image, labels and
+validity masks move together; the target type of each task decides how a transform changes
+label *values*. ``Compose`` chains transforms. Those of torchvision (``ColorJitter``,
+``GaussianBlur``, ``RandomErasing`` ...) can be mixed in, if they change only the image or use the
+supported geometry (see :mod:`taskprism.data.kernels`).
 
 Pixels from outside the image carry no label. Wrap a transform in :class:`ZeroBorder` for the
 convention of the papers' code, where they are labeled 0 ("background", "no edge").
 
 ==========================  ========================================================================
-``RandomHorizontalFlip``    left and right exchanged
+``RandomHorizontalFlip``    horizontal flip
 ``RandomZoom``              larger about the center on the same canvas; depth divided by the factor
-``RandomRotation``          turned about the center on the same canvas; normals turn along
+``RandomRotation``          rotation about the center on the same canvas, also of normals
 ``ScaleRotate``             both at once (ASTMT, MTI-Net)
-``RandomRescale``           zoom that enlarges the canvas, to be followed by a crop (ATRC, InvPT)
+``RandomRescale``           zoom that resizes the canvas, followed by a crop (ATRC, InvPT)
 ``RandomCrop``              a random window; small images are padded first
-``BalancedCrop``            a random window in which no class fills nearly everything (ATRC, InvPT)
+``BalancedCrop``            a random window that no class dominates (ATRC, InvPT)
 ``PadTo``                   pad to a size, half on each side, without resizing
 ``Resize``                  stretch to a size
 ``ResizeAndPad``            keep the aspect ratio, pad the rest
@@ -49,12 +49,12 @@ from taskprism.tasks.target import DenseTarget, ValidMask
 def _size(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        raise InputError(f"A size is (height, width) of at least 1 pixel, got {(height, width)}.")
+        raise InputError(f"A size is (height, width), each at least 1; got {(height, width)}.")
     return int(height), int(width)
 
 
 class Resize(v2.Transform):
-    """Stretch to ``size`` (H, W); a sample of that size already is returned as it is.
+    """Stretch to ``size`` (H, W); a sample of that size is returned unchanged.
 
     Images are interpolated bilinearly with antialiasing, labels by each type's ``resample``. Depth
     and normals keep their values (the same view on another grid); disparity scales with the width.
@@ -100,7 +100,7 @@ class ResizeAndPad(v2.Transform):
 
 
 class RandomCrop(v2.Transform):
-    """Cut a random window of ``size`` (H, W); smaller images are padded right and below first.
+    """Crop a random window of ``size`` (H, W); smaller images are padded at right and bottom first.
 
     Args:
         size: Height and width of the window.
@@ -121,7 +121,7 @@ class RandomCrop(v2.Transform):
         return {"padding": [0, 0, right, down], "top": top, "left": left}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Pad and cut one tensor."""
+        """Pad and crop one tensor."""
         if any(params["padding"]):
             inpt = self._call_kernel(functional.pad, inpt, params["padding"], fill=self.fill)
         return self._call_kernel(
@@ -130,7 +130,7 @@ class RandomCrop(v2.Transform):
 
 
 class PadToMultiple(v2.Transform):
-    """Pad right and below until height and width are multiples of ``multiple``.
+    """Pad at the right and bottom until height and width are multiples of ``multiple``.
 
     Args:
         multiple: Usually the coarsest stride of the backbone, 32.
@@ -195,16 +195,16 @@ class PadTo(v2.Transform):
 
 
 class BalancedCrop:
-    """Random crop in which no class fills nearly everything.
+    """Random crop that no class dominates.
 
     A window is drawn again, up to ``tries`` times, while one class has more than ``most`` of its
-    labeled pixels, or is the only one. Samples without a class map are cropped as they come;
-    smaller ones are padded on the right and below.
+    labeled pixels, or is the only one. Samples without a class map are cropped once;
+    smaller ones are padded at the right and bottom.
 
     Args:
         size: Height and width of the window.
         most: Largest share of a class.
-        tries: Draws before the last one is taken as it is.
+        tries: Draws before the last one is accepted.
         fill: Color of the padding, in [0, 1].
     """
 
@@ -262,15 +262,15 @@ def _choose(values: Factors) -> float:
 
 
 class RandomHorizontalFlip(v2.RandomHorizontalFlip):
-    """Exchange left and right with probability ``p``."""
+    """Flip horizontally with probability ``p``."""
 
 
 class ScaleRotate(v2.Transform):
-    """Zoom and turn about the image center on the same canvas.
+    """Zoom and rotate about the image center on the same canvas.
 
     As in the code of ASTMT and MTI-Net: depth is divided by the zoom factor (the scene comes
-    nearer), disparity multiplied, normals turn with the image. Images are interpolated bilinearly,
-    labels by nearest neighbor; a thin edge may break where ``factor < 1``.
+    nearer), disparity multiplied, normals rotate with the image. Images are interpolated
+    bilinearly, labels by nearest neighbor; a thin edge may break where ``factor < 1``.
 
     Args:
         degrees: Angle is uniform in ``[-degrees, degrees]``, or in the pair given.
@@ -310,7 +310,7 @@ class ScaleRotate(v2.Transform):
         return self._call_kernel(
             functional.affine,
             inpt,
-            angle=-params["angle"],  # torchvision's affine turns clockwise
+            angle=-params["angle"],  # torchvision's affine rotates clockwise
             translate=[0, 0],
             scale=params["factor"],
             shear=[0.0, 0.0],
@@ -338,14 +338,14 @@ class RandomZoom(ScaleRotate):
 
 
 class RandomRotation(ScaleRotate):
-    """Turn about the center on the same canvas by up to ``degrees`` either way."""
+    """Rotate about the center on the same canvas by up to ``degrees`` in either direction."""
 
     def __init__(self, degrees: float | tuple[float, float], fill: float = 0.0) -> None:
         super().__init__(degrees, fill=fill)
 
 
 class RandomRescale(v2.Transform):
-    """Zoom that enlarges or shrinks the canvas too; follow it with :class:`RandomCrop`.
+    """Zoom that also enlarges or shrinks the canvas; follow it with :class:`RandomCrop`.
 
     As in ATRC and InvPT (0.5 to 2). Unlike ``Resize``, which samples the same view on another
     grid, this brings the scene nearer: depth is divided by the factor.
@@ -366,7 +366,7 @@ class RandomRescale(v2.Transform):
         self.factors = None if factors is None else tuple(factors)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the factor and the size that it gives."""
+        """Draw the factor and compute the new size."""
         height, width = v2.query_size(flat_inputs)
         factor = _uniform(*self.factor_range) if self.factors is None else _choose(self.factors)
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
@@ -384,7 +384,7 @@ class ZeroBorder:
 
     By default such pixels carry no label. In the code of ASTMT and MTI-Net a warp fills them with
     0, which is then trained on as "background", "no edge" or "not salient", while depth and normals
-    ignore them. A :class:`~taskprism.tasks.target.DenseTarget` says which it is by
+    ignore them. A :class:`~taskprism.tasks.target.DenseTarget` decides by
     ``zero_is_label``.
 
     Args:
@@ -395,7 +395,7 @@ class ZeroBorder:
         self.transform = transform
 
     def __call__(self, sample: Sample) -> Sample:
-        """Transform, and mark what came from outside as labeled."""
+        """Transform, and mark pixels from outside the image as labeled."""
         height, width = sample["image"].shape[-2:]
         inside = ValidMask(torch.ones(1, height, width, dtype=torch.bool))
         moved, inside = self.transform(sample, inside)
@@ -413,7 +413,7 @@ class PhotometricDistortion(v2.Transform):
     """Brightness, contrast, saturation and hue, each with probability ``p`` (ATRC, InvPT).
 
     In this order: brightness shift, contrast (before or after the two others, at random),
-    saturation, hue. The numbers are those of the segmentation toolboxes on 8-bit images, put into
+    saturation, hue. The numbers are those of the segmentation toolboxes for 8-bit images, scaled to
     [0, 1].
 
     Args:
@@ -442,7 +442,7 @@ class PhotometricDistortion(v2.Transform):
         self.p = p
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw each change, None where it is left out."""
+        """Draw each change, None where it is skipped."""
         draws = {
             "brightness": _uniform(-self.brightness, self.brightness),
             "contrast": _uniform(*self.contrast),

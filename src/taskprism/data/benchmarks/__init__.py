@@ -1,22 +1,30 @@
-"""Published benchmarks, read in the layouts that people have on disk.
+"""Published benchmarks, read in the layouts in which they are distributed.
 
 >>> from taskprism.data import create_protocol
->>> protocol = create_protocol("nyud40")  # give root=... to read data
+>>> protocol = create_protocol("nyud40")  # pass root=... to read data
 >>> [task.name for task in protocol.tasks]
 ['semseg', 'depth', 'normals', 'edge']
 
 Each protocol is a :class:`BenchmarkProtocol`: tasks with the papers' loss weights, input size,
-augmentation by name, and where scores are made. It lists the :class:`Variant` s it can read. Which
-one a folder holds is found out from its files; a folder that fits none, or several, is an error
-that says what was expected and found.
+augmentation by name, and the resolution of its scores. It lists the layouts that it reads, each a
+:class:`Variant`, and recognizes the one in a folder from its files. If a folder fits no layout, or
+several, the error names what was expected and what was found.
 
-A new benchmark is one file with a subclass, whose variants are put together from
+A new benchmark is one file with a subclass, decorated with ``@register_protocol``. Its variants
+consist of
 
-* :mod:`.names`: which samples a split has;
-* :mod:`.decoding`: what the numbers in the files mean;
-* :mod:`.augmentation`: what the papers did to training images,
+* :mod:`.names`: the samples of a split;
+* :mod:`.decoding`: the meaning of the numbers in the files;
+* :mod:`.augmentation`: the papers' augmentations.
 
-and one line in :data:`taskprism.data.PROTOCOLS`.
+**Why classes, not data YAMLs.** A data YAML (:mod:`taskprism.data.folder_config`) describes your
+folder as you have it. A benchmark also records what is published: image counts, value ranges,
+augmentations and conventions by paper, the resolution of scores, and options that change labels,
+all of which ``taskprism data check`` and ``describe`` use. Even the benchmarks that are plain
+folders need this, and more than patterns: VOC and SBD (class maps in MATLAB structures, the union
+of two lists of images), MSRA10K (tests on another data set), PASCAL-S (a threshold on gray values),
+FSV (numbers in several channels of a picture, every n-th frame). They stay in Python, so that
+their checks and fingerprints remain.
 """
 
 from taskprism.data.benchmarks.augmentation import PaperAugmentation

@@ -1,9 +1,9 @@
-"""The papers' augmentations under their names, and what test images go through with each.
+"""The papers' augmentations by name, with the transform of test images for each.
 
-Geometry is done at the image's own resolution and followed by the resize, in the papers' order.
-Numbers that differ between the sets of a benchmark are here; what a move does to label values
-(depth divided by the zoom, normals turned in the data's axes, disparity multiplied) is not: the
-typed targets do it right, also where a paper's code did not (ASTMT leaves depth as it was).
+Geometry runs at the resolution of the image, followed by the resize, in the papers' order. How a
+transform changes label values (depth divided by the zoom factor, normals rotated, disparity
+multiplied) is defined by the target types, also where a paper's code does it differently (ASTMT
+does not change depth).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # becomes 0 once the network has normaliz
 
 @dataclass(frozen=True)
 class PaperAugmentation:
-    """What images go through.
+    """Transforms of training and test images.
 
     Attributes:
         summary: One line, with the papers that used it.
-        steps: Size and border -> the transforms of training images.
+        steps: Size and border -> transforms of training images.
         pads: Test images are padded to the input size, half on each side, and never resized;
             otherwise they are stretched.
     """

@@ -1,4 +1,4 @@
-"""What published benchmarks share: variants on disk, named augmentations, where scores are made."""
+"""Base class of published benchmarks: layouts on disk, named augmentations, scored resolution."""
 
 from __future__ import annotations
 
@@ -24,23 +24,31 @@ _SHOWN = 5  # files in a message
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkProtocol(Protocol):
-    """A published benchmark, read as people have it on disk.
+    """A published benchmark, in one of the layouts in which it is distributed.
 
-    A subclass is one name: it says which tasks with which weights, and lists the variants it can
-    read. It is made without a ``root`` too, to be described; data need one.
+    A subclass defines the tasks with their weights and lists the layouts it reads. Without a
+    ``root`` a protocol can be described, but has no data.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> protocol = create_protocol("pascal_context", augmentation="atrc")
+        >>> protocol.input_size, protocol.scores_at_label_size
+        ((512, 512), False)
+        >>> [variant.name for variant in protocol.variants()]
+        ['pascal_mt']
 
     Attributes:
-        variant: Name of the layout; by default found out from the files, which must fit one only.
+        variant: Name of the layout; by default recognized from the files, which must fit one only.
         augmentation: One of the names in ``augmentations``.
-        border: Label of pixels that a warp brings in from outside: none (``"ignore"``), or 0 as in
-            the papers' code (``"zero"``).
-        evaluation: Where scores are made: at the network's resolution, or with predictions
-            resized to the labels' own (``"original"``).
-        augmentations: Name -> what training images go through.
+        border: Label of pixels that a warp takes from outside the image: none (``"ignore"``), or 0
+            as in the papers' code (``"zero"``).
+        evaluation: Resolution of scores: the input size (``"network"``), or that of the labels, to
+            which predictions are resized (``"original"``).
+        augmentations: Name -> augmentation of training images.
         counts: Split -> number of images of the published set.
         source: Where to get the data.
         used_by: Papers that report this protocol.
-        conventions: What is to be known about its scores.
+        conventions: Conventions of its scores.
     """
 
     tasks: tuple[Task, ...] = ()
@@ -77,10 +85,10 @@ class BenchmarkProtocol(Protocol):
         """Layouts that can be read."""
 
     def found_variant(self) -> Variant:
-        """The one layout that the files under ``root`` have.
+        """The layout of the files under ``root``.
 
         Raises:
-            DataError: If there is no root, or it fits no layout, several, or not the one wanted.
+            DataError: There is no root, or it fits no layout, several, or not that of ``variant``.
         """
         root = self.folder()
         wanted = [v for v in self.variants() if self.variant in (None, v.name)]
@@ -90,37 +98,37 @@ class BenchmarkProtocol(Protocol):
         if fitting:
             names = ", ".join(repr(v.name) for v in fitting)
             raise DataError(
-                f"{root} fits the variants {names} of {self.name}; say which with the option "
+                f"{root} fits the variants {names} of {self.name}. Choose one with the option "
                 "variant."
             )
-        lines = [f"{root} is not {self.name} as any variant has it:"]
+        lines = [f"{root} is not {self.name} in any known layout:"]
         for variant in wanted:
             lines.append(f"  {variant.name} ({variant.summary}):")
             lines += [f"    - {reason}" for reason in variant.mismatches(root)[:_SHOWN]]
         lines += self._hints(root, wanted)
-        lines.append(f"`taskprism data describe {self.name}` shows the trees.")
+        lines.append(f"`taskprism data describe {self.name}` shows the layouts.")
         raise DataError("\n".join(lines))
 
     def _hints(self, root: Path, wanted: list[Variant]) -> list[str]:
-        """Other folders, other benchmarks, or the layout set aside by the option, that would do."""
+        """Other folders, excluded layouts, or other benchmarks that fit."""
         children = [path for path in sorted(root.iterdir()) if path.is_dir()]
         near = [p for p in (*children, root.resolve().parent) if any(v.matches(p) for v in wanted)]
-        hints = [f"{path} does fit: give it as the root." for path in near[:1]]
+        hints = [f"{path} fits: pass it as the root." for path in near[:1]]
         other = [v.name for v in self.variants() if v not in wanted and v.matches(root)]
-        hints += [f"It does fit the variant {name!r}." for name in other]
-        return hints or [f"It does fit {found}." for found in _recognized(root)]
+        hints += [f"It fits the variant {name!r}." for name in other]
+        return hints or [f"It fits {found}." for found in _recognized(root)]
 
     def folder(self) -> Path:
         """The root.
 
         Raises:
-            DataError: If none was given, or it is no folder.
+            DataError: None was given, or it is not a folder.
         """
         if self.root is None:
             raise DataError(
-                f"{self.name} needs the folder of its data: give root=... to create_protocol, or "
-                f"data.root in the recipe. `taskprism data describe {self.name}` says where to get "
-                "it."
+                f"No data root given for protocol {self.name!r}. Pass root=... to create_protocol, "
+                f"or set data.root in the recipe. `taskprism data describe {self.name}` says where "
+                "to get the data."
             )
         root = Path(self.root)
         if not root.is_dir():
@@ -131,8 +139,8 @@ class BenchmarkProtocol(Protocol):
         """Samples of a split at their own size.
 
         Raises:
-            InputError: If there is no such split.
-            DataError: If the layout is unknown, or files of the split are missing.
+            InputError: The protocol has no such split.
+            DataError: The layout is unknown, or files of the split are missing.
         """
         data = self.listed_dataset(split, transform)
         missing = data.missing()
@@ -141,13 +149,13 @@ class BenchmarkProtocol(Protocol):
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
             raise DataError(
                 f"{self.name} ({data.variant.name}), split {split!r}: {len(missing)} files are "
-                f"missing: {shown}{more}. Get them, or choose other tasks; "
-                f"`taskprism data check {self.name} {self.root}` lists them all."
+                f"missing: {shown}{more}. Get them, or choose other tasks. "
+                f"`taskprism data check {self.name} {self.root}` lists all."
             )
         return data
 
     def listed_dataset(self, split: Split, transform: Transform | None = None) -> BenchmarkDataset:
-        """Samples of a split, whether or not all of their files are there."""
+        """Samples of a split, even if some of their files are missing."""
         self.check_split(split)
         variant = self.found_variant()
         if split == "train":
@@ -156,7 +164,7 @@ class BenchmarkProtocol(Protocol):
             if task.name not in variant.labels:
                 raise DataError(
                     f"The variant {variant.name!r} of {self.name} has no labels for {task.name!r}; "
-                    f"it has {', '.join(variant.labels)}. Choose your tasks among these."
+                    f"it has {', '.join(variant.labels)}. Choose among these."
                 )
         names = variant.splits[split](self.folder())
         return BenchmarkDataset(self.folder(), variant, names, self.tasks, transform)
@@ -166,13 +174,13 @@ class BenchmarkProtocol(Protocol):
         return self.augmentations[self.augmentation].train(self.input_size, self.border)
 
     def evaluation_transform(self) -> Transform:
-        """Never random, whatever the augmentation; labels keep their size in ``"original"``."""
+        """Resize or pad; no randomness. Labels keep their size with ``"original"`` scores."""
         transform = self.augmentations[self.augmentation].evaluation(self.input_size)
         return ImageOnly(transform) if self.scores_at_label_size else transform
 
     @property
     def scores_at_label_size(self) -> bool:
-        """In ``"original"``; where images are padded and not resized, the sizes are one anyway."""
+        """Whether ``evaluation`` is ``"original"`` and images are resized rather than padded."""
         return self.evaluation == "original" and not self.augmentations[self.augmentation].pads
 
     def fingerprint(self) -> str:
@@ -190,16 +198,16 @@ class BenchmarkProtocol(Protocol):
         return digest.hexdigest()
 
     def options(self) -> dict[str, object]:
-        """What of a subclass's own options changes the labels."""
+        """Options of a subclass that change labels; part of the fingerprint."""
         return {}
 
     def value_ranges(self) -> dict[str, tuple[float, float]]:
-        """Task name -> least and largest value that the published data hold, for checks."""
+        """Task name -> least and largest value in the published data, for checks."""
         return {}
 
 
 def _recognized(root: Path) -> list[str]:
-    """Benchmarks whose files these are, with their variant."""
+    """Benchmarks that the folder fits, with their variant."""
     benchmarks = (
         entry.part() for entry in PROTOCOLS.entries() if issubclass(entry.part, BenchmarkProtocol)
     )
@@ -213,12 +221,12 @@ def _recognized(root: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class ImageOnly:
-    """Transform the image and leave its labels at their size."""
+    """Transform the image and keep the size of its labels."""
 
     transform: Transform
 
     def __call__(self, sample: Sample) -> Sample:
-        """Sample with another image."""
+        """Sample with the transformed image."""
         image: tv_tensors.Image = self.transform(sample["image"])  # type: ignore[arg-type]
         return Sample(
             name=sample["name"], image=image, targets=sample["targets"], valid=sample["valid"]

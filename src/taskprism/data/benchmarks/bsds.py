@@ -1,4 +1,4 @@
-"""BSDS500 (Arbelaez et al., TPAMI 2011): boundaries as several people have drawn them."""
+"""BSDS500 (Arbelaez et al., TPAMI 2011): boundaries drawn by several annotators."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ TrainSet = Literal["train", "trainval"]
 
 
 def votes(path: Path, *, n_votes: int | None) -> Decoded:
-    """1 where at least ``n_votes`` people have drawn a boundary; every pixel is a label.
+    """1 where at least ``n_votes`` annotators have drawn a boundary; every pixel has a label.
 
     Args:
         path: ``.mat`` with the cell ``groundTruth``.
-        n_votes: 1 is the union. None gives the number of votes divided by the image's largest.
+        n_votes: 1 is the union; None divides the number of votes by the largest of the image.
 
     Raises:
-        DataError: If the file is broken or its annotators differ in size.
+        DataError: The file is broken or its annotators differ in size.
     """
     drawn = read_annotations(path, labels=False)
     if not drawn or len({one.shape for one in drawn}) > 1:
-        raise DataError(f"{path}: no annotators, or annotators whose maps differ in size.")
+        raise DataError(f"{path}: there are no annotators, or their maps differ in size.")
     total = np.sum([one != 0 for one in drawn], axis=0)
     values = total / max(int(total.max()), 1) if n_votes is None else total >= n_votes
     return values.astype(np.float32), np.ones(total.shape, dtype=bool)
@@ -56,11 +56,11 @@ class Bsds500Protocol(BenchmarkProtocol):
     """Boundaries in 500 photographs of 321x481 or 481x321.
 
     Attributes:
-        n_votes: A pixel is a boundary if so many annotators say so: 1 for the union (ASTMT), None
-            for soft labels (votes divided by the image's largest number).
+        n_votes: Number of annotators for which a pixel becomes a boundary: 1 for the union (ASTMT),
+            None for soft labels (votes divided by the largest number of the image).
         train_set: The 200 images of ``"train"``, or with those of val (``"trainval"``, HED).
-        edge_odsf: Score edges of val and test by odsF too, against every annotator, and make it
-            the primary metric: slow, 0.5 s of the CPU for an image.
+        edge_odsf: Also score edges of val and test by odsF against every annotator, and make it the
+            primary metric. Takes 0.5 s of CPU time per image.
     """
 
     name: str = "bsds500"
@@ -84,19 +84,19 @@ class Bsds500Protocol(BenchmarkProtocol):
         "odsF against every annotator, tolerance 0.0075 of the diagonal, suppression of "
         "non-maxima: edge_odsf=true; for maps of other detectors "
         "`taskprism edges PREDICTIONS data/groundTruth/test --preset bsds`",
-        "the loss on test images takes the same votes as training",
+        "the loss on test images uses the same votes as training",
     )
 
     def __post_init__(self) -> None:
         self._check("train_set", self.train_set, get_args(TrainSet))
         if self.n_votes is not None and self.n_votes < 1:
-            raise InputError(f"{self.name}: n_votes is {self.n_votes}; at least 1, or None.")
+            raise InputError(f"{self.name}: n_votes is {self.n_votes}. Give at least 1, or None.")
         if self.train_set == "trainval":
             object.__setattr__(self, "counts", {**self.counts, "train": 300})
         super().__post_init__()
 
     def options(self) -> dict[str, object]:
-        """Votes, training images, and whether edges are scored."""
+        """Votes, training images, and whether edges are scored by odsF."""
         always = {"n_votes": self.n_votes, "train_set": self.train_set}
         return always | without_none([("edge_odsf", self.edge_odsf)])
 

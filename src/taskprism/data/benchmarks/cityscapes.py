@@ -1,4 +1,9 @@
-"""Cityscapes (Cordts et al., CVPR 2016): 2975 + 500 street scenes from German cities."""
+"""Cityscapes (Cordts et al., CVPR 2016): 2975 + 500 street scenes from German cities.
+
+The official disparity PNGs store 16-bit numbers p: 0 means that nothing was measured, otherwise the
+disparity is (p - 1) / 256 pixels at the full width of 2048. A disparity of 0 (p = 1) is a point at
+infinity. Depth is baseline times focal length over disparity, both from the image's camera file.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +59,7 @@ TWO = ("background", "foreground")
 def class_table(names: tuple[str, ...]) -> dict[int, int | None]:
     """Stored id -> index in ``names``, which are classes or categories; None for all other ids.
 
-    255 is none too: what an id of -1 (license plates) becomes in 8 bits.
+    255 is also None: the 8-bit value of the id -1 (license plates).
     """
     table: dict[int, int | None] = dict.fromkeys([*range(LARGEST_ID + 1), 255])
     for stored, (category, name) in EVALUATED.items():
@@ -70,14 +75,14 @@ def read_camera(path: Path) -> float:
     """Baseline times horizontal focal length, in meters times pixels.
 
     Raises:
-        DataError: If the file is missing, broken, or has no positive numbers there.
+        DataError: The file is missing, broken, or its numbers are not positive.
     """
     try:
         camera = json.loads(path.read_text(encoding="utf-8"))
         product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: a camera file with extrinsic.baseline and intrinsic.fx is needed "
+            f"{path}: expected a camera file with extrinsic.baseline and intrinsic.fx "
             f"({type(error).__name__}: {error})."
         ) from None
     if product <= 0:
@@ -100,17 +105,17 @@ def stereo(
         others: The camera file if ``target`` is depth, then the label ids unless ``sky`` is
             ``"measured"``.
         target: ``"depth"`` in meters, ``"disparity"`` in pixels of the stored width, or
-            ``"inverse_depth"``: p / 65535, which is what MTAN's files hold.
+            ``"inverse_depth"``: p / 65535, as in MTAN's files.
         sky: As ``"measured"``, without label (``"drop"``), or infinitely far (``"zero"``).
         zero_disparity: Whether a measured disparity of 0 is a label.
         limit: Only values below it are labels.
 
     Raises:
-        DataError: If a file is missing or broken, or the disparity is not 16-bit.
+        DataError: A file is missing or broken, or the disparity is not 16-bit.
     """
     raw = plane(disparity)
     if raw.dtype == np.uint8:
-        raise DataError(f"{disparity}: an 8-bit picture; official disparities have 16 bits.")
+        raise DataError(f"{disparity}: an 8-bit picture; the official files have 16 bits.")
     stored = raw.astype(np.float64)
     pixels = np.maximum(stored - 1, 0) / 256
     valid = stored > 0
@@ -133,16 +138,16 @@ def stereo(
 
 @dataclass(frozen=True, kw_only=True)
 class _Cityscapes(BenchmarkProtocol, ABC):
-    """What the protocols share; they differ in their classes.
+    """Base of the protocols, which differ in their classes.
 
     Attributes:
-        target: What is learned from stereo: ``"inverse_depth"`` as in MTAN's files, ``"depth"`` in
-            meters, or ``"disparity"`` in pixels, which scales with the width.
+        target: Target from stereo: ``"inverse_depth"`` as in MTAN's files, ``"depth"`` in meters,
+            or ``"disparity"`` in pixels, which scales with the width.
         sky: Stereo in the sky: as ``"measured"``, without label (``"drop"``), or infinitely far
-            (``"zero"``, TaskPrompter). MTAN's files are always as measured.
+            (``"zero"``, TaskPrompter). MTAN's files are always ``"measured"``.
         zero_disparity: Whether a measured disparity of 0 is a label (``"keep"``, Auto-Lambda) or
-            not (``"drop"``, TaskPrompter). Depth has none there in any case.
-        limit: Only smaller values are labels; by default 80 meters or pixels (TaskPrompter).
+            not (``"drop"``, TaskPrompter). Depth has no label there in any case.
+        limit: Values below it are labels; by default 80 meters or pixels (TaskPrompter).
     """
 
     license: str = field(
@@ -170,12 +175,12 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         "unpacked into one folder. Preprocessed at 128x256: the repository of MTAN links to it."
     )
     conventions: ClassVar[tuple[str, ...]] = (
-        "tested on the official val images; those of test have no public labels",
+        "tested on the official val images; test images have no public labels",
         "mean IoU over the classes that occur; one confusion matrix",
         "target=inverse_depth: stored disparity / 65535, below 0.5, so that relative errors are "
         "in the tens (CTAL, MTAN); target=depth: meters by each image's camera file; "
         "target=disparity: pixels at the width of the map",
-        "CTAL's code flips its test images at random; here they never are",
+        "CTAL's code flips its test images at random; here test images are never flipped",
     )
     class_names: ClassVar[tuple[str, ...]]
 
@@ -185,15 +190,15 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         self._check("zero_disparity", self.zero_disparity, ("drop", "keep"))
         if self.sky == "zero" and self.target == "depth":
             raise InputError(
-                f"{self.name}: an infinitely far sky has no depth in meters; "
-                "take sky=drop, or target=disparity or inverse_depth."
+                f"{self.name}: an infinitely far sky has no depth in meters. "
+                "Set sky=drop, or target=disparity or inverse_depth."
             )
         if self.limit is None and self.target != "inverse_depth":
             object.__setattr__(self, "limit", 80.0)
         super().__post_init__()
 
     def options(self) -> dict[str, object]:
-        """What decides on the stereo labels."""
+        """Options of the stereo labels."""
         fields = ("target", "sky", "zero_disparity", "limit")
         return {name: getattr(self, name) for name in fields}
 
@@ -205,7 +210,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         )
 
     def stereo_task(self) -> Task:
-        """Task of the target; inverse depth goes by the name of depth, as in the papers."""
+        """Task of the target; inverse depth is named depth, as in the papers."""
         tasks: dict[Target, Task] = {
             "inverse_depth": InverseDepth(
                 name="depth", loss_weight=10.0, primary_metric="rel_error"
@@ -216,7 +221,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         return tasks[self.target]
 
     def value_ranges(self) -> dict[str, tuple[float, float]]:
-        """Half of the 16 bits is what disparities of 128 pixels need."""
+        """Inverse depth is below 0.5, because disparities are below 128 pixels."""
         if self.target == "inverse_depth":
             return {"depth": (0.0, 0.5)}
         return {self.target: (0.0, self.limit or 80.0)}
@@ -242,7 +247,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         list_of = partial(names.found, base="leftImg8bit", ending="_leftImg8bit.png")
         return Variant(
             name="official",
-            summary="as the data set's site has it",
+            summary="as distributed by the authors",
             tree=_OFFICIAL_TREE,
             image="leftImg8bit/{name}_leftImg8bit.png",
             labels={
@@ -268,7 +273,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
 
 
 def _npy_variant(name: str, folder: str, classes: int, target: Target) -> Variant:
-    """MTAN's files; copies of them name the folder of labels otherwise."""
+    """MTAN's files; some copies have another name for the folder of labels."""
     table = {-1: None} | {stored: stored for stored in range(classes)}
     labels = {
         "semseg": Label(
@@ -296,7 +301,7 @@ def _npy_variant(name: str, folder: str, classes: int, target: Target) -> Varian
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes19Protocol(_Cityscapes):
-    """The 19 classes of the benchmark, and what stereo says of distances."""
+    """The 19 classes of the benchmark, and distances from stereo."""
 
     name: str = "cityscapes19"
     used_by: ClassVar[tuple[str, ...]] = ("CTAL", "MTAN")
@@ -316,14 +321,14 @@ class Cityscapes7Protocol(_Cityscapes):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes2Protocol(_Cityscapes):
-    """Background and foreground, of which only MTAN's files have labels."""
+    """Background and foreground; only MTAN's files have these labels."""
 
     name: str = "cityscapes2"
     used_by: ClassVar[tuple[str, ...]] = ("MTAN",)
     class_names: ClassVar[tuple[str, ...]] = TWO
 
     def variants(self) -> tuple[Variant, ...]:
-        """MTAN's."""
+        """MTAN's layout."""
         return self._preprocessed()
 
 

@@ -1,7 +1,7 @@
-"""From the numbers in published label files to values and where they are valid.
+"""Decode published label files to values and masks of validity.
 
-Every function takes the file's path, and by keyword what its numbers mean; a variant fixes those by
-:func:`functools.partial`.
+Every function takes the path of the file, and keywords that describe its numbers; a variant sets
+these with :func:`functools.partial`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Axes = tuple[Axis, Axis, Axis]
 
 
 def plane(path: Path, key: str | None = None) -> np.ndarray:
-    """Stored numbers ``(H, W)``; ``(H, W, 1)`` counts as that.
+    """Stored numbers ``(H, W)``; ``(H, W, 1)`` is squeezed.
 
     Raises:
-        DataError: If the file is missing, broken, or holds more channels.
+        DataError: The file is missing, broken, or has more channels.
     """
     raw = read_array(path, key)
     if raw.ndim == 3 and raw.shape[2] == 1:
         raw = raw[..., 0]
     if raw.ndim != 2:
-        raise DataError(f"{path}: an array of shape {raw.shape}; this label has one channel.")
+        raise DataError(f"{path}: an array of shape {raw.shape}; this label needs one channel.")
     return raw
 
 
@@ -45,7 +45,7 @@ def classes(path: Path, *, table: Mapping[int, int | None], key: str | None = No
         key: Name of the array in a ``.mat``.
 
     Raises:
-        DataError: If there is a number that is not in the table.
+        DataError: There is a number that is not in the table.
     """
     raw = plane(path, key)
     stored, where = np.unique(raw, return_inverse=True)
@@ -63,7 +63,7 @@ def classes(path: Path, *, table: Mapping[int, int | None], key: str | None = No
 
 
 def lengths(path: Path, *, key: str | None = None, missing: float = 0.0) -> Decoded:
-    """Meters (or another length); ``missing`` and what is not finite carries no label."""
+    """Meters (or another length); ``missing`` and values that are not finite are not labels."""
     values = plane(path, key).astype(np.float32)
     valid = np.isfinite(values) & (values != missing)
     return values, valid
@@ -74,8 +74,8 @@ def directions(
 ) -> Decoded:
     """Unit vectors, right, up and toward, from ``stored * scale + offset``.
 
-    Vectors shorter than one half carry no label: zero vectors mean that, and as 8-bit pictures
-    cannot hold a zero, they come back from those with a length of 0.007.
+    Vectors shorter than one half are not labels: a zero vector means "no normal", and 8-bit
+    pictures, which cannot represent zero, return it with a length of 0.007.
 
     Args:
         path: The file.
@@ -97,20 +97,20 @@ def yes_no(path: Path, *, full: float = 1.0, key: str | None = None) -> Decoded:
     """0 or 1, from 0 or ``full``.
 
     Raises:
-        DataError: If there are other numbers: a soft or wrongly scaled map.
+        DataError: There are other numbers, as in a soft or wrongly scaled map.
     """
     raw = plane(path, key)
     if not np.isin(raw, (0, full)).all():
         strange = np.unique(raw[~np.isin(raw, (0, full))])[:5].tolist()
         raise DataError(
-            f"{path}: holds {', '.join(f'{v:g}' for v in strange)}; only 0 and {full:g} occur in "
-            "this data set."
+            f"{path}: contains {', '.join(f'{v:g}' for v in strange)}, but only 0 and {full:g} "
+            "occur in this data set."
         )
     return (raw != 0).astype(np.float32), np.ones(raw.shape, dtype=bool)
 
 
 def brighter(path: Path, *, than: float) -> Decoded:
-    """1 where an 8-bit picture, divided by 255, is above ``than``; every pixel is a label."""
+    """1 where an 8-bit picture, divided by 255, is above ``than``; every pixel has a label."""
     raw = plane(path)
     return (raw.astype(np.float32) / 255 > than).astype(np.float32), np.ones(raw.shape, dtype=bool)
 
@@ -119,7 +119,7 @@ def array_image(path: Path) -> tv_tensors.Image:
     """RGB image from an array ``(H, W, 3)``: floats in [0, 1], or 8-bit integers.
 
     Raises:
-        DataError: If the array has another shape or range.
+        DataError: The array has another shape or range.
     """
     raw = read_array(path)
     if raw.ndim != 3 or raw.shape[2] != 3:
@@ -127,5 +127,5 @@ def array_image(path: Path) -> tv_tensors.Image:
     values = raw.astype(np.float32) / (255 if raw.dtype == np.uint8 else 1)
     low, high = float(values.min()), float(values.max())
     if not (low >= -1e-4 and high <= 1 + 1e-4):  # interpolation may overshoot by rounding
-        raise DataError(f"{path}: values from {low:g} to {high:g}; images lie in [0, 1].")
+        raise DataError(f"{path}: values from {low:g} to {high:g}; images must be in [0, 1].")
     return tv_tensors.Image(torch.from_numpy(values.clip(0, 1).transpose(2, 0, 1).copy()))

@@ -29,15 +29,15 @@ _TEST_IMAGES = 5000
 def _colors(path: Path) -> np.ndarray:
     raw = read_array(path)
     if raw.ndim != 3 or raw.shape[2] not in (3, 4) or raw.dtype != np.uint8:
-        raise DataError(f"{path}: {raw.dtype} of shape {raw.shape}; 8-bit RGB is expected.")
+        raise DataError(f"{path}: {raw.dtype} of shape {raw.shape}; expected 8-bit RGB.")
     return raw[..., :3]
 
 
 def object_kinds(path: Path) -> Decoded:
-    """Three classes, from the kind of object in the red channel; every pixel has one.
+    """Three classes, from the kind of object in the red channel; every pixel has a label.
 
     Raises:
-        DataError: If the file is broken, or a kind is above 7.
+        DataError: The file is broken, or a kind is above 7.
     """
     kinds = _colors(path)[..., 0]
     if kinds.max(initial=0) > max(TABLE):
@@ -50,18 +50,18 @@ def object_kinds(path: Path) -> Decoded:
 
 
 def surface_colors(path: Path) -> Decoded:
-    """Albedo in [0, 1]; every pixel has one."""
+    """Albedo in [0, 1]; every pixel has a label."""
     colors = _colors(path)
     return colors.astype(np.float32) / 255, np.ones(colors.shape[:2], dtype=bool)
 
 
 def game_disparity(path: Path, *, read: DisparityBytes) -> Decoded:
-    """Disparity, proportional to 1 / depth; 0 carries no label.
+    """Disparity, proportional to 1 / depth; 0 is not a label.
 
     Args:
         path: RGB picture of a 24-bit number, red being the lowest byte.
         read: ``"intended"``: (65536 B + 256 G + R) / 8192. ``"published"``: (256 G + R) / 8192,
-            below 8, which is what ASTMT's code computes, as 16-bit arithmetic loses the blue byte.
+            below 8, as computed by ASTMT's code, whose 16-bit arithmetic loses the blue byte.
     """
     red, green, blue = np.moveaxis(_colors(path).astype(np.int64), 2, 0)
     stored = 256 * green + red
@@ -83,9 +83,9 @@ class FsvProtocol(BenchmarkProtocol):
     """Frames of a game with three classes, albedo and disparity.
 
     Attributes:
-        disparity: What the disparity files are read as: the 24-bit number that they hold
-            (``"intended"``), or without its highest byte, as in ASTMT's code (``"published"``).
-        test_images: ``"strided"`` takes about 5000 frames at equal distances, as ASTMT does, or
+        disparity: How disparity files are read: as 24-bit numbers (``"intended"``), or without the
+            highest byte, as in ASTMT's code (``"published"``).
+        test_images: ``"strided"`` takes about 5000 evenly spaced frames, as ASTMT does, or
             ``"all"``.
     """
 
@@ -110,8 +110,8 @@ class FsvProtocol(BenchmarkProtocol):
     conventions: ClassVar[tuple[str, ...]] = (
         "mean IoU over 3 classes, background included; no pixel is void",
         "albedo in [0, 1]: mean over images of each image's RMSE (rmse_image_mean)",
-        "disparity=published keeps 16 of 24 bits, as ASTMT's code does, so that near things wrap "
-        "around at 8; disparity=intended does not",
+        "disparity=published keeps 16 of 24 bits, as ASTMT's code does, so that near "
+        "objects wrap around at 8; disparity=intended does not",
         "disparity: mean over images of each image's RMSE (rmse_image_mean)",
         "tested on every n-th frame, about 5000",
         "ASTMT has published no training script for this set; loss weights are its defaults",
@@ -139,7 +139,7 @@ class FsvProtocol(BenchmarkProtocol):
         return {"disparity": (0.0, 8.0 if self.disparity == "published" else 2048.0)}
 
     def variants(self) -> tuple[Variant, ...]:
-        """The one that there is."""
+        """The layout that ASTMT reads."""
         return (
             Variant(
                 name="gta",

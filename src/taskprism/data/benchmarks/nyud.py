@@ -1,4 +1,15 @@
-"""NYUD-v2 (Silberman et al., ECCV 2012) as multi-task papers use it: 795 + 654 indoor scenes."""
+"""NYUD-v2 (Silberman et al., ECCV 2012) as multi-task papers use it: 795 + 654 indoor scenes.
+
+Three archives with the same folders and different files are in use:
+
+=========  =====================================  =============  =======================
+variant    from                                   labels         class 0 of semseg
+=========  =====================================  =============  =======================
+``mat``    ASTMT's ``NYUD_MT``                    mat, jpg, png  kept as background
+``npy``    ``NYUD_MT`` of the survey and MTI-Net  npy, png       no label
+``png``    ``NYUDv2`` of InvPT                    png, npy       no label
+=========  =====================================  =============  =======================
+"""
 
 from __future__ import annotations
 
@@ -50,7 +61,7 @@ def nyud_variants(table: Mapping[int, int | None], axes: Axes) -> tuple[Variant,
 
     Args:
         table: Stored class -> class, or None for "no label".
-        axes: Where the stored channels of normals point.
+        axes: Directions of the stored channels of normals.
     """
     classes = partial(decoding.classes, table=dict(table))
     normals = partial(decoding.directions, axes=axes)
@@ -122,11 +133,11 @@ AXES: Axes = ("right", "up", "toward")
 
 @dataclass(frozen=True, kw_only=True)
 class _Nyud(BenchmarkProtocol, ABC):
-    """What the three protocols share.
+    """Base of the three protocols.
 
     Attributes:
-        normals_axes: Where the three stored channels of normals point. ``taskprism data check``
-            measures which way floors face.
+        normals_axes: Directions of the three stored channels of normals. ``taskprism data check``
+            checks that floors face up.
     """
 
     license: str = field(default=LICENSE, compare=False)
@@ -140,23 +151,23 @@ class _Nyud(BenchmarkProtocol, ABC):
         return {"normals_axes": self.normals_axes}
 
     def value_ranges(self) -> dict[str, tuple[float, float]]:
-        """The Kinect sees from 0.7 to 10 m."""
+        """The range of the Kinect, 0.7 to 10 m, with a margin."""
         return {"depth": (0.5, 10.5)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _NyudWithEdges(_Nyud, ABC):
-    """What the two protocols with edges share.
+    """Base of the two protocols with edges.
 
     Attributes:
-        edge_odsf: Score test edges by odsF too, and make it the primary metric: slow, 0.3 s of the
-            CPU for an image.
+        edge_odsf: Also score test edges by odsF, and make it the primary metric. Takes 0.3 s of CPU
+            time per image.
     """
 
     edge_odsf: bool = False
 
     def options(self) -> dict[str, object]:
-        """The axes, and whether edges are scored."""
+        """The axes, and whether edges are scored by odsF."""
         return super().options() | without_none([("edge_odsf", self.edge_odsf)])
 
     def _edge(self, positive_weight: float) -> Edge:
@@ -223,7 +234,7 @@ class Nyud40Protocol(_NyudWithEdges):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud41Protocol(_NyudWithEdges):
-    """41 classes: what the 40-class protocol leaves out is a class of its own, "background"."""
+    """41 classes: pixels without one of the 40 classes are the class "background"."""
 
     name: str = "nyud41"
     input_size: tuple[int, int] = (512, 512)
@@ -240,8 +251,8 @@ class Nyud41Protocol(_NyudWithEdges):
     conventions: ClassVar[tuple[str, ...]] = (
         "mean IoU over 41 classes, background included; not comparable with nyud40",
         "depth: mean over images of each image's RMSE (rmse_image_mean), lower than the pooled one",
-        "border=zero is ASTMT's: what a warp brings in is trained on as background",
-        "ASTMT's code leaves depth as it is when it zooms; here it is divided by the factor",
+        "border=zero is ASTMT's: pixels that a warp takes from outside are trained as background",
+        "ASTMT's code does not change depth when it zooms; here it is divided by the factor",
         "edges: odsF with edge_odsf=true, tolerance 0.011 of the diagonal, against edge maps that "
         "SEISM takes for label maps",
     )
@@ -293,7 +304,7 @@ class Nyud13Protocol(_Nyud):
         )
 
     def variants(self) -> tuple[Variant, ...]:
-        """The one that there is."""
+        """MTAN's layout."""
         table = {-1: None} | {stored: stored for stored in range(13)}
         return (
             Variant(

@@ -1,9 +1,9 @@
-"""NYUD-v2 for training, made from the official file: the variant ``npy`` of nyud40, or nyud13.
+"""Build NYUD-v2 for training from the official file: the variant ``npy`` of nyud40, or nyud13.
 
-Images, depth and classes are the official ones. Two labels are derived, and are not those of the
-published archives: normals are planes fitted to depth, edges the boundaries of labeled objects
-(see :mod:`taskprism.data.derived`). Scores of these two are comparable among runs on the same
-build only; ``build.json`` in the folder says so too.
+Images, depth and classes are the official ones. Two labels are derived and differ from those of the
+published archives: normals are fitted to depth, edges are the boundaries of labeled objects (see
+:mod:`taskprism.data.derived`). Scores of these two are comparable only among runs on the same
+build; ``build.json`` in the folder records this.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FOCAL = (518.85790117450188, 519.46961112127485)
 CENTER = (325.58244941119034 - 1, 253.73616633400465 - 1)
 
 #: Rows and columns that Gupta et al. and after them all multi-task papers keep: within the white
-#: frame that the projection leaves. 46:470 and 41:600 in MATLAB's counting.
+#: frame of the projection. 46:470 and 41:600 in MATLAB's counting.
 CROP = (slice(45, 470), slice(40, 600))
 
 _ARRAYS = ("images", "depths", "labels", "instances")
@@ -63,7 +63,7 @@ class NyudSource:
         path: ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3, which is HDF5).
 
     Raises:
-        DataError: If h5py is not installed, or the file is missing, broken or another one.
+        DataError: H5py is not installed, or the file is missing, broken or another one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class NyudSource:
         missing = [name for name in _ARRAYS if name not in self._file]
         if missing:
             raise DataError(
-                f"{path}: has no {', '.join(missing)}; nyu_depth_v2_labeled.mat is wanted, it has "
+                f"{path}: has no {', '.join(missing)}. Give nyu_depth_v2_labeled.mat, which has "
                 f"{', '.join(_ARRAYS)}. This file has {', '.join(self._file)}."
             )
 
@@ -88,7 +88,7 @@ class NyudSource:
 
     def __getitem__(self, index: int) -> Frame:
         """Frame ``index``, from 0."""
-        # MATLAB writes columns first, so HDF5 shows all axes the other way round.
+        # MATLAB stores columns first, so HDF5 returns the axes in reverse order.
         try:
             image, depth, labels, instances = (self._file[name][index].T for name in _ARRAYS)
         except OSError as error:
@@ -108,32 +108,32 @@ def read_splits(path: Path, frames: int) -> Splits:
     """``splits.mat`` with ``trainNdxs`` and ``testNdxs``.
 
     Raises:
-        DataError: If it is missing, broken, or names frames that are not there or twice.
+        DataError: It is missing, broken, or names frames that do not exist, or a frame twice.
     """
     train = tuple(read_array(path, "trainNdxs").ravel().astype(int).tolist())
     test = tuple(read_array(path, "testNdxs").ravel().astype(int).tolist())
     both = train + test
     if len(set(both)) < len(both):
-        raise DataError(f"{path}: a frame stands in both splits, or twice in one.")
+        raise DataError(f"{path}: a frame is in both splits, or twice in one.")
     if not train or not test or min(both) < 1 or max(both) > frames:
         raise DataError(
-            f"{path}: frames {min(both, default=0)} to {max(both, default=0)} are named, but the "
+            f"{path}: frames {min(both, default=0)} to {max(both, default=0)} are listed, but the "
             f"data have 1 to {frames}."
         )
     return Splits(train, test)
 
 
 class ClassMaps:
-    """From the 894 classes to 40, and on to 13 where those are wanted.
+    """Map the 894 classes to 40, and optionally to 13.
 
     Args:
         forty: ``classMapping40.mat`` (``mapClass``: one of 1..40 for each of the 894), or
-            ``labels40.mat`` (``labels40``: all maps ready-made, ``(H, W, N)``).
+            ``labels40.mat`` (``labels40``: all maps, ``(H, W, N)``).
         thirteen: ``class13Mapping.mat`` (``classMapping13.labels13``: one of 1..13 for each of
             the 40), or None.
 
     Raises:
-        DataError: If a file is missing, broken or another one.
+        DataError: A file is missing, broken or not the expected one.
     """
 
     def __init__(self, forty: Path, thirteen: Path | None = None) -> None:
@@ -160,7 +160,7 @@ class ClassMaps:
 
     @cached_property
     def _to_forty(self) -> np.ndarray:
-        """Table by class, or the maps themselves."""
+        """Class of each of the 894, or the maps themselves."""
         content = _mat(self.forty)
         if "mapClass" in content:
             return _table(self.forty, content["mapClass"], 40)
@@ -193,13 +193,13 @@ def _mat(path: Path) -> dict[str, np.ndarray]:
 
 
 def _table(path: Path, stored: np.ndarray, classes: int) -> np.ndarray:
-    """Table with 0 for 0 in front."""
+    """Table that maps 0 to 0."""
     return np.concatenate([[0], _within(path, stored.ravel(), classes)]).astype(np.uint8)
 
 
 def _within(path: Path, stored: np.ndarray, classes: int) -> np.ndarray:
     if stored.size == 0 or stored.min() < 0 or stored.max() > classes:
-        raise DataError(f"{path}: classes must lie in 0..{classes}.")
+        raise DataError(f"{path}: classes must be in 0..{classes}.")
     return stored.astype(np.uint8)
 
 
@@ -228,18 +228,18 @@ class NyudBuild:
     crop: bool = True
 
     def run(self, workers: int = 1, track: Track | None = None) -> Path:
-        """Write what is not there yet; every file is complete or absent, so it can be stopped.
+        """Write the missing files. Files are complete or absent, so a build can be interrupted.
 
         Args:
             workers: Processes.
-            track: Wraps the frames as they are finished, with their number, to show progress.
+            track: Wraps the finished frames, with their number, to show progress.
 
         Returns:
             The folder.
 
         Raises:
-            DataError: If an input is missing, broken or another one, or the folder holds a build
-                of something else.
+            DataError: An input is missing, broken or not the expected one, or the folder contains
+                another build.
         """
         frames = NyudSource(self.source)
         splits = read_splits(self.splits, len(frames))
@@ -249,7 +249,7 @@ class NyudBuild:
         done: Iterable[object] = _finished(partial(_write_frame, self), jobs, workers)
         for _ in track(done, len(jobs)) if track is not None else done:
             pass
-        # The lists come last: a folder without them is not taken for a data set.
+        # The lists come last: a folder without them is not recognized as a data set.
         if self.thirteen is None:
             for file, numbers in zip(LISTS.values(), (splits.train, splits.test), strict=True):
                 names = "".join(f"{number:04d}\n" for number in numbers)
@@ -257,7 +257,7 @@ class NyudBuild:
         return self.out
 
     def _jobs(self, splits: Splits) -> list[tuple[int, dict[str, Path]]]:
-        """Number of each frame, with the files to write; the image last, as readers count them."""
+        """Number of each frame with its files; the image last, because readers count images."""
         if self.thirteen is None:
             suffixes = {"semseg": "png", "depth": "npy", "normals": "npy", "edge": "npy"}
             return [
@@ -279,7 +279,7 @@ class NyudBuild:
         ]
 
     def _claim(self) -> None:
-        """Write ``build.json``, or check that the folder's one is of the same build."""
+        """Write ``build.json``, or check that an existing one is of the same build."""
         settings = {
             "from": self.source.name,
             "bytes": self.source.stat().st_size,
@@ -296,11 +296,11 @@ class NyudBuild:
         if file.exists():
             if json.loads(file.read_text(encoding="utf-8")) != settings:
                 raise DataError(
-                    f"{self.out} holds a build from other files or with another crop (see "
+                    f"{self.out} contains a build from other files or with another crop (see "
                     "build.json there). Give another --out, or remove it."
                 )
         elif self.out.is_dir() and any(self.out.iterdir()):
-            raise DataError(f"{self.out} is not empty and holds no build. Give another --out.")
+            raise DataError(f"{self.out} is not empty and contains no build. Give another --out.")
         text = json.dumps(settings, indent=1) + "\n"
         _write(file, lambda f: f.write(text.encode()))
 
@@ -313,7 +313,7 @@ def _finished(
     if workers <= 1:
         yield from map(work, jobs)
         return
-    # Spawned: HDF5 handles must not be shared by a fork.
+    # Spawn processes: HDF5 handles must not be shared by a fork.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(work, jobs, chunksize=4)
 
@@ -338,7 +338,7 @@ def _opened(source: Path, classes: Path, thirteen: Path | None) -> tuple[NyudSou
 
 def _labels(frame: Frame, index: int, maps: ClassMaps, crop: bool) -> dict[str, np.ndarray]:
     """All labels of a frame, in the formats of the variant ``npy``."""
-    # Normals first, so that those at the crop's border see what lies behind it.
+    # Normals before the crop, so that those at its border use pixels outside it.
     normals, _ = normals_from_depth(frame.depth, FOCAL, CENTER)
     segments = frame.labels * (int(frame.instances.max()) + 1) + frame.instances
     segments[frame.labels == 0] = 0

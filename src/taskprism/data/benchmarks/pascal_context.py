@@ -45,9 +45,9 @@ SIX_PARTS = {
     **dict.fromkeys(("llleg", "rlleg", "lfoot", "rfoot"), 6),
 }
 
-#: Labels of PASCAL-Context (Mottaghi et al., CVPR 2014; 1 to 459) that are names of NYU-Depth v2
-#: too, "unknown" left out and tvmonitor (427) added. The network whose normals were distilled has
-#: learned from rooms, so that only these 170 count as labels.
+#: Labels of PASCAL-Context (Mottaghi et al., CVPR 2014; 1 to 459) that are also names in
+#: NYU-Depth v2, without "unknown" and with tvmonitor (427). The normals are predictions of a
+#: network trained on rooms, so only these 170 count as labels.
 INDOORS = frozenset((
     3, 4, 6, 9, 10, 11, 13, 15, 17, 18, 22, 23, 29, 30, 33, 34, 36, 37, 38, 39, 41, 43, 46, 49, 50,
     51, 53, 55, 56, 59, 61, 62, 65, 66, 68, 69, 72, 73, 78, 83, 84, 85, 87, 88, 95, 96, 101, 104,
@@ -67,9 +67,9 @@ PARTS = "human_parts/{name}.mat"
 def context_edges(path: Path) -> Decoded:
     """Boundaries between any two of the 459 context labels, one pixel wide.
 
-    Where the 3x3 Laplacian of the label indices is not 0, thinned; the border mirrors, so that the
-    picture's rim is no boundary. What benchmark scripts score against is made differently, see
-    ``taskprism edges --gt seism``.
+    Where the 3x3 Laplacian of the label indices is not 0, thinned; the border is
+    mirrored, so that the edge of the image is not a boundary. Benchmark scripts make their ground
+    truth differently, see ``taskprism edges --gt seism``.
     """
     labels = decoding.plane(path, "LabelMap").astype(np.float64)
     boundary = ndimage.laplace(labels, mode="mirror") != 0
@@ -77,10 +77,10 @@ def context_edges(path: Path) -> Decoded:
 
 
 def indoor_normals(path: Path, context: Path, *, axes: Axes) -> Decoded:
-    """Distilled 8-bit normals where the context label is one that rooms have too.
+    """Distilled 8-bit normals where the context label also occurs in rooms.
 
     Raises:
-        DataError: If a file is missing or broken, or the two differ in size.
+        DataError: A file is missing or broken, or the two differ in size.
     """
     values, valid = decoding.directions(path, axes=axes, scale=2 / 255, offset=-1.0)
     labels = decoding.plane(context, "LabelMap")
@@ -90,18 +90,18 @@ def indoor_normals(path: Path, context: Path, *, axes: Axes) -> Decoded:
 
 
 def human_parts(path: Path) -> Decoded | None:
-    """Six parts of people and background, or None where nobody with parts is in the image.
+    """Six parts of people and background, or None if the image shows no person with parts.
 
-    Of two overlapping people (and parts) the later in the file is in front.
+    Of overlapping people and parts, the later in the file is in front.
 
     Raises:
-        DataError: If the file is broken or has a part that PASCAL-Part does not.
+        DataError: The file is broken or has a part that is unknown in PASCAL-Part.
     """
     classes: np.ndarray | None = None
     for _, mask, parts in _people(path):
         for name, where in parts:
             if name not in SIX_PARTS:
-                raise DataError(f"{path}: {name!r} is no part of a person in PASCAL-Part.")
+                raise DataError(f"{path}: {name!r} is not a part of a person in PASCAL-Part.")
             if classes is None:
                 classes = np.zeros(mask.shape, dtype=np.int64)
             classes[where != 0] = SIX_PARTS[name]
@@ -125,15 +125,15 @@ def _people(path: Path) -> list[tuple[int, np.ndarray, list[tuple[str, np.ndarra
         return found
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: this is no annotation of PASCAL-Part ({type(error).__name__}: {error})."
+            f"{path}: this is not an annotation of PASCAL-Part ({type(error).__name__}: {error})."
         ) from None
 
 
 def with_people(root: Path, *, file: str, parts: str) -> list[str]:
     """Names of a list whose images show a person.
 
-    The list ``parts`` that other loaders write (JSON: name -> categories of the objects) answers
-    it at once; without it every annotation is opened.
+    The file ``parts`` of other loaders (JSON: name -> categories of the objects) avoids opening
+    every annotation.
     """
     return list(_with_people(root, file, parts))
 
@@ -148,7 +148,7 @@ def _with_people(root: Path, file: str, parts: str) -> tuple[str, ...]:
     if isinstance(categories, dict) and set(listed) <= set(categories):
         return tuple(name for name in listed if PERSON in categories[name])
     paths = ((name, root / PARTS.replace("{name}", name)) for name in listed)
-    # A missing file stays in, so that it is reported as missing.
+    # A missing file is kept, so that it is reported as missing.
     return tuple(name for name, path in paths if not path.is_file() or human_parts(path))
 
 
@@ -169,18 +169,18 @@ class PascalContextProtocol(BenchmarkProtocol):
     Normals and saliency are predictions of older networks ("distilled"), kept as labels.
 
     Attributes:
-        saliency: Whose score is the primary one: ``"mti_net"`` (and ASTMT: best mean IoU over
+        saliency: Convention of the primary score: ``"mti_net"`` (and ASTMT: best mean IoU over
             thresholds), ``"atrc"`` (maxF over the data set) or ``"invpt"`` (the same with InvPT's
             second sigmoid).
-        people_only: Whether images without people are left out; by default if human parts are the
+        people_only: Whether images without people are excluded; by default if human parts are the
             only task.
-        normals_axes: Where the three stored channels of normals point.
-        edge_odsf: Score test edges by odsF too, and make it the primary metric: slow, 0.2 s of the
-            CPU for an image.
+        normals_axes: Directions of the three stored channels of normals.
+        edge_odsf: Also score test edges by odsF, and make it the primary metric. Takes 0.2 s of CPU
+            time per image.
         edge_convention: ``"pascal"`` (ASTMT, ATRC, InvPT) or ``"pascal_survey"`` (the scripts of
             MTI-Net and the survey: no suppression of non-maxima).
-        edge_list: List of the images that odsF is taken over, such as the 2498 of SEISM's
-            ``test_new.txt``; by default all. Relative to the root, or anywhere.
+        edge_list: File with the images that odsF covers, such as the 2498 of SEISM's
+            ``test_new.txt``; by default all. Relative to the root, or absolute.
     """
 
     name: str = "pascal_context"
@@ -225,14 +225,14 @@ class PascalContextProtocol(BenchmarkProtocol):
         "mean IoU over 21 classes, background included, 255 is void",
         "human parts: images without people have no label, and the IoU of background is over "
         "images of people only",
-        "normals count only where the context label is one of 170 that NYU-Depth v2 knows too",
+        "normals count only where the context label is one of 170 that NYU-Depth v2 also has",
         "saliency=mti_net: mean over images of the foreground's IoU, best of 15 thresholds; "
         "saliency=atrc or invpt: maxF over the data set",
         "edges: odsF with edge_odsf=true, tolerance 0.0075 of the diagonal, against boundaries of "
         "context labels as SEISM makes them; some scripts score 2498 of the 5105 images "
         "(edge_list=test_new.txt)",
-        "border=zero is ASTMT's and MTI-Net's: what a warp brings in is trained on as background, "
-        "as no edge and as not salient",
+        "border=zero is ASTMT's and MTI-Net's: pixels that a warp takes from outside are trained "
+        "as background, as no edge and as not salient",
     )
 
     def __post_init__(self) -> None:
@@ -240,10 +240,10 @@ class PascalContextProtocol(BenchmarkProtocol):
         self._check("edge_convention", self.edge_convention, ("pascal", "pascal_survey"))
         super().__post_init__()
         if self._people_only:
-            object.__setattr__(self, "counts", {})  # no paper says how many are left
+            object.__setattr__(self, "counts", {})  # no paper states how many remain
 
     def options(self) -> dict[str, object]:
-        """Axes, which images there are, and what edges are scored against."""
+        """Axes, selection of images, and ground truth of edge scores."""
         always = {"normals_axes": self.normals_axes, "people_only": self._people_only}
         scored = {"edge_odsf": self.edge_odsf, "edge_list": self.edge_list}
         return always | without_none(scored.items())
@@ -266,7 +266,7 @@ class PascalContextProtocol(BenchmarkProtocol):
         return [task.name for task in self.tasks] == ["human_parts"]
 
     def variants(self) -> tuple[Variant, ...]:
-        """The one that there is, under two names of its root."""
+        """One layout, distributed under two names."""
         classes = partial(
             decoding.classes,
             table={255: None} | {stored: stored for stored in range(len(TWENTY_ONE))},

@@ -22,18 +22,18 @@ from taskprism.tasks import Saliency, Task
 
 
 def gray(path: Path) -> Decoded:
-    """Share of salience in [0, 1] of an 8-bit picture; every pixel is a label."""
+    """Share of salience in [0, 1] of an 8-bit picture; every pixel has a label."""
     raw = decoding.plane(path)
     return raw.astype(np.float32) / 255, np.ones(raw.shape, dtype=bool)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SalientObjects(BenchmarkProtocol, ABC):
-    """What the two protocols share.
+    """Base of the two protocols.
 
     Attributes:
-        threshold: Salient is what is brighter, from 0 to 1. Training on MSRA10K without one takes
-            the gray values as they are, as ASTMT does.
+        threshold: Gray value in [0, 1) above which a pixel is salient; None keeps the gray values
+            as soft labels, as ASTMT does for training on MSRA10K.
     """
 
     input_size: tuple[int, int] = (512, 512)
@@ -55,7 +55,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(
-                f"{self.name}: threshold is {self.threshold}; it must lie in [0, 1), or be None."
+                f"{self.name}: threshold is {self.threshold}. Give a number in [0, 1), or None."
             )
         super().__post_init__()
 
@@ -64,7 +64,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
         return {"threshold": self.threshold}
 
     def default_tasks(self) -> tuple[Task, ...]:
-        """The one task, scored by ASTMT's maxF; soft labels stay soft in the loss."""
+        """Saliency, scored by ASTMT's maxF; the loss uses soft labels as such."""
         return (
             Saliency(
                 loss_weight=5.0,
@@ -93,7 +93,7 @@ class PascalSProtocol(_SalientObjects):
     source: ClassVar[str] = "The Secrets of Salient Object Segmentation, CVPR 2014."
 
     def variants(self) -> tuple[Variant, ...]:
-        """The one that ASTMT reads."""
+        """The layout that ASTMT reads."""
         return (
             Variant(
                 name="astmt",
@@ -124,7 +124,7 @@ class Msra10kProtocol(_SalientObjects):
     source: ClassVar[str] = "MSRA10K_Imgs_GT.zip of mmcheng.net/msra10k; PASCAL-S for tests."
 
     def variants(self) -> tuple[Variant, ...]:
-        """The one that ASTMT reads."""
+        """The layout that ASTMT reads."""
         return (
             Variant(
                 name="astmt",
@@ -141,8 +141,8 @@ class Msra10kProtocol(_SalientObjects):
         """MSRA10K for training, PASCAL-S for tests.
 
         Raises:
-            InputError: If there is no such split.
-            DataError: If a layout is unknown, or tests are asked for without ``test_root``.
+            InputError: The protocol has no such split.
+            DataError: A layout is unknown, or ``split`` is ``"test"`` without ``test_root``.
         """
         self.check_split(split)
         if split == "test":
@@ -150,7 +150,7 @@ class Msra10kProtocol(_SalientObjects):
         return super().listed_dataset(split, transform)
 
     def fingerprint(self) -> str:
-        """Of both data sets; of the training images only without ``test_root``."""
+        """Hash of both data sets; without ``test_root`` of the training images only."""
         data = self.dataset("train")
         digest = hashlib.sha256(f"{self.name} {self.options()} {len(data)}".encode())
         for path in data.files():
@@ -162,7 +162,7 @@ class Msra10kProtocol(_SalientObjects):
     def _tests(self) -> PascalSProtocol:
         if self.test_root is None:
             raise DataError(
-                f"{self.name} has images for training only; tests are on PASCAL-S: give its "
+                f"{self.name} has training images only; tests are on PASCAL-S. Set its "
                 "folder with the option test_root."
             )
         return PascalSProtocol(root=self.test_root, tasks=self.tasks)

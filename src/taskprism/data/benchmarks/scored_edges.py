@@ -1,4 +1,4 @@
-"""Edges that tests score by odsF: what their labels are compared with, and how."""
+"""Edges scored by odsF: the ground truth of each benchmark and the conventions of the score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskprism.metrics.boundaries.files import read_annotations
 from taskprism.metrics.boundaries.ground_truth import true_boundaries
 from taskprism.tasks import Edge
 
-UNSCORED = -1.0  # in a map of annotators: this image is left out of the boundary scores
+UNSCORED = -1.0  # in a map of annotators: the image is excluded from boundary scores
 
 
 def scored_edge(task: Edge, convention: str) -> Edge:
@@ -37,9 +37,9 @@ def context_boundaries(path: Path, *, only: frozenset[str] | None = None) -> np.
 
 
 def edges_as_labels(path: Path, *, decode: Decoder) -> np.ndarray:
-    """An edge map taken for a label map, as SEISM does on NYUD-v2, ``(H, W, 1)``."""
+    """Boundaries of an edge map read as a label map, as in SEISM on NYUD-v2, ``(H, W, 1)``."""
     decoded = decode(path)
-    assert decoded is not None  # edges are there, or their file is missing
+    assert decoded is not None  # edge decoders never return None
     return true_boundaries(decoded[0], "seism")[..., None].astype(np.float32)
 
 
@@ -59,10 +59,10 @@ def every_annotator(path: Path) -> np.ndarray:
 
 
 def listed_names(file: str | None, root: Path) -> frozenset[str] | None:
-    """Names in a list that lies anywhere, or in the root; None without a list."""
+    """Names in a list with an absolute path or in the root; None without a list."""
     return None if file is None else frozenset(names.listed(root, file=file))
 
 
 def without_none(options: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """Options that are set, so that fingerprints know only these."""
+    """Options that are set: only these enter the fingerprint."""
     return {name: value for name, value in options if value not in (None, False)}

@@ -1,4 +1,4 @@
-"""One way in which a benchmark's files lie on disk, and how a sample is read from them."""
+"""One layout of a benchmark's files, and how samples are read from it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Decoded = tuple[np.ndarray, np.ndarray]
 """Values ``(H, W)`` or ``(H, W, C)``, and boolean ``(H, W)``: where they are a label."""
 
 Decoder = Callable[..., Decoded | None]
-"""Paths of a label's files -> the label, or None if they say that this image has none."""
+"""Paths of a label's files -> the label, or None if the image has none."""
 
 Annotations = Callable[..., np.ndarray]
-"""Paths of a label's files -> ``(H, W, A)``: what A annotators say, for scores."""
+"""Paths of a label's files -> ``(H, W, A)``: maps of A annotators, for scores."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Label:
     """The label files of one task.
 
     Attributes:
-        files: Patterns relative to the root, see :func:`fill`. The first holds the label; the
-            others are what it takes to understand it (a camera, a mask).
-        decode: Reads the files; gets one path per pattern.
-        optional: Images without the first file have no such label; otherwise that is an error.
-        annotations: Reads what scores are taken against where that is something else than the
-            label; becomes further channels of it in all splits but train.
+        files: Patterns relative to the root, see :func:`fill`. The first is the label; the
+            others are needed to decode it (a camera, a mask).
+        decode: Reads the files; takes one path per pattern.
+        optional: Whether images may lack the first file, and so the label; otherwise an error.
+        annotations: Reads the maps that scores compare with, if they differ from the label; they
+            become further channels of it in all splits except train.
     """
 
     files: tuple[str, ...]
@@ -49,23 +49,23 @@ class Label:
     annotations: Annotations | None = None
 
     def paths(self, root: Path, name: str) -> list[Path]:
-        """Where the files of a sample are."""
+        """Paths of the files of a sample."""
         return [root / fill(pattern, name) for pattern in self.files]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One layout of a data set, as somebody distributes it.
+    """One layout in which a data set is distributed.
 
     Attributes:
         name: Short; printed by ``taskprism data check`` and taken by the option ``variant``.
         summary: Who distributes it, and who used it.
-        tree: What lies where, for people.
+        tree: The layout as text.
         image: Pattern of the images.
         labels: Task name -> its files.
-        splits: Split -> the function that gives its names.
-        needs: Further files or folders that every such tree has.
-        name_glob: What names look like; ``*/*/*`` if they stand in two folders.
+        splits: Split -> function that returns its names.
+        needs: Further files or folders of every such layout.
+        name_glob: Pattern of names; ``*/*/*`` if they include two folders.
         image_reader: Path -> float32 RGB ``(3, H, W)`` in [0, 1].
     """
 
@@ -80,41 +80,41 @@ class Variant:
     image_reader: Callable[[Path], tv_tensors.Image] = read_image
 
     def image_path(self, root: Path, name: str) -> Path:
-        """Where a sample's image is."""
+        """Path of a sample's image."""
         return root / fill(self.image, name)
 
     def mismatches(self, root: Path) -> list[str]:
-        """What speaks against ``root`` being of this variant; nothing means that it is.
+        """Reasons why ``root`` does not have this layout; empty if it does.
 
-        There must be images and the label of one task. Folders of other tasks may be missing, but
-        must not hold files of another kind.
+        There must be images and labels of one task. Folders of other tasks may be missing, but
+        must not contain files of another kind.
         """
-        against = [
-            f"expects {need}, which is not there"
+        reasons = [
+            f"expects {need}, which does not exist"
             for need in self.needs
             if not (root / need).exists()
         ]
-        against += self._against(root, self.image)
+        reasons += self._pattern_mismatch(root, self.image)
         labeled = False
         for label in self.labels.values():
             if self._survey(root, label.files[0]):
-                against += self._against(root, label.files[0])
+                reasons += self._pattern_mismatch(root, label.files[0])
                 labeled = True
         if not labeled:
             wanted = ", ".join(label.files[0] for label in self.labels.values())
-            against.append(f"expects labels of one task at least ({wanted}), found none")
-        return list(dict.fromkeys(against))
+            reasons.append(f"expects labels of at least one task ({wanted}), found none")
+        return list(dict.fromkeys(reasons))
 
     def for_training(self) -> Variant:
-        """The same, with labels as networks are trained with them."""
+        """The variant with training labels only, without maps of annotators."""
         labels = {n: replace(label, annotations=None) for n, label in self.labels.items()}
         return replace(self, labels=labels)
 
     def matches(self, root: Path) -> bool:
-        """Whether ``root`` is of this variant."""
+        """Whether ``root`` has this layout."""
         return not self.mismatches(root)
 
-    def _against(self, root: Path, pattern: str) -> list[str]:
+    def _pattern_mismatch(self, root: Path, pattern: str) -> list[str]:
         if any(root.glob(fill(pattern, self.name_glob))):
             return []
         kinds = self._survey(root, pattern)
@@ -122,7 +122,7 @@ class Variant:
         return [f"expects {pattern}, found {seen} there"]
 
     def _survey(self, root: Path, pattern: str) -> dict[str, int]:
-        """Kinds of files where those of a pattern should be, with their number."""
+        """File endings where a pattern expects files, with their number."""
         anything = fill(pattern[: pattern.rindex("}") + 1], self.name_glob)
         return dict(Counter(path.suffix for path in root.glob(anything) if path.is_file()))
 
@@ -130,8 +130,8 @@ class Variant:
 def fill(pattern: str, name: str) -> str:
     """Put a name into a pattern.
 
-    ``{name}`` is the whole name, ``{folder}`` what stands before its last slash, ``{stem}`` what
-    stands behind it.
+    ``{name}`` is the whole name, ``{folder}`` the part before its last slash, ``{stem}`` the part
+    after it.
 
     >>> fill("{folder}/depth/{stem}.npy", "train/17")
     'train/depth/17.npy'
@@ -144,7 +144,7 @@ def read_label(task: Task, label: Label, paths: list[Path]) -> tuple[DenseTarget
     """Label of one image, in taskprism's units and axes, or None if it has none.
 
     Raises:
-        DataError: If a file is missing or broken, or holds what the task does not allow.
+        DataError: A file is missing or broken, or has values that the task does not allow.
     """
     if label.optional and not paths[0].is_file():
         return None
@@ -176,7 +176,7 @@ class FirstOf(Label):
     """A label read from the first of ``files`` that exists, by a decoder of one path."""
 
     def paths(self, root: Path, name: str) -> list[Path]:
-        """The file that exists; the first if none does."""
+        """The first file that exists; the first pattern's if none does."""
         places = [root / fill(pattern, name) for pattern in self.files]
         return [next((path for path in places if path.is_file()), places[0])]
 
@@ -187,9 +187,9 @@ class BenchmarkDataset(Dataset[Sample]):
     Args:
         root: Folder of the data.
         variant: Its layout.
-        names: Which samples.
-        tasks: Which labels.
-        transform: Runs last.
+        names: Names of the samples.
+        tasks: Tasks to read.
+        transform: Applied last.
     """
 
     def __init__(
@@ -225,13 +225,13 @@ class BenchmarkDataset(Dataset[Sample]):
             if read[0].shape[-2:] != image.shape[-2:]:
                 raise DataError(
                     f"{paths[0]} is {_size(read[0])} pixels (width x height), but its image "
-                    f"{path} is {_size(image)}. They are not from the same archive."
+                    f"{path} is {_size(image)}. Use images and labels of one archive."
                 )
         sample = Sample(name=name, image=image, targets=targets, valid=valid)
         return self.transform(sample) if self.transform is not None else sample
 
     def files(self) -> list[Path]:
-        """Files that all samples together need; those of optional labels if they exist."""
+        """Files of all samples; those of optional labels if they exist."""
         wanted = []
         for name in self.names:
             wanted.append(self.variant.image_path(self.root, name))
@@ -243,7 +243,7 @@ class BenchmarkDataset(Dataset[Sample]):
         return list(dict.fromkeys(wanted))
 
     def missing(self) -> list[Path]:
-        """Files that should be there but are not."""
+        """Files of the samples that do not exist."""
         return [path for path in self.files() if not path.is_file()]
 
 

@@ -40,11 +40,11 @@ def voc_classes(path: Path, *, void: Void) -> Decoded:
     """21 classes from a palette PNG of VOC, or from a ``.mat`` of SBD.
 
     Raises:
-        DataError: If the file is broken or holds another label.
+        DataError: The file is broken or has another label.
     """
     raw = _segmentation(path) if path.suffix == ".mat" else read_array(path)
     if raw.ndim != 2:
-        raise DataError(f"{path}: an array of shape {raw.shape}; class maps have one channel.")
+        raise DataError(f"{path}: an array of shape {raw.shape}; class maps need one channel.")
     wrong = np.unique(raw[(raw >= len(TWENTY_ONE)) & (raw != VOID)])
     if wrong.size:
         raise DataError(
@@ -61,7 +61,9 @@ def _segmentation(path: Path) -> np.ndarray:
     truth = read_array(path, "GTcls")
     fields = truth.dtype.names or ()
     if "Segmentation" not in fields or truth.size != 1:
-        raise DataError(f"{path}: GTcls has no field Segmentation; this is no class map of SBD.")
+        raise DataError(
+            f"{path}: GTcls has no field Segmentation, so this is not a class map of SBD."
+        )
     return np.asarray(truth["Segmentation"].ravel()[0])
 
 
@@ -80,11 +82,11 @@ def trainaug(root: Path) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Voc(BenchmarkProtocol, ABC):
-    """What the two protocols share.
+    """Base of the two protocols.
 
     Attributes:
-        void: Pixels labeled 255 carry no label (``"ignore"``), or are ``"background"``, which
-            ASTMT's code offers.
+        void: Pixels with the value 255 have no label (``"ignore"``), or are ``"background"``, an
+            option of ASTMT's code.
     """
 
     input_size: tuple[int, int] = (512, 512)
@@ -106,7 +108,7 @@ class _Voc(BenchmarkProtocol, ABC):
     conventions: ClassVar[tuple[str, ...]] = (
         "val is the test set; the labels of VOC's own test images are not public",
         "mean IoU over 21 classes, background included, from one confusion matrix",
-        "void=background gives the label 0 to what nobody has labeled",
+        "void=background labels void pixels 0",
     )
 
     def __post_init__(self) -> None:
@@ -114,22 +116,22 @@ class _Voc(BenchmarkProtocol, ABC):
         super().__post_init__()
 
     def options(self) -> dict[str, object]:
-        """What void is."""
+        """Meaning of void."""
         return {"void": self.void}
 
     def default_tasks(self) -> tuple[Task, ...]:
-        """The one task."""
+        """Semantic segmentation."""
         return (SemanticSegmentation(channels=21, class_names=TWENTY_ONE, absent_classes="zero"),)
 
 
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Voc12Protocol(_Voc):
-    """VOC 2012, by default with the training images that SBD adds.
+    """VOC 2012, by default with the additional training images of SBD.
 
     Attributes:
         train_set: ``"train"``: the 1464 images of VOC; ``"trainaug"``: with SBD's, 10582. Labels
-            of VOC win over SBD's.
+            of VOC take precedence over SBD's.
     """
 
     name: str = "voc12"
@@ -149,7 +151,7 @@ class Voc12Protocol(_Voc):
         super().__post_init__()
 
     def options(self) -> dict[str, object]:
-        """What void is, and which images are trained on."""
+        """Meaning of void, and training images."""
         return {**super().options(), "train_set": self.train_set}
 
     def variants(self) -> tuple[Variant, ...]:
@@ -163,7 +165,7 @@ class Voc12Protocol(_Voc):
         return (
             Variant(
                 name="official",
-                summary="VOCdevkit, and SBD's benchmark_RELEASE beside it for train_set=trainaug",
+                summary="VOCdevkit; for train_set=trainaug also SBD's benchmark_RELEASE",
                 tree=_VOC_TREE,
                 image=f"{VOC}/JPEGImages/{{name}}.jpg",
                 labels={"semseg": FirstOf(labels, partial(voc_classes, void=self.void))},
@@ -176,7 +178,7 @@ class Voc12Protocol(_Voc):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class SbdProtocol(_Voc):
-    """SBD with its own split."""
+    """SBD with its official split."""
 
     name: str = "sbd"
 

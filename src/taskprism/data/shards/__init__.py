@@ -1,17 +1,19 @@
 """Any data set as a few large tar files, in the layout of WebDataset.
 
 ``taskprism data pack PROTOCOL ROOT --out DIR`` writes ``DIR/train-000000.tar`` ... and
-``DIR/index.json``; the protocol ``shards`` with ``root=DIR`` then is the packed protocol, with its
-tasks, sizes, augmentation, metric conventions and license, and reads samples from the tars.
+``DIR/index.json``; ``create_protocol(DIR)`` is then the packed protocol, with its tasks, sizes,
+augmentation, metric conventions and license, and reads samples from the tars.
 
-Within a tar the members of a sample follow each other and share their key: ``00000012.json``
+Within a tar the members of a sample are adjacent and share a key: ``00000012.json``
 (name, and how each label is stored), ``00000012.image.png``, ``00000012.depth.npy`` ...; a task
-without a label has no member. So the webdataset package reads them too. Nothing is lost: what does
-not fit into an 8- or 16-bit picture exactly is stored as an array, see :mod:`.encoding`.
+without a label has no member. The webdataset package can read them. Storage is lossless: values
+that an 8- or 16-bit picture cannot represent are stored as arrays, see :mod:`.encoding`.
 
-The index knows where every member begins, so that a sample is read by its number. Order, ranks,
-workers and resuming are therefore those of every other data set: exact, and shuffled over the whole
-set rather than over a buffer.
+The index records the position of every member, so that samples are read by number, as in every
+other data set: shuffling covers the whole set, a rank or worker reads its exact share, and a
+resumed run continues with the next sample. The webdataset package reads tars as streams, with a
+shuffle buffer, and cannot resume inside an epoch. Therefore taskprism uses its format, but not its
+reader.
 """
 
 from taskprism.data.shards.pack import pack

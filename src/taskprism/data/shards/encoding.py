@@ -7,10 +7,10 @@ classes    png      class indices; 255 (in 16 bits 65535) where there is no labe
 binary     png      0 and 1, as 0 and 255; 128 where there is no label
 colors    png      values that are exactly n / 255, all valid: photographs, albedo
 array      npy      everything else, (C, H, W), NaN where there is no label; 16-bit floats if they
-                    hold all values exactly, otherwise 32-bit ones
+                    represent all values exactly, otherwise 32-bit
 ========== ======== =========================================================================
 
-Values where there is no label are not kept: they come back as 0.
+Values of pixels without a label are not stored; they are read as 0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def encode(values: np.ndarray, valid: np.ndarray) -> tuple[str, bytes]:
         valid: Boolean ``(H, W)``.
 
     Raises:
-        InputError: If class indices do not fit into 16 bits, or valid values are not finite.
+        InputError: Class indices do not fit into 16 bits, or valid values are not finite.
     """
     if values.dtype.kind in "iu":
         return "classes", _png(_classes(values, valid))
@@ -58,7 +58,9 @@ def _classes(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     labels = np.where(valid, values[0], 0)
     low, high = labels.min(initial=0), labels.max(initial=0)
     if len(values) != 1 or low < 0 or high >= _NO_CLASS["uint16"]:
-        raise InputError(f"Class indices from {low} to {high} in {len(values)} channels: no PNG.")
+        raise InputError(
+            f"Class indices from {low} to {high} in {len(values)} channels do not fit into a PNG."
+        )
     kind = "uint8" if high < _NO_CLASS["uint8"] else "uint16"
     return np.where(valid, labels, _NO_CLASS[kind]).astype(kind)
 
@@ -82,7 +84,7 @@ def decode(storage: str, content: bytes, where: str) -> tuple[np.ndarray, np.nda
     """Values ``(C, H, W)`` and where they are valid, ``(H, W)``; the inverse of :func:`encode`.
 
     Raises:
-        DataError: If the bytes are broken; ``where`` names them.
+        DataError: The bytes are broken; ``where`` names them.
     """
     try:
         return _DECODERS[storage](content)

@@ -1,4 +1,4 @@
-"""``index.json``: what was packed, and where every member lies."""
+"""``index.json``: the packed protocol, and the position of every member."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry(_Frozen):
 
     Attributes:
         name: As in the packed data set.
-        members: ``image`` and the tasks that the sample has -> where they are.
+        members: ``image`` and the tasks of the sample -> position.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Index(_Frozen):
         format: Version of this file's layout.
         protocol: Name of the packed protocol.
         part: ``module:Class`` of the packed protocol, if its name is not a built-in one.
-        options: Its options, if it is one with code of its own.
+        options: Its options, unless it is a folder.
         folder: The content of its YAML, if it is a folder.
         tasks: Configurations of its tasks.
         license: Its license.
@@ -94,20 +94,21 @@ def read_index(folder: Path) -> Index:
     """Index of a folder of shards.
 
     Raises:
-        DataError: If there is none, or it is broken or of another version.
+        DataError: It is missing, broken or of another version.
     """
     path = folder / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise DataError(
-            f"{folder} holds no {FILE}, so that it is no folder of packed shards; "
-            "`taskprism data pack` makes one."
+            f"{folder} contains no {FILE}, so it is not a folder of packed shards. Write one with "
+            "`taskprism data pack`."
         ) from None
     except ValueError as error:
-        raise DataError(f"{path}: this is no JSON ({error}). Pack again.") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{path}: not of format {FORMAT}, which this version reads. Pack again.")
+        raise DataError(f"{path}: not valid JSON ({error}). Pack again.") from None
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise DataError(f"{path}: expected format {FORMAT}, got {version!r}. Pack again.")
     try:
         return Index.model_validate(content)
     except ValidationError as error:

@@ -24,11 +24,11 @@ from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import DataError, InputError, TaskprismError
 
 Encoded = tuple[str, dict[str, tuple[str, bytes]]]
-_TAKEN_ELSEWHERE = ("name", "root", "tasks", "license", "config", "files", "variant", "test_root")
+_NOT_OPTIONS = ("name", "root", "tasks", "license", "config", "files", "variant", "test_root")
 
 
 class _EncodedDataset(Dataset[Encoded]):
-    """Encodes in the loader's processes, so that packing uses all of them."""
+    """Encoded samples, so that the processes of a loader share the work."""
 
     def __init__(self, dataset: SizedDataset) -> None:
         self.dataset = dataset
@@ -58,32 +58,32 @@ def pack(
 ) -> Index:
     """Pack all splits of a protocol, untransformed and at their own size.
 
-    The same data give the same bytes. ``index.json`` is written last, so that a folder without it
-    is one whose packing did not end.
+    Equal data give equal bytes. ``index.json`` is written last, so a folder without it was not
+    packed completely.
 
     Args:
-        protocol: What to pack.
-        out: Folder for the tar files; made if it does not exist.
-        shard_bytes: A tar file ends with the first sample that brings it to so many bytes.
-        workers: Processes that read and encode; 0 does it in this one.
+        protocol: Protocol to pack.
+        out: Folder for the tar files; created if it does not exist.
+        shard_bytes: A tar file ends with the sample that reaches this number of bytes.
+        workers: Processes that read and encode; 0 uses the current one.
         on_sample: Called after each sample, for progress bars.
 
     Raises:
-        InputError: If the protocol is joint, or already a packed one.
-        DataError: If ``out`` holds shards already, or the data are wrong.
+        InputError: The protocol is joint, or is packed already.
+        DataError: ``out`` contains shards already, or the data are invalid.
     """
     if isinstance(protocol, (JointProtocol, ShardsProtocol)):
         raise InputError(
-            f"{protocol.name} cannot be packed: pack each of its data sets by itself, and name the "
-            "folders of tars as protocols, in a list for several."
+            f"{protocol.name} cannot be packed. Pack each of its data sets, and give the folders "
+            "of tars as a list of protocols."
         )
     if shard_bytes < 1:
-        raise InputError(f"shard_bytes is {shard_bytes}; it must be positive.")
+        raise InputError(f"shard_bytes is {shard_bytes}. Give a positive number.")
     out = Path(out)
     if (out / FILE).exists():
-        raise DataError(f"{out} holds packed shards already; choose another folder.")
+        raise DataError(f"{out} contains packed shards already. Choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
-    if isinstance(protocol, FolderProtocol):  # a cache would bring samples to the input size
+    if isinstance(protocol, FolderProtocol):  # a cache would resize samples to the input size
         uncached = protocol.config.model_copy(update={"cache": False})
         protocol = dataclasses.replace(protocol, config=uncached)
     splits: dict[Split, list[Shard]] = {}
@@ -92,7 +92,7 @@ def pack(
             _EncodedDataset(protocol.dataset(split)),
             batch_size=None,
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
         )
         splits[split] = list(_write(split, iter(loader), out, shard_bytes, on_sample))
     index = Index(
@@ -111,14 +111,14 @@ def pack(
     return index
 
 
-def _as_it_is(sample: Any) -> Any:
+def _identity(sample: Any) -> Any:
     return sample
 
 
 def _options(protocol: Protocol) -> dict[str, Any]:
     if isinstance(protocol, FolderProtocol):
         return {}
-    fields = [f.name for f in dataclasses.fields(protocol) if f.name not in _TAKEN_ELSEWHERE]
+    fields = [f.name for f in dataclasses.fields(protocol) if f.name not in _NOT_OPTIONS]
     return json.loads(json.dumps({name: getattr(protocol, name) for name in fields}))
 
 
@@ -143,14 +143,14 @@ def _write(
     shard_bytes: int,
     on_sample: Callable[[Split], None] | None,
 ) -> Iterator[Shard]:
-    """Shards of a split, each written under another name until it is whole."""
+    """Shards of a split, each under a temporary name until it is complete."""
     number = count = 0
     following = next(samples, None)
     while following is not None:
         path = out / f"{split}-{number:06d}.tar"
         unfinished = path.with_suffix(".tar.part")
         entries: list[Entry] = []
-        # USTAR has no headers of changing length, so that data begin one block behind a header.
+        # USTAR headers have a fixed length, so that data begin one block after a header.
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
             while following is not None and (not entries or tar.offset < shard_bytes):
                 entries.append(_add(tar, f"{count:08d}", following))
@@ -178,7 +178,7 @@ def _add(tar: tarfile.TarFile, key: str, sample: Encoded) -> Entry:
 
 
 def _member(tar: tarfile.TarFile, name: str, content: bytes) -> int:
-    """Add a file without owner and date, so that equal data make equal tars; where it begins."""
+    """Add a file without owner and date, so that equal data give equal tars; returns its offset."""
     header = tarfile.TarInfo(name)
     header.size = len(content)
     offset = tar.offset + tarfile.BLOCKSIZE

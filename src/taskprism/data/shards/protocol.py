@@ -35,13 +35,13 @@ class ShardDataset(Dataset[Sample]):
     """The samples of some shards, in the order in which they were packed.
 
     Args:
-        folder: Where the tar files are.
-        shards: Which.
-        tasks: Labels to read; those that a sample lacks are absent.
-        transform: Runs last.
+        folder: Folder of the tar files.
+        shards: The tar files to read.
+        tasks: Tasks to read; those without a label in a sample are absent from it.
+        transform: Applied last.
 
     Raises:
-        DataError: If a tar file is missing or has another size than when it was packed.
+        DataError: A tar file is missing or has another size than when it was packed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ShardDataset(Dataset[Sample]):
         path = self.folder / file
         parts = {}
         try:
-            # Opened for each sample: nothing is shared between threads or forked workers.
+            # Open the file for each sample: threads and forked workers share nothing.
             with path.open("rb") as tar:
                 for name in names:
                     member = entry.members[name]
@@ -113,14 +113,14 @@ class _Opened(NamedTuple):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class ShardsProtocol(Protocol):
-    """What ``taskprism data pack`` has made of another protocol; ``root`` is the folder.
+    """A protocol packed by ``taskprism data pack``; ``root`` is the folder.
 
-    It takes the packed protocol's name, tasks, input size, transforms, splits and license, so that
-    scores mean the same.
+    It has the packed protocol's name, tasks, input size, transforms, splits and license, so that
+    scores are comparable.
 
     Attributes:
-        change: Options of the packed protocol that are to be others than when it was packed, as
-            long as they do not change labels: ``{"augmentation": "atrc"}``.
+        change: Options of the packed protocol to change, if they do not affect labels:
+            ``{"augmentation": "atrc"}``.
     """
 
     name: str = "shards"
@@ -132,7 +132,7 @@ class ShardsProtocol(Protocol):
 
     def __post_init__(self) -> None:
         if self.root is None:
-            return  # to be listed and described
+            return  # for lists and descriptions
         folder = Path(self.root)
         index = read_index(folder)
         tasks = self.tasks or tuple(task_from_config(config) for config in index.tasks)
@@ -159,31 +159,31 @@ class ShardsProtocol(Protocol):
         """Samples of a split at their own size.
 
         Raises:
-            InputError: If there is no such split.
-            DataError: If a tar file is missing or has another size than when it was packed.
+            InputError: The protocol has no such split.
+            DataError: A tar file is missing or has another size than when it was packed.
         """
         opened = self._opened
         self.check_split(split)
         return ShardDataset(opened.folder, opened.index.splits[split], self.tasks, transform)
 
     def train_transform(self) -> Transform:
-        """The packed protocol's."""
+        """Transform of the packed protocol."""
         return self._opened.packed.train_transform()
 
     def evaluation_transform(self) -> Transform:
-        """The packed protocol's."""
+        """Transform of the packed protocol."""
         return self._opened.packed.evaluation_transform()
 
     def fingerprint(self) -> str:
-        """Hash of the index, which holds the hash of every tar file."""
+        """Hash of the index, which contains the hash of every tar file."""
         return hashlib.sha256((self._opened.folder / FILE).read_bytes()).hexdigest()
 
     @property
     def _opened(self) -> _Opened:
         if self._content is None:
             raise DataError(
-                "shards needs the folder that `taskprism data pack` has written: give root=... to "
-                "create_protocol, or data.root in the recipe."
+                "No data root given for protocol 'shards'. Pass the folder written by `taskprism "
+                "data pack` as root=... to create_protocol, or set data.root in the recipe."
             )
         return self._content
 
