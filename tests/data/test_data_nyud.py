@@ -192,9 +192,7 @@ def test_missing_folders_and_files_are_named(tmp_path):
 def test_without_a_root_it_can_be_described_but_not_read(tmp_path):
     protocol = create_protocol("nyud40")
     assert len(protocol.tasks) == 4
-    with pytest.raises(
-        DataError, match=r"protocol 'nyud40'.*describe nyud40"
-    ):
+    with pytest.raises(DataError, match=r"protocol 'nyud40'.*describe nyud40"):
         protocol.dataset("train")
     with pytest.raises(DataError, match="does not exist"):
         create_protocol("nyud40", root=tmp_path / "gone").dataset("train")
