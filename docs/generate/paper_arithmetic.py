@@ -19,8 +19,7 @@ from itertools import groupby
 from pathlib import Path
 
 from taskprism.metrics.gain import gain
-from taskprism.papers.library import list_tables, load_table
-from taskprism.papers.table import Column, Part, Row, Table
+from taskprism.papers.table import Column, Part, Row, Table, list_tables, load_table
 from taskprism.tasks import create_task, list_tasks
 
 PAGE = Path(__file__).parents[1] / "paper_arithmetic.md"

@@ -11,8 +11,7 @@ import pytest
 from docs.generate import paper_arithmetic
 from docs.generate.paper_arithmetic import Check, checks, directions, entries
 
-from taskprism.papers.library import list_tables, load_table
-from taskprism.papers.table import Part, Table
+from taskprism.papers.table import Part, Table, list_tables, load_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "paper_arithmetic.md"
 SIGNED = re.compile(r"[-+]?\d+\.\d+")

@@ -44,7 +44,8 @@ def test_a_killed_process_on_this_machine_is_succeeded_at_once(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=_take_and_hang, args=(tmp_path,))
     process.start()
     deadline = time.monotonic() + 60
-    while not (tmp_path / "row" / "1.json").exists():
+    file = tmp_path / "row" / "1.json"
+    while not (file.exists() and file.stat().st_size):  # written, not only created
         assert time.monotonic() < deadline
         time.sleep(0.01)
     claims = Claims(tmp_path)

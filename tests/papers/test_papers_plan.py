@@ -4,8 +4,7 @@ import pytest
 
 from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.papers import load_table
-from taskprism.papers.place import Place
-from taskprism.papers.plan import Request, check_data, make_plan
+from taskprism.papers.plan import Place, Request, check_data, make_plan
 from taskprism.papers.settings import run_key
 from taskprism.papers.sizes import measure, size_of
 

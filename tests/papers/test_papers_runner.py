@@ -10,7 +10,7 @@ import pytest
 from reference.table_runs import Recorder, make_plan, write_run
 from taskprism.errors import InputError
 from taskprism.papers.claims import Claims
-from taskprism.papers.place import Place
+from taskprism.papers.plan import Place
 from taskprism.papers.runner import Runner, failures, retry
 
 

@@ -7,8 +7,14 @@ import pytest
 from taskprism.data import create_protocol
 from taskprism.errors import InputError, RecipeError, UnknownNameError
 from taskprism.papers import load_table
-from taskprism.papers.budgets import list_budgets, load_budget
-from taskprism.papers.settings import changes, fit_columns, row_recipe, run_key
+from taskprism.papers.settings import (
+    changes,
+    fit_columns,
+    list_budgets,
+    load_budget,
+    row_recipe,
+    run_key,
+)
 from taskprism.training import load_recipe
 
 TABLE = """

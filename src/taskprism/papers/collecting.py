@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from taskprism.papers.place import Place
-from taskprism.papers.plan import Plan
-from taskprism.papers.readout import readout_scores
+from taskprism.papers.plan import Place, Plan
 from taskprism.papers.results import Cell, Kind, PartResult, Range, RowResult, TableResult
 from taskprism.papers.runner import failures
 from taskprism.papers.scores import (
+    GainSpread,
     Scores,
     gain_metrics,
     gains,
+    readout_scores,
     run_seconds,
     scores_of,
     value,
 )
 from taskprism.papers.settings import fit_columns
 from taskprism.papers.sizes import Size, size_of
-from taskprism.papers.spread import GainSpread
 from taskprism.papers.table import Column, Part, Row
 from taskprism.progress import Reporter
 from taskprism.scoring.comparison import Statistic

@@ -15,8 +15,7 @@ import torch
 
 from taskprism.errors import CheckpointError, InputError
 from taskprism.papers.claims import Claim
-from taskprism.papers.place import Place
-from taskprism.papers.plan import Plan, Run
+from taskprism.papers.plan import Place, Plan, Run
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
 from taskprism.training.run import train

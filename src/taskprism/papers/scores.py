@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taskprism.analysis.information_flow import information_flow
+from taskprism.errors import InputError, TaskprismError
 from taskprism.metrics.gain import gain
-from taskprism.papers.place import Place
-from taskprism.papers.plan import Plan
-from taskprism.papers.table import Part
+from taskprism.papers.plan import Place, Plan
+from taskprism.papers.results import Range
+from taskprism.papers.table import Part, Readout
+from taskprism.progress import Reporter
+from taskprism.scoring.bootstrap import GainBootstrap
 from taskprism.scoring.comparison import Statistic
 from taskprism.scoring.runs import RunResult, read_run
 from taskprism.training.log import RunLog
@@ -119,3 +123,81 @@ def _reference(baseline: Sequence[Scores], scores: Scores, task: str, metric: st
 def _add(notes: list[str], note: str) -> None:
     if note not in notes:
         notes.append(note)
+
+
+def readout_scores(
+    source: Sequence[Scores], readout: Readout, reporter: Reporter, notes: list[str]
+) -> list[Scores]:
+    """Scores of the initial predictions at one scale, by seed (MTI-Net, Table 4).
+
+    Args:
+        source: Scores of the runs that are read.
+        readout: Which scale.
+        reporter: Progress for people; a run that was not read before takes a while.
+        notes: Why there is nothing to read is added here.
+
+    Raises:
+        CheckpointError: A run has lost its checkpoint.
+    """
+    found = []
+    for each in source:
+        try:
+            flow = information_flow(each.run.path, reporter=reporter)
+        except InputError as error:  # no initial predictions at all
+            notes.append(str(error))
+            return []
+        if readout.initial_stride not in flow:
+            strides = ", ".join(str(place) for place in flow if isinstance(place, int))
+            notes.append(
+                f"There are no initial predictions at stride {readout.initial_stride} on this "
+                f"backbone, but at {strides}."
+            )
+            return []
+        found.append(Scores(each.seed, flow[readout.initial_stride], each.run))
+    return found
+
+
+class GainSpread:
+    """Intervals of Δm for the rows of one part, see :mod:`taskprism.scoring.bootstrap`.
+
+    Args:
+        metrics: Task -> metric that Δm reads.
+        notes: The reason for the first missing interval is added here.
+    """
+
+    def __init__(self, metrics: Mapping[str, str], notes: list[str]) -> None:
+        self._metrics = metrics
+        self._notes = notes
+        self._failed = False
+        self._bootstrap = GainBootstrap()
+
+    def of(
+        self, scores: Sequence[Scores], baseline: Sequence[Scores], factor: float
+    ) -> Range | None:
+        """Interval of a row's Δm, or None where the runs do not hold what it needs.
+
+        Args:
+            scores: Of the row, by seed.
+            baseline: Of the row that it is compared with.
+            factor: Printed figure / Δm in percent; negative for a drop.
+        """
+        runs, references = ([each.run for each in side] for side in (scores, baseline))
+        if any(each.run.metrics is not each.metrics for each in (*scores, *baseline)):
+            return None  # read out: the run's image states are those of its final predictions
+        metrics = {
+            task: metric
+            for task, metric in self._metrics.items()
+            if all(math.isfinite(value(each, task, metric)) for each in (*scores, *baseline))
+        }
+        try:
+            found = self._bootstrap.gain(runs, references, metrics)
+        except TaskprismError as error:
+            if not self._failed:
+                self._notes.append(f"Some rows have no interval of Δm: {error}")
+            self._failed = True
+            return None
+        low, high = sorted((factor * found.low, factor * found.high))
+        origin = "paired bootstrap over test images and seeds"
+        if found.seeds == 1 or found.baseline_seeds == 1:
+            origin = "paired bootstrap over test images; one seed, so its spread is not in it"
+        return Range(low, high, origin)

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from taskprism.papers.notes import order_notes, part_notes, setting_notes
-from taskprism.papers.ordering import orderings
-from taskprism.papers.results import PartResult, RowResult, TableResult
-from taskprism.papers.text import best, cells, headings, title
+from taskprism.errors import InputError
+from taskprism.papers.plan import Request
+from taskprism.papers.results import PartResult, RowResult, TableResult, orderings
+from taskprism.papers.settings import row_recipe
+from taskprism.papers.sizes import Size, size_of
+from taskprism.papers.table import Column, Part, Row, Table, list_tables, load_table
+from taskprism.papers.text import (
+    best,
+    cells,
+    headings,
+    order_notes,
+    part_notes,
+    setting_notes,
+    title,
+)
+from taskprism.progress import Reporter
+from taskprism.recipes.schema import Recipe
+from taskprism.scoring.tables import NOTHING
 from taskprism.training.log import without_nan
 
 
@@ -34,10 +48,7 @@ def print_result(result: TableResult, console: Console) -> None:
     """Print all parts, in several tables where one is too wide for the terminal, and all notes."""
     for part in result.parts:
         for table in _fitting(result, part, console):
-            width = console.width
-            console.width = max(_width(table, console), width)  # or rich would cut the cells
-            console.print(table, crop=False)
-            console.width = width
+            _print_whole(table, console)
         for line in [*part_notes(result, part), *order_notes(part)]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in [*setting_notes(result), *result.notes]:
@@ -116,12 +127,12 @@ def _row(row: RowResult) -> dict[str, Any]:
     return content
 
 
-def _fitting(result: TableResult, part: PartResult, console: Console) -> list[Table]:
+def _fitting(result: TableResult, part: PartResult, console: Console) -> list[RichTable]:
     """Tables with all columns, each with as many as the terminal is wide for, but at least one."""
     step, columns = _step(result), len(part.columns)
     places = [range(1 + n * step, 1 + (n + 1) * step) for n in range(columns)]
     places.append(range(1 + columns * step, len(headings(result, part))))
-    tables: list[Table] = []
+    tables: list[RichTable] = []
     shown: list[int] = []
     for group in places:
         wider = _rich(result, part, [*shown, *group])
@@ -132,11 +143,11 @@ def _fitting(result: TableResult, part: PartResult, console: Console) -> list[Ta
     return [*tables, _rich(result, part, shown)]
 
 
-def _rich(result: TableResult, part: PartResult, places: Sequence[int]) -> Table:
+def _rich(result: TableResult, part: PartResult, places: Sequence[int]) -> RichTable:
     """Table of the rows' names and some columns."""
     names = headings(result, part)
     rows, marks = lines(result, part)
-    table = Table(title=escape(title(result)))
+    table = RichTable(title=escape(title(result)))
     table.add_column(escape(names[0]), no_wrap=True)
     for place in places:
         table.add_column(escape(names[place]), justify="right", no_wrap=True)
@@ -153,9 +164,112 @@ def _step(result: TableResult) -> int:
     return 3 if result.plan.request.as_published else 2
 
 
-def _width(table: Table, console: Console) -> int:
+def _width(table: RichTable, console: Console) -> int:
     return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def _plain(cell: str) -> str:
     return cell.replace("|", "\\|")
+
+
+_SIZES = ("parameters", "macs")
+
+
+def print_tables(console: Console) -> None:
+    """Print the name, rows and title of every shipped table."""
+    grid = RichTable()
+    for heading, side in (("table", "left"), ("rows", "right"), ("trained", "right")):
+        grid.add_column(heading, justify=side, no_wrap=True)  # pyrefly: ignore[bad-argument-type]
+    grid.add_column("title")
+    for name in list_tables():
+        table = load_table(name)
+        rows = table.rows.values()
+        trained = sum(row.trained for row in rows)
+        grid.add_row(name, str(len(rows)), str(trained), escape(table.title))
+    _print_whole(grid, console)
+    console.print("`taskprism reproduce TABLE --list` shows the rows of one.", soft_wrap=True)
+
+
+def print_rows(table: Table, request: Request, console: Console, reporter: Reporter) -> None:
+    """Print every row of a table with the size of its network, which nothing is trained for.
+
+    Where the paper prints sizes, its figure stands beside ours.
+    """
+    for part in table.parts.values():
+        recipes: dict[str, Recipe] = {}
+        reasons: dict[str, str] = {}
+        for key in reporter.track(list(part.rows), f"resolving {table.name}"):
+            try:
+                recipe = row_recipe(
+                    table,
+                    key,
+                    protocol=request.protocol,
+                    data=request.data,
+                    budget=request.budget,
+                )
+            except InputError as error:
+                reasons[key] = str(error)
+                continue
+            if recipe is not None:
+                recipes[key] = recipe
+        tracked = reporter.track(recipes.items(), f"building {table.name}", len(recipes))
+        sizes = {key: size_of(recipe) for key, recipe in tracked}
+        _print_whole(
+            _grid(f"{table.name}: {part.label or table.title}", part, recipes, sizes), console
+        )
+        for key, reason in reasons.items():
+            console.print(f"{key}: {reason}", markup=False, soft_wrap=True)
+    console.print(f"One row alone: `taskprism train {table.name}/ROW --out DIR`.", soft_wrap=True)
+
+
+def _grid(
+    title: str, part: Part, recipes: Mapping[str, Recipe], sizes: Mapping[str, Size]
+) -> RichTable:
+    grid = RichTable(title=escape(title))
+    for heading in ("row", "label", "model", "backbone"):
+        grid.add_column(heading, no_wrap=True)
+    columns = [column for column in part.columns if column.quantity in _SIZES]
+    figures = [f"{column.header} {whose}" for column in columns for whose in ("paper", "ours")]
+    for heading in ("params (M)", "MACs (G)", *figures):
+        grid.add_column(escape(heading), justify="right", no_wrap=True)
+    for key, row in part.rows.items():
+        words = _network(row, recipes.get(key), sizes.get(key))
+        for column in columns:
+            words.append(_figure(column, row.paper.get(column.key)))
+            words.append(_ours(part, key, column, sizes))
+        grid.add_row(key, escape(row.label), *words)
+    return grid
+
+
+def _network(row: Row, recipe: Recipe | None, size: Size | None) -> list[str]:
+    if recipe is None or size is None:
+        how = "quoted" if row.quoted is not None else NOTHING
+        how = f"read out of {row.readout.of}" if row.readout is not None else how
+        return [how, NOTHING, NOTHING, NOTHING]
+    sizes = (f"{size.parameters / 1e6:.2f}", f"{size.macs / 1e9:.2f}")
+    return [recipe.model.name, recipe.model.backbone, *sizes]
+
+
+def _figure(column: Column, figure: float | None) -> str:
+    return NOTHING if figure is None else f"{figure:.{column.digits}f}"
+
+
+def _ours(part: Part, key: str, column: Column, sizes: Mapping[str, Size]) -> str:
+    if key not in sizes:
+        return NOTHING
+    value = float(getattr(sizes[key], str(column.quantity)))
+    if column.form != "absolute":
+        reference = sizes.get(part.baseline_of(key, column) or "")
+        if reference is None:
+            return NOTHING
+        value /= getattr(reference, str(column.quantity))
+        value = 100 * (value - 1) if column.form == "percent" else value
+    return _figure(column, value * column.scale)
+
+
+def _print_whole(table: RichTable, console: Console) -> None:
+    """Print a table uncut, even if the terminal is too narrow for it."""
+    width = console.width
+    console.width = max(_width(table, console), width)  # otherwise rich cuts the cells
+    console.print(table, crop=False)
+    console.width = width
