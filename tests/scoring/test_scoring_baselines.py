@@ -15,8 +15,8 @@ from taskprism.cli import main
 from taskprism.data.sample import Sample, collate
 from taskprism.errors import DataError
 from taskprism.scoring.baselines import fit_constants
+from taskprism.scoring.evaluation import score
 from taskprism.tasks import ValidMask, create_task
-from taskprism.training.evaluation import score
 
 
 def sample(labels: dict[str, tuple[list, list]]) -> Sample:

@@ -16,10 +16,14 @@ from reference.batches import every_task
 from reference.bootstrap import SCORES, gain_draws, mean_iou, pooled_rmse
 from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.metrics.depth import DepthSums
-from taskprism.scoring.bootstrap import GainBootstrap, bootstrap_gain
 from taskprism.scoring.compare import compare
 from taskprism.scoring.image_states import ImageStates, read_image_states
-from taskprism.scoring.resampling import image_counts, resampled_scores
+from taskprism.scoring.intervals import (
+    GainBootstrap,
+    bootstrap_gain,
+    image_counts,
+    resampled_scores,
+)
 from taskprism.scoring.runs import IMAGE_STATES_FILE, RunResult
 from taskprism.scoring.tables import markdown, print_table, to_csv, to_json
 from taskprism.tasks import create_task
@@ -220,7 +224,7 @@ def test_intervals_are_deterministic_and_read_each_run_once(runs, monkeypatch):
     first = bootstrap_gain(ours, theirs, samples=200)
     maker = GainBootstrap(samples=200)
     assert maker.gain(ours, theirs) == first
-    monkeypatch.setattr("taskprism.scoring.bootstrap.read_image_states", None)
+    monkeypatch.setattr("taskprism.scoring.intervals.read_image_states", None)
     assert maker.gain(ours, theirs) == first
 
 
@@ -319,7 +323,7 @@ def test_coverage(noise, monkeypatch):
     """19 of 20 intervals hold the truth, also where three seeds make the difference."""
     rng = np.random.default_rng(5)
     states: dict[Path, ImageStates] = {}
-    monkeypatch.setattr("taskprism.scoring.bootstrap.read_image_states", states.__getitem__)
+    monkeypatch.setattr("taskprism.scoring.intervals.read_image_states", states.__getitem__)
 
     def toy(name, seed, difficulty, size):
         path = Path(f"{name}{seed}")

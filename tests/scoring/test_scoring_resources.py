@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from taskprism.scoring.memory import PeakMemory
-from taskprism.scoring.resources import count_macs, count_parameters, profile
+from taskprism.scoring.resources import PeakMemory, count_macs, count_parameters, profile
 
 
 class Chain(nn.Module):

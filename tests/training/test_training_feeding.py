@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from taskprism.errors import DataError
-from taskprism.training.feeding import EpochOrder, TrainingFeed, evaluation_loader
+from taskprism.scoring.evaluation import evaluation_loader
+from taskprism.training.feeding import EpochOrder, TrainingFeed
 from taskprism.training.randomness import derive_seed, seeded
 
 

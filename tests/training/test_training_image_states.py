@@ -8,8 +8,7 @@ from torchmetrics import CatMetric, MetricCollection
 from reference.batches import every_task, random_batch
 from taskprism.errors import DataError
 from taskprism.metrics import DepthRmse
-from taskprism.scoring.image_state_recording import LARGEST_STATE, ImageStateRecorder
-from taskprism.scoring.image_states import read_image_states
+from taskprism.scoring.image_states import LARGEST_STATE, ImageStateRecorder, read_image_states
 from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.tasks import Depth, create_task
 from taskprism.training import evaluate, train

@@ -15,9 +15,9 @@ from taskprism.errors import (
     RecipeError,
     TaskprismError,
 )
+from taskprism.scoring.evaluation import flat
 from taskprism.tasks import create_task
 from taskprism.training import evaluate, load_recipe, train
-from taskprism.training.evaluation import flat
 from taskprism.training.experiment import weights_source
 from taskprism.training.loop import Trainer
 from taskprism.training.state import TrainingState

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from taskprism.analysis.strides import stride_of
 from taskprism.atomic import write_json
@@ -28,11 +27,10 @@ from taskprism.models.hub import WEIGHTS, load
 from taskprism.models.predictions import Predictions
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import DataSettings
-from taskprism.training.evaluation import split_loader
+from taskprism.scoring.evaluation import Results, score_outputs, split_loader
 from taskprism.training.experiment import build_protocol
 from taskprism.training.log import without_nan
 from taskprism.training.run_directory import RunDirectory
-from taskprism.training.selection import Results
 
 FILE = "information_flow.json"
 FINAL = "final"
@@ -107,57 +105,30 @@ def information_flow(
     return flow
 
 
-@torch.inference_mode()
 def score_flow(
     model: MultiTaskModel, batches: Iterable[Batch], device: torch.device | str = "cpu"
 ) -> Flow:
     """Metrics of every main task at every scale and at the end.
 
-    Initial predictions are brought to the images' size as the final ones are, bilinearly as raw
-    outputs, and then scored like them.
+    Initial predictions are resized to the images' size, bilinearly as raw outputs, and then scored
+    like the final ones.
 
     Args:
         model: On ``device``; it keeps its mode.
         batches: Each image once.
         device: Where batches are moved.
     """
-    metrics: dict[int | str, dict[str, MetricCollection]] = {}
-    was_training = model.training
-    model.eval()
-    try:
-        for batch in batches:
-            batch = batch.to(device)
-            outputs = model(model.normalize(batch.images))
-            for place, predictions in _places(outputs, batch.images).items():
-                for task in model.tasks:
-                    if task.name not in predictions:
-                        continue
-                    known = metrics.setdefault(place, {})
-                    if task.name not in known:
-                        known[task.name] = task.metrics().to(device)
-                    target = batch.targets[task.name]
-                    output = resize(predictions[task.name].float(), batch.images.shape[-2:])
-                    output = task.resize_output(output, (target.shape[-2], target.shape[-1]))
-                    valid = batch.valid[task.name]
-                    task.update_metrics(known[task.name], output, target, valid)
-    finally:
-        model.train(was_training)
-    return {
-        place: {
-            name: {str(key): float(value) for key, value in collection.compute().items()}
-            for name, collection in known.items()
-        }
-        for place, known in metrics.items()
-    }
+    return score_outputs(model, batches, _places, device)
 
 
-def _places(outputs: Predictions, images: Tensor) -> dict[int | str, dict[str, Tensor]]:
+def _places(outputs: Predictions, batch: Batch) -> dict[int | str, dict[str, Tensor]]:
     """Predictions by their stride, finest first, then the final ones."""
+    size = batch.images.shape[-2:]
     places: dict[int | str, dict[str, Tensor]] = {}
     for scale in outputs.initial:
-        output = next(iter(scale.values()))
-        places[stride_of(images.shape[-2:], output.shape[-2:])] = scale
-    return places | {FINAL: dict(outputs)}
+        stride = stride_of(size, next(iter(scale.values())).shape[-2:])
+        places[stride] = {task: resize(output.float(), size) for task, output in scale.items()}
+    return places | {FINAL: {task: resize(o.float(), size) for task, o in outputs.items()}}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from taskprism.analysis.information_flow import FINAL, Flow
 from taskprism.metrics.gain import gain
-from taskprism.scoring.comparison import Statistic
+from taskprism.scoring.tables import Statistic
 from taskprism.visualization.plotting import LINES, plot_style, tidy
 
 

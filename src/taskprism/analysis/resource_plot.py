@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.metrics.gain import gain
-from taskprism.scoring.comparison import Comparison, Row, Statistic
+from taskprism.scoring.tables import Comparison, Row, Statistic
 from taskprism.visualization.plotting import LINES, MARKERS, plot_style, tidy
 
 

@@ -19,9 +19,8 @@ from taskprism.cli.arguments import Device, Folder, OptionalFolder, Runs, RunsAr
 from taskprism.cli.output import print_wide
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
-from taskprism.scoring.comparison import Statistic
 from taskprism.scoring.runs import RunResult, find_runs
-from taskprism.scoring.tables import format_statistic, number
+from taskprism.scoring.tables import Statistic, format_statistic, number
 from taskprism.visualization.plotting import save_figure
 
 

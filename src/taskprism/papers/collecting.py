@@ -22,7 +22,7 @@ from taskprism.papers.settings import fit_columns
 from taskprism.papers.sizes import Size, size_of
 from taskprism.papers.table import Column, Part, Row
 from taskprism.progress import Reporter
-from taskprism.scoring.comparison import Statistic
+from taskprism.scoring.tables import Statistic
 from taskprism.training.experiment import build_protocol
 
 

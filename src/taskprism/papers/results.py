@@ -13,7 +13,7 @@ from scipy import stats
 
 from taskprism.papers.plan import Plan
 from taskprism.papers.table import Column, Part
-from taskprism.scoring.comparison import Statistic
+from taskprism.scoring.tables import Statistic
 
 Kind = Literal["trained", "readout", "quoted", "impossible"]
 

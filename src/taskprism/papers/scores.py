@@ -16,9 +16,9 @@ from taskprism.papers.plan import Place, Plan
 from taskprism.papers.results import Range
 from taskprism.papers.table import Part, Readout
 from taskprism.progress import Reporter
-from taskprism.scoring.bootstrap import GainBootstrap
-from taskprism.scoring.comparison import Statistic
+from taskprism.scoring.intervals import GainBootstrap
 from taskprism.scoring.runs import RunResult, read_run
+from taskprism.scoring.tables import Statistic
 from taskprism.training.log import RunLog
 
 Metrics = Mapping[str, Mapping[str, float]]
@@ -158,7 +158,7 @@ def readout_scores(
 
 
 class GainSpread:
-    """Intervals of Δm for the rows of one part, see :mod:`taskprism.scoring.bootstrap`.
+    """Intervals of Δm for the rows of one part, see :mod:`taskprism.scoring.intervals`.
 
     Args:
         metrics: Task -> metric that Δm reads.

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from taskprism.papers.results import Cell, PartResult, RowResult, TableResult, orderings
 from taskprism.papers.table import Column
-from taskprism.scoring.comparison import Statistic
-from taskprism.scoring.tables import NOTHING
+from taskprism.scoring.tables import NOTHING, Statistic
 
 MISPRINT = "*"
 

@@ -7,7 +7,7 @@ are the sums over its networks.
 Δm (MTI-Net, ECCV 2020, section 4.1) of a run is taken against the single-task networks of the same
 protocol, backbone and, where there are any, the same seed; otherwise against their mean over seeds.
 Spread is the sample standard deviation over seeds. Where the runs hold what their scores were made
-of, image by image, Δm has a confidence interval (:mod:`taskprism.scoring.bootstrap`).
+of, image by image, Δm has a confidence interval (:mod:`taskprism.scoring.intervals`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from taskprism.errors import InputError
+from taskprism.errors import InputError, TaskprismError
 from taskprism.metrics.gain import gain, task_gains
-from taskprism.scoring.comparison import Column, Comparison, Row, Statistic
-from taskprism.scoring.gain_intervals import GainIntervals
-from taskprism.scoring.runs import RunResult
+from taskprism.scoring.runs import IMAGE_STATES_FILE, RunResult
+from taskprism.scoring.tables import Column, Comparison, Row, Statistic
+
+if TYPE_CHECKING:
+    from taskprism.scoring.intervals import GainBootstrap
+
 
 BASELINE_MODEL = "single_task"
 
@@ -271,3 +275,41 @@ def _total(group: Sequence[RunResult], what: str) -> int | None:
 def _add_note(notes: list[str], note: str) -> None:
     if note not in notes:
         notes.append(note)
+
+
+class GainIntervals:
+    """Adds intervals to rows, and reads each run once; PyTorch only if there is something to do."""
+
+    def __init__(self) -> None:
+        self._bootstrap: GainBootstrap | None = None
+
+    def added(
+        self,
+        row: Row,
+        group: Sequence[RunResult],
+        baseline: Sequence[RunResult],
+        notes: list[str],
+    ) -> Row:
+        """The row with an interval of its Δm.
+
+        Args:
+            row: One method.
+            group: Its runs.
+            baseline: The single-task runs that its Δm is taken against.
+            notes: Takes what the interval does not tell, or why there is none. Runs that never
+                kept the states of their images need no note.
+        """
+        runs = [*group, *baseline]
+        if row.gain is None or not any((r.path / IMAGE_STATES_FILE).is_file() for r in runs):
+            return row
+        from taskprism.scoring.intervals import GainBootstrap
+
+        self._bootstrap = self._bootstrap or GainBootstrap()
+        try:
+            interval = self._bootstrap.gain(group, baseline)
+        except TaskprismError as error:
+            notes.append(f"No interval of Δm for {row.name}: {error}")
+            return row
+        if interval.remark:
+            notes.append(f"Δm of {row.name}: {interval.remark[0].lower()}{interval.remark[1:]}")
+        return replace(row, gain_interval=interval)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -14,8 +15,125 @@ from rich.markup import escape
 from rich.table import Table
 
 from taskprism.errors import CheckpointError, InputError
-from taskprism.scoring.comparison import Column, Comparison, Row, Statistic
-from taskprism.scoring.interval import Interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where Δm lies.
+
+    Attributes:
+        estimate: Δm in percent over all images, mean over seeds.
+        low: Lower end in percent.
+        high: Upper end.
+        level: How often an interval made like this holds the true value.
+        samples: Draws that it rests on; in those left out, a task had no labeled image.
+        images: Number of test images.
+        seeds: Number of seeds of the method.
+        baseline_seeds: Of the single-task networks; the least over tasks.
+        seed_share: Share of the variance that comes from seeds, in [0, 1]; None for one seed.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    samples: int
+    images: int
+    seeds: int
+    baseline_seeds: int
+    seed_share: float | None
+
+    def __str__(self) -> str:
+        return f"[{self.low:+.2f}, {self.high:+.2f}]"
+
+    @property
+    def remark(self) -> str:
+        """What the interval does not tell, one sentence; empty if there is nothing."""
+        few = [
+            name
+            for name, seeds in [("method", self.seeds), ("baseline", self.baseline_seeds)]
+            if seeds == 1
+        ]
+        if not few:
+            return ""
+        return (
+            f"One seed of the {' and of the '.join(few)}: the interval does not hold how far "
+            "another training of it would come out elsewhere."
+        )
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and sample standard deviation of some seeds' values; the latter needs two."""
+
+    mean: float
+    std: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Statistic | None:
+        """Statistic of the values that are numbers, or None if none is."""
+        known = [value for value in values if not math.isnan(value)]
+        if not known:
+            return None
+        mean = math.fsum(known) / len(known)
+        if len(known) == 1:
+            return cls(mean, None, 1)
+        squares = math.fsum((value - mean) ** 2 for value in known)
+        return cls(mean, math.sqrt(squares / (len(known) - 1)), len(known))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of one task."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    primary: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method.
+
+    Attributes:
+        name: Name of its runs, without task and seed.
+        model: Name of the system.
+        backbone: Name of the backbone.
+        seeds: In increasing order.
+        values: ``(task, metric)`` -> mean and spread; what was never scored is absent.
+        parameters: Of the network (single-task: of all networks together).
+        macs: Likewise.
+        gain: Δm in percent, or None without single-task runs to compare with.
+        gain_interval: Where Δm lies, or None where the runs do not hold what tells it.
+        task_gains: Task -> its part of Δm in percent.
+        is_baseline: These are single-task runs.
+    """
+
+    name: str
+    model: str
+    backbone: str
+    seeds: tuple[int, ...]
+    values: Mapping[tuple[str, str], Statistic]
+    parameters: int | None
+    macs: int | None
+    gain: Statistic | None = None
+    gain_interval: Interval | None = None
+    task_gains: Mapping[str, Statistic] = field(default_factory=dict)
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table: one row per method, one column per task and metric, and what a reader must know."""
+
+    protocol: str
+    split: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
 
 NOTHING = "–"
 

@@ -16,8 +16,8 @@ from taskprism.losses.criterion import Criterion, LossBreakdown
 from taskprism.progress import Reporter
 from taskprism.recipes.files import list_recipes, load_recipe
 from taskprism.recipes.schema import Recipe
+from taskprism.scoring.evaluation import score, split_loader
 from taskprism.training.adversarial import Adversary
-from taskprism.training.evaluation import score, split_loader
 from taskprism.training.experiment import Experiment, build_experiment
 from taskprism.training.loop import Stopped, Trainer
 from taskprism.training.run import evaluate, train

@@ -10,12 +10,11 @@ from taskprism.errors import CheckpointError
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import DataSettings, ModelSettings, Recipe
 from taskprism.scoring.baselines import ConstantModel, fit_constants
-from taskprism.scoring.image_state_recording import ImageStateRecorder
-from taskprism.training.evaluation import describe, score, split_loader
+from taskprism.scoring.evaluation import Results, describe, score, split_loader
+from taskprism.scoring.image_states import ImageStateRecorder
 from taskprism.training.experiment import build_protocol
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores
-from taskprism.training.selection import Results
 
 
 def score_baseline(

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
-from types import FrameType
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from taskprism.data.protocol import SizedDataset, TransformedDataset
+from taskprism.data.protocol import SizedDataset
 from taskprism.data.sample import Batch, Sample, collate
 from taskprism.errors import DataError
+from taskprism.scoring.evaluation import leave_signals_to_parent
 from taskprism.tasks.base import Task
 from taskprism.training.randomness import derive_seed, seeded
-
-_GRACE_SECONDS = 20
 
 
 class Draw(NamedTuple):
@@ -116,7 +113,7 @@ class TrainingFeed:
             batch_sampler=_Pending(self),  # a fresh list per epoch, so that workers live on
             collate_fn=partial(collate, tasks=tuple(tasks)),
             num_workers=workers,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=leave_signals_to_parent,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -147,44 +144,3 @@ class _Pending:
 
     def __len__(self) -> int:
         return len(self.feed.pending)
-
-
-def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C, and a batch system's SIGTERM, reach loaders too; they must outlive the last save.
-
-    SIGTERM is also how the parent ends a loader that hangs, so it only buys a few seconds.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "alarm"):
-        return  # Windows ends processes without signals
-
-    def end_soon(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.alarm(_GRACE_SECONDS)
-
-    signal.signal(signal.SIGTERM, end_soon)
-
-
-def evaluation_loader(
-    dataset: SizedDataset,
-    tasks: Sequence[Task],
-    batch_size: int,
-    workers: int = 0,
-    rank: int = 0,
-    processes: int = 1,
-) -> DataLoader[Sample]:
-    """Every image once, in order, shared among processes without repeating any.
-
-    The shares may differ in length by one image, which is harmless because evaluation runs the
-    bare model and the metrics join their sums only at the end.
-    """
-    length = len(dataset)
-    own = list(range(rank, length, processes))
-    return DataLoader(
-        TransformedDataset(dataset),
-        batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
-        collate_fn=partial(collate, tasks=tuple(tasks)),
-        num_workers=workers,
-        worker_init_fn=_leave_signals_to_parent,
-        pin_memory=torch.cuda.is_available(),
-    )

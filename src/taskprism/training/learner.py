@@ -13,13 +13,13 @@ from torch import nn
 from taskprism.atomic import write_folder
 from taskprism.errors import DivergenceError
 from taskprism.models.base import MultiTaskModel
+from taskprism.scoring.selection import Selection
 from taskprism.training.ema import create_average
 from taskprism.training.experiment import Experiment
 from taskprism.training.meter import LossMeter
 from taskprism.training.network import LossNetwork
 from taskprism.training.optimizers import create_optimizer
 from taskprism.training.run_directory import CheckpointName, RunDirectory
-from taskprism.training.selection import Selection
 from taskprism.training.state import Position, TrainingState
 from taskprism.training.stepping import create_adversary, rate_factors
 

@@ -12,10 +12,9 @@ from taskprism.data.protocol import Split
 from taskprism.data.sample import Batch
 from taskprism.errors import DivergenceError
 from taskprism.progress import Reporter
-from taskprism.scoring.image_state_recording import ImageStateRecorder
-from taskprism.scoring.image_states import ImageStates
+from taskprism.scoring.evaluation import Results, describe, flat, score, split_loader
+from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.training.adversarial import reversal_strength
-from taskprism.training.evaluation import describe, flat, score, split_loader
 from taskprism.training.experiment import Experiment
 from taskprism.training.feeding import EpochOrder, TrainingFeed
 from taskprism.training.interrupt import StopRequest
@@ -26,7 +25,6 @@ from taskprism.training.optimizers import set_learning_rate
 from taskprism.training.randomness import derive_seed
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.schedules import learning_rate_factor
-from taskprism.training.selection import Results
 from taskprism.training.state import Position
 from taskprism.training.stepping import joined, turns
 

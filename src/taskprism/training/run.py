@@ -19,9 +19,9 @@ from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import import_parts
-from taskprism.scoring.image_state_recording import ImageStateRecorder
+from taskprism.scoring.evaluation import Results, describe, score, split_loader, tasks_as_in
+from taskprism.scoring.image_states import ImageStateRecorder
 from taskprism.training import manifest
-from taskprism.training.evaluation import describe, score, split_loader, tasks_as_in
 from taskprism.training.experiment import (
     Experiment,
     build_experiment,
@@ -35,7 +35,6 @@ from taskprism.training.launch import create_accelerator, start_trackers, stop_t
 from taskprism.training.loop import Stopped, Trainer
 from taskprism.training.run_directory import CheckpointName, RunDirectory
 from taskprism.training.scores import Scored, write_pictures, write_scores
-from taskprism.training.selection import Results
 from taskprism.training.state import TrainingState
 
 

@@ -14,11 +14,11 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import collate
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import Recipe
+from taskprism.scoring.evaluation import Results
 from taskprism.scoring.image_states import ImageStates
 from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training.log import without_nan
 from taskprism.training.run_directory import CheckpointName, RunDirectory
-from taskprism.training.selection import Results
 from taskprism.visualization import panel
 
 PICTURES = 6

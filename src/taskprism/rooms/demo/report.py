@@ -18,8 +18,8 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.models.inference import predict
 from taskprism.rooms.demo.plan import Plan
-from taskprism.scoring.comparison import Comparison
 from taskprism.scoring.tables import (
+    Comparison,
     arrow_title,
     best_rows,
     caption,

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskprism.scoring.evaluation import Results
 from taskprism.tasks.base import Task
-
-Results = dict[str, dict[str, float]]
 
 
 class Selection:

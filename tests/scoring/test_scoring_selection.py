@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from taskprism.scoring.selection import Selection
 from taskprism.tasks import create_task
 from taskprism.training.meter import LossMeter
-from taskprism.training.selection import Selection
 
 TASKS = [create_task("semseg", 2), create_task("depth")]
 

@@ -1,0 +1,227 @@
+"""The evaluation loop: load a split, run a model over it, and score each task.
+
+Example:
+    >>> flat({"depth": {"rmse": 0.5}}, ["test"])
+    {'test/depth/rmse': 0.5}
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from types import FrameType
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
+
+from taskprism.data.protocol import Protocol, SizedDataset, Split, TransformedDataset
+from taskprism.data.sample import Batch, Sample, collate
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.predictions import Predictions
+from taskprism.scoring.image_states import ImageStateRecorder
+from taskprism.tasks.base import Task
+
+#: Task name -> metric name -> value; NaN where no label was valid.
+Results = dict[str, dict[str, float]]
+K = TypeVar("K", bound=Hashable)
+
+_GRACE_SECONDS = 20
+_FINAL = "final"
+
+
+def split_loader(
+    protocol: Protocol,
+    split: Split,
+    model: MultiTaskModel,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader:
+    """All images of a split at the protocol's evaluation size, with labels of the main tasks.
+
+    The batch size is 1 if labels keep their own sizes, which may differ.
+
+    Raises:
+        InputError: The protocol has no such split.
+    """
+    protocol.check_split(split)
+    dataset = protocol.dataset(split, protocol.evaluation_transform())
+    if protocol.scores_at_label_size:
+        batch_size = 1
+    return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
+
+
+def evaluation_loader(
+    dataset: SizedDataset,
+    tasks: Sequence[Task],
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> DataLoader[Sample]:
+    """Every image once, in order, shared among processes without repeating any.
+
+    The shares may differ in length by one image, which is harmless because evaluation runs the
+    bare model and the metrics join their sums only at the end.
+    """
+    length = len(dataset)
+    own = list(range(rank, length, processes))
+    return DataLoader(
+        TransformedDataset(dataset),
+        batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
+        collate_fn=partial(collate, tasks=tuple(tasks)),
+        num_workers=workers,
+        worker_init_fn=leave_signals_to_parent,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Keep loaders alive until the last save: Ctrl-C and SIGTERM reach them too.
+
+    SIGTERM is also how the parent ends a loader that hangs, so it is only delayed by a few seconds.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not hasattr(signal, "alarm"):
+        return  # Windows ends processes without signals
+
+    def end_soon(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(_GRACE_SECONDS)
+
+    signal.signal(signal.SIGTERM, end_soon)
+
+
+def tasks_as_in(protocol: Protocol, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """A network's tasks with the protocol's metrics; a task that the protocol lacks is kept."""
+    named = {(task.name, task.kind, task.channels): task for task in protocol.tasks}
+    return tuple(named.get((task.name, task.kind, task.channels), task) for task in tasks)
+
+
+def score(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    device: torch.device | str = "cpu",
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[], None] | None = None,
+    recorder: ImageStateRecorder | None = None,
+) -> Results:
+    """Metrics of every main task over ``batches``.
+
+    Predictions are resized to the labels where these have another size.
+
+    With several processes each passes its own share, and the metrics join their sums before the
+    division, so that the result is that of one process. The model keeps its mode.
+
+    Args:
+        model: On ``device``.
+        batches: Each image once over all processes.
+        device: Where batches are moved.
+        precision: Makes the context that the network runs in (autocast).
+        on_batch: Called after each batch; may raise to stop the evaluation.
+        recorder: Records the metrics' states of each image.
+
+    Returns:
+        Task name -> metric name -> value; NaN where no label was valid.
+    """
+    # Every process needs all metrics, even one whose share is empty: computing them synchronizes.
+    metrics = {_FINAL: {task.name: task.metrics().to(device) for task in model.tasks}}
+    read = partial(_final_outputs, model.tasks)
+    return _score(model, batches, read, metrics, device, precision, on_batch, recorder)[_FINAL]
+
+
+def score_outputs(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    read: Callable[[Predictions, Batch], Mapping[K, Mapping[str, Tensor]]],
+    device: torch.device | str = "cpu",
+) -> dict[K, Results]:
+    """Metrics of several outputs of one network, such as its initial predictions.
+
+    Args:
+        model: On ``device``; it keeps its mode.
+        batches: Each image once.
+        read: Takes predictions and their batch. Returns key -> task name -> raw output
+            ``(B, channels, h, w)``; main tasks that are missing are skipped.
+        device: Where batches are moved.
+
+    Returns:
+        Key -> task name -> metric name -> value.
+    """
+    return _score(model, batches, read, {}, device)
+
+
+def _final_outputs(
+    tasks: Sequence[Task], predictions: Predictions, batch: Batch
+) -> dict[str, dict[str, Tensor]]:
+    return {_FINAL: {task.name: predictions[task.name] for task in tasks}}
+
+
+@torch.inference_mode()
+def _score(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    read: Callable[[Predictions, Batch], Mapping[K, Mapping[str, Tensor]]],
+    metrics: dict[K, dict[str, MetricCollection]],
+    device: torch.device | str,
+    precision: Callable[[], AbstractContextManager] = nullcontext,
+    on_batch: Callable[[], None] | None = None,
+    recorder: ImageStateRecorder | None = None,
+) -> dict[K, Results]:
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            batch = batch.to(device)
+            with precision():
+                predictions = model(model.normalize(batch.images))
+            if recorder is not None:
+                recorder.add_images(batch.names)
+            for key, outputs in read(predictions, batch).items():
+                collections = metrics.setdefault(key, {})
+                for task in model.tasks:
+                    if task.name not in outputs:
+                        continue
+                    if task.name not in collections:
+                        collections[task.name] = task.metrics().to(device)
+                    target, valid = batch.targets[task.name], batch.valid[task.name]
+                    size = (target.shape[-2], target.shape[-1])
+                    output = task.resize_output(outputs[task.name].float(), size)
+                    add = (
+                        task.update_metrics if recorder is None else partial(recorder.update, task)
+                    )
+                    add(collections[task.name], output, target, valid)
+            if on_batch is not None:
+                on_batch()
+    finally:
+        model.train(was_training)
+    return {
+        key: {
+            name: {str(metric): float(value) for metric, value in collection.compute().items()}
+            for name, collection in collections.items()
+        }
+        for key, collections in metrics.items()
+    }
+
+
+def describe(results: Results, model: MultiTaskModel) -> str:
+    """Primary metric of each main task in one line."""
+    return "  ".join(
+        f"{task.name} {task.primary_metric} {results[task.name][task.primary_metric]:.4g}"
+        for task in model.tasks
+    )
+
+
+def flat(results: Results, prefix: Sequence[str] = ()) -> dict[str, float]:
+    """``{"prefix/task/metric": value}``, the form that trackers take."""
+    return {
+        "/".join((*prefix, task, metric)): value
+        for task, values in results.items()
+        for metric, value in values.items()
+    }
