@@ -30,6 +30,12 @@ class MemoryCache(Dataset[Sample]):
         dataset: Samples by number, without randomness.
         prepare: A deterministic transform to a smaller size, such as ``Resize``.
         transform: Applied at every access; may be random.
+
+    Example:
+        >>> samples = [{"name": "a", "targets": {}, "valid": {}}]
+        >>> cached = MemoryCache(samples, prepare=lambda sample: sample)
+        >>> cached[0]["name"], len(cached)
+        ('a', 1)
     """
 
     def __init__(

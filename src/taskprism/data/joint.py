@@ -25,6 +25,12 @@ class JointDataset(Dataset[Sample]):
         transform: Applied last, when the name is complete.
         balanced: Every part contributes as many samples as the largest; smaller ones repeat from
             the beginning. Otherwise every sample occurs once.
+
+    Example:
+        >>> parts = {"a": [{"name": "0"}, {"name": "1"}], "b": [{"name": "0"}]}
+        >>> joint = JointDataset(parts, balanced=True)
+        >>> [sample["name"] for sample in joint]
+        ['a/0', 'a/1', 'b/0', 'b/0']
     """
 
     def __init__(
@@ -54,7 +60,13 @@ class JointDataset(Dataset[Sample]):
 
 
 class BySource:
-    """Transform each sample of a :class:`JointDataset` as its data set does."""
+    """Transform each sample of a :class:`JointDataset` as its data set does.
+
+    Example:
+        >>> transform = BySource({"a": lambda sample: "from a", "b": lambda sample: "from b"})
+        >>> transform({"name": "b/0"})
+        'from b'
+    """
 
     def __init__(self, transforms: Mapping[str, Transform]) -> None:
         self.transforms = dict(transforms)
@@ -76,6 +88,13 @@ class JointProtocol(Protocol):
         parts: The protocols, all with this one's ``input_size``.
         sampling: Of training images: ``"balanced"`` shows each set equally often per epoch,
             ``"concatenated"`` each image once.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> shared = ["depth", "normals"]
+        >>> joint = create_protocol(["nyud13", "rooms"], tasks=shared, input_size=(96, 128))
+        >>> joint.name, joint.splits
+        ('nyud13+rooms', ('train', 'test'))
     """
 
     parts: tuple[Protocol, ...] = field(repr=False)

@@ -49,6 +49,14 @@ class Batch:
         images: ``(B, 3, H, W)`` float32 in [0, 1], not normalized.
         targets: Task name -> ``(B, target_channels, H, W)``.
         valid: Task name -> ``(B, 1, H, W)`` boolean.
+
+    Example:
+        >>> from taskprism.tasks import Depth, Edge
+        >>> labels = {"depth": torch.ones(4, 6)}
+        >>> sample = make_sample("a", torch.rand(3, 4, 6), labels, [Depth()])
+        >>> batch = collate([sample, sample], [Depth(), Edge()])
+        >>> batch.images.shape, batch.targets["edge"].shape, batch.valid["edge"].any()
+        (torch.Size([2, 3, 4, 6]), torch.Size([2, 1, 4, 6]), tensor(False))
     """
 
     names: list[str]

@@ -58,6 +58,10 @@ class Resize(v2.Transform):
 
     Images are interpolated bilinearly with antialiasing, labels by each type's ``resample``. Depth
     and normals keep their values (the same view on another grid); disparity scales with the width.
+
+    Example:
+        >>> Resize((4, 6))(torch.rand(3, 8, 8)).shape
+        torch.Size([3, 4, 6])
     """
 
     def __init__(self, size: int | tuple[int, int] | list[int]) -> None:
@@ -77,6 +81,10 @@ class ResizeAndPad(v2.Transform):
     Args:
         size: Height and width of the result.
         fill: Color of the padding, in [0, 1].
+
+    Example:
+        >>> ResizeAndPad(8)(torch.ones(1, 4, 8))[0, :, 0].tolist()
+        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0]
     """
 
     def __init__(self, size: int | tuple[int, int] | list[int], fill: float = 0.0) -> None:
@@ -105,6 +113,10 @@ class RandomCrop(v2.Transform):
     Args:
         size: Height and width of the window.
         fill: Color of the padding, in [0, 1].
+
+    Example:
+        >>> RandomCrop((4, 6))(torch.rand(3, 8, 8)).shape
+        torch.Size([3, 4, 6])
     """
 
     def __init__(self, size: int | tuple[int, int] | list[int], fill: float = 0.0) -> None:
@@ -135,6 +147,10 @@ class PadToMultiple(v2.Transform):
     Args:
         multiple: Usually the coarsest stride of the backbone, 32.
         fill: Color of the padding, in [0, 1].
+
+    Example:
+        >>> PadToMultiple(32)(torch.rand(3, 40, 64)).shape
+        torch.Size([3, 64, 64])
     """
 
     def __init__(self, multiple: int = 32, fill: float = 0.0) -> None:
@@ -168,6 +184,10 @@ class PadTo(v2.Transform):
 
     Raises:
         InputError: On a call, if the sample is larger.
+
+    Example:
+        >>> PadTo((3, 4))(torch.ones(1, 1, 4))[0, :, 0].tolist()
+        [0.0, 1.0, 0.0]
     """
 
     def __init__(self, size: tuple[int, int], fill: Color = 0.0) -> None:
@@ -206,6 +226,15 @@ class BalancedCrop:
         most: Largest share of a class.
         tries: Draws before the last one is accepted.
         fill: Color of the padding, in [0, 1].
+
+    Example:
+        >>> from taskprism.data import make_sample
+        >>> from taskprism.tasks import SemanticSegmentation
+        >>> labels = {"semseg": torch.arange(64).reshape(8, 8) // 32}
+        >>> tasks = [SemanticSegmentation(channels=2)]
+        >>> sample = make_sample("a", torch.rand(3, 8, 8), labels, tasks)
+        >>> BalancedCrop((4, 4))(sample)["targets"]["semseg"].shape
+        torch.Size([1, 4, 4])
     """
 
     def __init__(
@@ -262,7 +291,12 @@ def _choose(values: Factors) -> float:
 
 
 class RandomHorizontalFlip(v2.RandomHorizontalFlip):
-    """Flip horizontally with probability ``p``."""
+    """Flip horizontally with probability ``p``.
+
+    Example:
+        >>> RandomHorizontalFlip(1.0)(torch.tensor([[[1.0, 2.0, 3.0]]])).tolist()
+        [[[3.0, 2.0, 1.0]]]
+    """
 
 
 class ScaleRotate(v2.Transform):
@@ -277,6 +311,10 @@ class ScaleRotate(v2.Transform):
         factors: One is chosen, each as likely as the other (MTI-Net on NYUD: 1, 1.2, 1.5).
         factor_range: Factor is uniform in this pair instead (ASTMT: 0.75 to 1.25).
         fill: Color of image pixels that come from outside, in [0, 1].
+
+    Example:
+        >>> ScaleRotate(degrees=20, factor_range=(0.75, 1.25))(torch.rand(3, 8, 8)).shape
+        torch.Size([3, 8, 8])
     """
 
     def __init__(
@@ -326,6 +364,14 @@ class RandomZoom(ScaleRotate):
         factors: One is chosen.
         factor_range: Factor is uniform in this pair instead.
         fill: Color of image pixels that come from outside, in [0, 1].
+
+    Example:
+        >>> from taskprism.data import make_sample
+        >>> from taskprism.tasks import Depth
+        >>> labels = {"depth": torch.full((8, 8), 4.0)}
+        >>> sample = make_sample("a", torch.rand(3, 8, 8), labels, [Depth()])
+        >>> RandomZoom([2.0])(sample)["targets"]["depth"].unique().tolist()
+        [2.0]
     """
 
     def __init__(
@@ -338,7 +384,12 @@ class RandomZoom(ScaleRotate):
 
 
 class RandomRotation(ScaleRotate):
-    """Rotate about the center on the same canvas by up to ``degrees`` in either direction."""
+    """Rotate about the center on the same canvas by up to ``degrees`` in either direction.
+
+    Example:
+        >>> RandomRotation(10)(torch.rand(3, 8, 8)).shape
+        torch.Size([3, 8, 8])
+    """
 
     def __init__(self, degrees: float | tuple[float, float], fill: float = 0.0) -> None:
         super().__init__(degrees, fill=fill)
@@ -353,6 +404,10 @@ class RandomRescale(v2.Transform):
     Args:
         factor_range: Factor is uniform in this pair.
         factors: One is chosen instead (MTAN: 1, 1.2, 1.5).
+
+    Example:
+        >>> RandomRescale(factors=[1.5])(torch.rand(3, 8, 8)).shape
+        torch.Size([3, 12, 12])
     """
 
     def __init__(
@@ -389,6 +444,14 @@ class ZeroBorder:
 
     Args:
         transform: Any transform or ``Compose`` of this module.
+
+    Example:
+        >>> from taskprism.data import make_sample
+        >>> from taskprism.tasks import Edge
+        >>> sample = make_sample("a", torch.rand(3, 8, 8), {"edge": torch.ones(8, 8)}, [Edge()])
+        >>> shrink = RandomZoom([0.5])
+        >>> shrink(sample)["valid"]["edge"].all(), ZeroBorder(shrink)(sample)["valid"]["edge"].all()
+        (tensor(False), tensor(True))
     """
 
     def __init__(self, transform: Callable[..., Any]) -> None:
@@ -422,6 +485,11 @@ class PhotometricDistortion(v2.Transform):
         saturation: Range of the factor.
         hue: Largest shift, as a share of the full circle.
         p: Probability of each change.
+
+    Example:
+        >>> image = tv_tensors.Image(torch.rand(3, 8, 8))
+        >>> PhotometricDistortion()(image).shape
+        torch.Size([3, 8, 8])
     """
 
     _transformed_types = (tv_tensors.Image,)

@@ -33,6 +33,10 @@ class PaperAugmentation:
         steps: Size and border -> transforms of training images.
         pads: Test images are padded to the input size, half on each side, and never resized;
             otherwise they are stretched.
+
+    Example:
+        >>> ASTMT.pads, ATRC.pads
+        (False, True)
     """
 
     summary: str

@@ -61,6 +61,11 @@ class Bsds500Protocol(BenchmarkProtocol):
         train_set: The 200 images of ``"train"``, or with those of val (``"trainval"``, HED).
         edge_odsf: Also score edges of val and test by odsF against every annotator, and make it the
             primary metric. Takes 0.5 s of CPU time per image.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("bsds500", n_votes=None).task("edge").soft
+        True
     """
 
     name: str = "bsds500"

@@ -301,7 +301,13 @@ def _npy_variant(name: str, folder: str, classes: int, target: Target) -> Varian
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes19Protocol(_Cityscapes):
-    """The 19 classes of the benchmark, and distances from stereo."""
+    """The 19 classes of the benchmark, and distances from stereo.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("cityscapes19", target="disparity").tasks[1].name
+        'disparity'
+    """
 
     name: str = "cityscapes19"
     used_by: ClassVar[tuple[str, ...]] = ("CTAL", "MTAN")
@@ -311,7 +317,13 @@ class Cityscapes19Protocol(_Cityscapes):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes7Protocol(_Cityscapes):
-    """Seven categories: flat, construction, object, nature, sky, human, vehicle."""
+    """Seven categories: flat, construction, object, nature, sky, human, vehicle.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("cityscapes7").task("semseg").channels
+        7
+    """
 
     name: str = "cityscapes7"
     used_by: ClassVar[tuple[str, ...]] = ("MTAN", "LibMTL", "most papers on loss balancing")
@@ -321,7 +333,13 @@ class Cityscapes7Protocol(_Cityscapes):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Cityscapes2Protocol(_Cityscapes):
-    """Background and foreground; only MTAN's files have these labels."""
+    """Background and foreground; only MTAN's files have these labels.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("cityscapes2").class_names
+        ('background', 'foreground')
+    """
 
     name: str = "cityscapes2"
     used_by: ClassVar[tuple[str, ...]] = ("MTAN",)

@@ -87,6 +87,11 @@ class FsvProtocol(BenchmarkProtocol):
             highest byte, as in ASTMT's code (``"published"``).
         test_images: ``"strided"`` takes about 5000 evenly spaced frames, as ASTMT does, or
             ``"all"``.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> [task.name for task in create_protocol("fsv").tasks]
+        ['semseg', 'albedo', 'disparity']
     """
 
     name: str = "fsv"

@@ -182,7 +182,13 @@ class _NyudWithEdges(_Nyud, ABC):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud40Protocol(_NyudWithEdges):
-    """40 classes at 480x640, no label where the class is 0."""
+    """40 classes at 480x640, no label where the class is 0.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("nyud40").input_size
+        (480, 640)
+    """
 
     name: str = "nyud40"
     input_size: tuple[int, int] = (480, 640)
@@ -234,7 +240,13 @@ class Nyud40Protocol(_NyudWithEdges):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud41Protocol(_NyudWithEdges):
-    """41 classes: pixels without one of the 40 classes are the class "background"."""
+    """41 classes: pixels without one of the 40 classes are the class "background".
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("nyud41").task("depth").primary_metric
+        'rmse_image_mean'
+    """
 
     name: str = "nyud41"
     input_size: tuple[int, int] = (512, 512)
@@ -275,7 +287,13 @@ class Nyud41Protocol(_NyudWithEdges):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class Nyud13Protocol(_Nyud):
-    """MTAN's files: 13 classes at 288x384, as CTAL uses them."""
+    """MTAN's files: 13 classes at 288x384, as CTAL uses them.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("nyud13").task("semseg").channels
+        13
+    """
 
     name: str = "nyud13"
     input_size: tuple[int, int] = (288, 384)

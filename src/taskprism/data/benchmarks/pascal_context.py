@@ -181,6 +181,11 @@ class PascalContextProtocol(BenchmarkProtocol):
             MTI-Net and the survey: no suppression of non-maxima).
         edge_list: File with the images that odsF covers, such as the 2498 of SEISM's
             ``test_new.txt``; by default all. Relative to the root, or absolute.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("pascal_context", edge_odsf=True).task("edge").primary_metric
+        'odsf'
     """
 
     name: str = "pascal_context"

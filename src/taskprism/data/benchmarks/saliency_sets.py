@@ -83,7 +83,13 @@ class _SalientObjects(BenchmarkProtocol, ABC):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class PascalSProtocol(_SalientObjects):
-    """850 images to test on (Li et al., CVPR 2014)."""
+    """850 images to test on (Li et al., CVPR 2014).
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("pascal_s").splits
+        ('test',)
+    """
 
     name: str = "pascal_s"
     threshold: float | None = 0.2
@@ -114,6 +120,11 @@ class Msra10kProtocol(_SalientObjects):
 
     Attributes:
         test_root: Folder of PASCAL-S.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("msra10k").task("saliency").soft
+        True
     """
 
     name: str = "msra10k"

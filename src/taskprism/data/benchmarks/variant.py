@@ -41,6 +41,11 @@ class Label:
         optional: Whether images may lack the first file, and so the label; otherwise an error.
         annotations: Reads the maps that scores compare with, if they differ from the label; they
             become further channels of it in all splits except train.
+
+    Example:
+        >>> label = Label(("depth/{name}.npy",), decode=np.load)
+        >>> [path.as_posix() for path in label.paths(Path("data"), "0001")]
+        ['data/depth/0001.npy']
     """
 
     files: tuple[str, ...]
@@ -173,7 +178,13 @@ def read_label(task: Task, label: Label, paths: list[Path]) -> tuple[DenseTarget
 
 @dataclass(frozen=True)
 class FirstOf(Label):
-    """A label read from the first of ``files`` that exists, by a decoder of one path."""
+    """A label read from the first of ``files`` that exists, by a decoder of one path.
+
+    Example:
+        >>> label = FirstOf(("new/{name}.png", "old/{name}.png"), decode=np.load)
+        >>> [path.as_posix() for path in label.paths(Path("nowhere"), "0001")]
+        ['nowhere/new/0001.png']
+    """
 
     def paths(self, root: Path, name: str) -> list[Path]:
         """The first file that exists; the first pattern's if none does."""

@@ -132,6 +132,11 @@ class Voc12Protocol(_Voc):
     Attributes:
         train_set: ``"train"``: the 1464 images of VOC; ``"trainaug"``: with SBD's, 10582. Labels
             of VOC take precedence over SBD's.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("voc12", train_set="train").counts["train"]
+        1464
     """
 
     name: str = "voc12"
@@ -178,7 +183,13 @@ class Voc12Protocol(_Voc):
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class SbdProtocol(_Voc):
-    """SBD with its official split."""
+    """SBD with its official split.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> create_protocol("sbd").counts["train"]
+        8498
+    """
 
     name: str = "sbd"
 

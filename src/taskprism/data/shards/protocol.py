@@ -121,6 +121,17 @@ class ShardsProtocol(Protocol):
     Attributes:
         change: Options of the packed protocol to change, if they do not affect labels:
             ``{"augmentation": "atrc"}``.
+
+    Example:
+        >>> import tempfile
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.data.shards import pack
+        >>> small = {"train_length": 2, "val_length": 1, "test_length": 1, "input_size": (24, 32)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = pack(create_protocol("rooms", **small), folder)
+        ...     packed = create_protocol(folder)
+        ...     print(packed.name, len(packed.dataset("train")))
+        rooms 2
     """
 
     name: str = "shards"
