@@ -1,4 +1,4 @@
-"""A small folder of labeled images, in the formats people have."""
+"""A small folder of labeled images, in common formats."""
 
 import numpy as np
 import pytest

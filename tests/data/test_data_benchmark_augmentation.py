@@ -96,7 +96,7 @@ def test_astmt_fills_borders_with_background_only_when_asked():
         assert (min(shares) == 1) == (border == "zero")
 
 
-def test_mtan_windows_bring_the_scene_nearer():
+def test_mtan_windows_divide_depth_by_the_zoom():
     torch.manual_seed(0)
     transform = create_protocol(
         "nyud13", augmentation="mtan", input_size=[36, 60]
@@ -167,7 +167,7 @@ def test_balanced_crops_avoid_windows_of_one_class():
     assert min(plain_shares) == 0
 
 
-def test_balanced_crops_do_not_count_what_has_no_label():
+def test_balanced_crops_ignore_unlabeled_pixels():
     classes = torch.zeros(1, 20, 60, dtype=torch.int64)
     classes[..., 30:] = 3
     one = sample(20, 60, classes)
@@ -204,7 +204,7 @@ def test_rescale_takes_factors_from_a_list():
         ("cityscapes19", write_official),
     ],
 )
-def test_data_sets_can_be_sent_to_other_processes(tmp_path, name, write):
+def test_data_sets_can_be_pickled(tmp_path, name, write):
     write(tmp_path)
     protocol = create_protocol(name, root=tmp_path)
     for augmentation in protocol.augmentations:
@@ -217,7 +217,7 @@ def test_data_sets_can_be_sent_to_other_processes(tmp_path, name, write):
         np.testing.assert_array_equal(plain(again["targets"][task]), plain(target))
 
 
-def test_fingerprints_tell_data_and_options_apart(tmp_path):
+def test_fingerprints_depend_on_data_and_options(tmp_path):
     write_official(tmp_path)
     made = create_protocol("cityscapes19", root=tmp_path)
     before = made.fingerprint()

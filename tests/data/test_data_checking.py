@@ -28,7 +28,7 @@ TREES = {
 
 
 @pytest.mark.parametrize("case", TREES)
-def test_good_trees_pass(tmp_path, case):
+def test_check_of_valid_folders_passes(tmp_path, case):
     name, write = TREES[case]
     write(tmp_path)
     report = check_protocol(create_protocol(name, root=tmp_path))
@@ -77,7 +77,7 @@ def test_every_missing_and_broken_file_is_listed(tmp_path):
         assert sum(part in text for text in found) == 1
 
 
-def test_axes_and_units_are_doubted(tmp_path):
+def test_wrong_axes_and_units_are_reported(tmp_path):
     write_nyud(tmp_path, "png")
     for path in (tmp_path / "normals").iterdir():
         normals = np.array(Image.open(path)).astype(int)
@@ -98,7 +98,7 @@ def test_axes_and_units_are_doubted(tmp_path):
     assert problems(check_protocol(turned)) == []
 
 
-def test_labels_that_are_all_invalid_are_doubted(tmp_path):
+def test_labels_without_valid_pixels_are_reported(tmp_path):
     write_nyud(tmp_path, "png")
     for path in (tmp_path / "normals").iterdir():
         Image.fromarray(coded(np.zeros((HEIGHT, WIDTH, 3)))).save(path)
@@ -106,7 +106,7 @@ def test_labels_that_are_all_invalid_are_doubted(tmp_path):
     assert found == ["normals: no pixel has a label"]
 
 
-def test_a_few_samples_can_be_enough(tmp_path):
+def test_check_of_a_few_samples(tmp_path):
     write_nyud13(tmp_path)
     seen = []
 
@@ -159,7 +159,7 @@ def test_the_command_checks_and_draws(tmp_path, capsys, monkeypatch):
     assert "KEY=VALUE" in capsys.readouterr().err
 
 
-def test_a_good_folder_ends_with_status_0(folder, capsys, monkeypatch):
+def test_check_of_a_valid_folder_exits_with_0(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder.root)
     assert main(["data", "check", str(folder.write())]) == 0
     assert "no problems found" in capsys.readouterr().out
@@ -178,7 +178,7 @@ def test_options_reach_the_protocol(tmp_path, capsys, monkeypatch):
     assert "Known: inverse_depth, depth, disparity" in capsys.readouterr().err
 
 
-def test_a_wrong_tree_ends_with_what_was_expected(tmp_path, capsys):
+def test_check_of_a_wrong_folder_reports_what_was_expected(tmp_path, capsys):
     assert main(["data", "check", "cityscapes19", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "official (as distributed by the authors)" in err
@@ -192,7 +192,7 @@ def test_every_protocol_can_be_described(name):
     assert "License: " in text
 
 
-def test_a_description_says_all_there_is_to_know(folder, capsys):
+def test_descriptions_contain_source_license_and_layout(folder, capsys):
     text = describe_protocol("nyud40")
     for part in (
         "Get it: ",

@@ -1,4 +1,4 @@
-"""Cityscapes, official and as MTAN prepared it."""
+"""Cityscapes, the official files and MTAN's."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def samples(root, name="cityscapes19", split="train", **options):
     return create_protocol(name, root=root, **options).dataset(split)
 
 
-def test_official_names_follow_cities_and_val_is_the_test(official):
+def test_official_names_include_cities_and_val_is_the_test_split(official):
     root, _ = official
     assert create_protocol("cityscapes19", root=root).found_variant().name == "official"
     assert samples(root).names == [f"train/{name}" for name in NAMES["train"]]
@@ -91,7 +91,7 @@ def test_inverse_depth_is_what_mtan_stores_and_does_not_scale(official):
 
 
 @pytest.mark.parametrize("target", ["inverse_depth", "disparity"])
-def test_sky_and_infinity_are_choices(official, target):
+def test_options_for_sky_and_infinity(official, target):
     root, made = official
     name = "depth" if target == "inverse_depth" else target
 
@@ -161,7 +161,7 @@ def test_metric_depth_needs_the_official_files(tmp_path):
         samples(tmp_path, target="depth")
 
 
-def test_wrong_trees_say_what_was_expected(tmp_path):
+def test_wrong_folder_raises_with_what_was_expected(tmp_path):
     write_official(tmp_path)
     (tmp_path / "leftImg8bit").rename(tmp_path / "leftImg8bit_trainvaltest")
     with pytest.raises(DataError) as error:
@@ -172,7 +172,7 @@ def test_wrong_trees_say_what_was_expected(tmp_path):
     assert "taskprism data describe cityscapes19" in message
 
 
-def test_packages_that_were_not_unpacked_are_missed_only_where_needed(tmp_path):
+def test_missing_packages_matter_only_for_their_tasks(tmp_path):
     write_official(tmp_path)
     for path in (tmp_path / "camera").rglob("*.json"):
         path.unlink()
@@ -186,7 +186,7 @@ def test_packages_that_were_not_unpacked_are_missed_only_where_needed(tmp_path):
     assert len(samples(tmp_path, tasks=["semseg"])) == 4
 
 
-def test_broken_files_are_named(tmp_path):
+def test_errors_name_broken_files(tmp_path):
     write_official(tmp_path)
     name = NAMES["train"][0]
     camera = tmp_path / f"camera/train/{name}_camera.json"

@@ -1,4 +1,4 @@
-"""Normals from depth and boundaries from segments, on surfaces that are known."""
+"""Normals from depth and boundaries from segments, on known surfaces."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_planes_are_found_exactly(normal):
     assert angle.max() < 0.1
 
 
-def test_another_surface_does_not_bend_the_fit():
+def test_neighboring_surface_does_not_affect_the_fit():
     depth = plane_depth(np.array([0, 0, 1.0]), 2.0)
     slanted = plane_depth(np.array([0.6, 0, 0.8]), 4.0)
     depth[:, 28:] = slanted[:, 28:]

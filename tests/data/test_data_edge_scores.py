@@ -1,4 +1,4 @@
-"""odsF of benchmarks: what tests score edges against, and that protocols report it."""
+"""odsF of benchmarks: ground truth of edge scores, and reports of protocols."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_boundaries_of_context_labels_by_plain_loops(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nyud40", "nyud41"])
-def test_nyud_takes_edge_maps_for_labels(tmp_path, name):
+def test_nyud_edges_are_scored_as_label_maps(tmp_path, name):
     made = write_nyud(tmp_path, "png")
     protocol = create_protocol(name, root=tmp_path, tasks=["edge"], edge_odsf=True)
     dataset = protocol.dataset("test")
@@ -130,7 +130,7 @@ def test_images_with_fewer_annotators_share_a_batch(tmp_path):
     assert edge_scores(protocol, samples, 2) == edge_scores(protocol, samples, 1)
 
 
-def test_a_list_says_which_images_count(tmp_path):
+def test_edge_list_selects_the_scored_images(tmp_path):
     photos = write_pascal(tmp_path)
     (tmp_path / "test_new.txt").write_text(VAL[1] + "\n")
     options = {"edge_odsf": True, "edge_list": "test_new.txt"}
@@ -176,7 +176,7 @@ def test_checks_look_at_the_labels_only(tmp_path):
     assert plain.labels[0].mean.tolist() == scored.labels[0].mean.tolist()
 
 
-def test_a_map_of_strange_numbers_is_refused(tmp_path):
+def test_map_with_unexpected_values_raises(tmp_path):
     photos = write_pascal(tmp_path)
     context = photos[VAL[0]].context
     path = tmp_path / "pascal-context/trainval" / f"{VAL[0]}.mat"

@@ -32,7 +32,7 @@ def words_of(options):
     return [f"{key}={value}" for key, value in options.items()]
 
 
-def test_no_benchmark_and_no_layout_is_left_out():
+def test_every_benchmark_and_layout_is_covered():
     assert {tree.protocol for tree in TREES.values()} == {kind.name for kind in BENCHMARKS}
     read = {(tree.protocol, tree.variant) for tree in TREES.values()}
     shared = {"mtan_plain"}  # the same files under another name; one is enough
@@ -100,7 +100,7 @@ def test_every_missing_and_broken_file_is_listed(tree, tmp_path):
 
 
 @every_tree
-def test_another_tree_is_named(tree, tmp_path):
+def test_folder_of_another_benchmark_is_recognized(tree, tmp_path):
     """The error says what every variant expects, what was found, and whose files these are."""
     others = [other for other in TREES.values() if other.protocol[:4] != tree.protocol[:4]]
     other = others[len(tree.protocol) % len(others)]
@@ -116,7 +116,7 @@ def test_another_tree_is_named(tree, tmp_path):
 
 
 @every_tree
-def test_an_empty_folder_is_named(tree, tmp_path):
+def test_empty_folder_raises(tree, tmp_path):
     (tmp_path / "empty").mkdir()
     options = {} if tree.tests is None else {"test_root": str(tmp_path / "empty")}
     protocol = create_protocol(tree.protocol, root=tmp_path / "empty", **options)

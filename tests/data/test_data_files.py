@@ -1,4 +1,4 @@
-"""Images and arrays as people store them."""
+"""Images and arrays in common file formats."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_palette_images_are_indices(folder):
     assert np.array_equal(read_array(folder.root / "semseg/a.png"), labels)
 
 
-def test_photographs_are_turned_as_exif_says(tmp_path):
+def test_photographs_are_rotated_by_exif(tmp_path):
     pixels = np.zeros((8, 12, 3), dtype=np.uint8)
     pixels[:, :6] = 255
     picture = Image.fromarray(pixels)

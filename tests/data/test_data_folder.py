@@ -1,4 +1,4 @@
-"""Reading a folder that one YAML declares."""
+"""Reading a folder described by one YAML."""
 
 import json
 
@@ -29,7 +29,7 @@ def stored(folder, path):
     return np.array(Image.open(folder.root / path))
 
 
-def test_every_number_arrives_in_its_unit(folder):
+def test_values_are_converted_to_their_units(folder):
     sample = read(folder)
     assert sample["name"] == "a"
     image = sample["image"].as_subclass(Tensor).numpy()
@@ -91,7 +91,7 @@ def test_nearly_zero_normals_have_no_label(folder):
     assert seen[5:].all()
 
 
-def test_a_missing_label_file_means_that_the_image_lacks_the_task(folder):
+def test_missing_label_file_means_no_label(folder):
     (folder.root / "depth/a.png").unlink()
     sample = read(folder)
     assert "depth" not in sample["targets"]

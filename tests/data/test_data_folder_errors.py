@@ -1,4 +1,4 @@
-"""What is wrong with a folder or its YAML is said by name, with the way out."""
+"""Errors of a folder or its YAML name the problem and what to do."""
 
 import numpy as np
 import pytest
@@ -25,28 +25,28 @@ def test_missing_image(folder):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a png", None])
-def test_corrupt_image_names_itself(folder, content):
+def test_error_names_a_corrupt_image(folder, content):
     path = folder.root / "rgb/a.png"
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     fails(folder, path, "cannot be read", index=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a png", None])
-def test_corrupt_label_names_itself(folder, content):
+def test_error_names_a_corrupt_label(folder, content):
     path = folder.root / "depth/a.png"
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     fails(folder, path, "cannot be read", index=0)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".mat"])
-def test_corrupt_array_names_itself(folder, suffix):
+def test_error_names_a_corrupt_array(folder, suffix):
     path = folder.root / f"depth/a{suffix}"
     path.write_bytes(b"broken")
     folder.config["tasks"]["depth"]["path"] = "depth/{name}" + suffix
     fails(folder, path, "cannot be read", index=0)
 
 
-def test_pickled_arrays_are_refused(folder):
+def test_pickled_arrays_raise(folder):
     np.save(folder.root / "depth/a.npy", np.array([{}], dtype=object))
     folder.config["tasks"]["depth"]["path"] = "depth/{name}.npy"
     fails(folder, "depth/a.npy", "pickle", index=0)
@@ -138,7 +138,7 @@ def test_missing_yaml(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a: [", "just words", "- a list"])
-def test_no_yaml(tmp_path, text):
+def test_invalid_yaml(tmp_path, text):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(DataError, match=r"bad\.yaml"):

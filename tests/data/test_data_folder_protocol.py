@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 24, 32
         ({"train": {"list": "train.txt"}, "test": {"names": ["d"]}}, ["a", "b", "c"], ["d"]),
     ],
 )
-def test_ways_to_declare_a_split(folder, splits, train, test):
+def test_forms_of_a_split(folder, splits, train, test):
     folder.config["splits"] = splits
     protocol = create_protocol(str(folder.write()))
     assert protocol.dataset("train").names == train
@@ -137,7 +137,7 @@ def test_fingerprint_follows_files_and_settings(folder):
     assert first != fingerprint()
 
 
-def test_root_may_be_given_apart_from_the_yaml(folder, tmp_path_factory):
+def test_root_overrides_the_yaml(folder, tmp_path_factory):
     del folder.config["root"]
     elsewhere = tmp_path_factory.mktemp("yaml") / "my.yaml"
     elsewhere.write_text(folder.write().read_text())

@@ -46,7 +46,7 @@ def test_union_of_tasks_and_samples(pair):
     assert set(dataset[3]["targets"]) == {"depth", "edge"}
 
 
-def test_batches_mask_what_a_source_lacks(pair):
+def test_batches_mask_labels_that_a_source_lacks(pair):
     joint = create_protocol(pair)
     dataset = joint.dataset("train", joint.train_transform())
     batch = collate([dataset[i] for i in range(4)], joint.tasks)
@@ -60,7 +60,7 @@ def test_batches_mask_what_a_source_lacks(pair):
     assert batch.targets["edge"][:3].abs().max() == 0
 
 
-def test_balanced_sampling_shows_each_set_equally_often_in_training_only(pair):
+def test_balanced_sampling_applies_to_training_only(pair):
     joint = create_protocol(pair, sampling="balanced")
     dataset = joint.dataset("train")
     names = [dataset[i]["name"] for i in range(len(dataset))]
@@ -68,7 +68,7 @@ def test_balanced_sampling_shows_each_set_equally_often_in_training_only(pair):
     assert len(joint.dataset("test")) == 3
 
 
-def test_each_set_keeps_its_own_augmentation(pair):
+def test_each_set_keeps_its_augmentation(pair):
     change(pair[0], augmentation={"horizontal_flip": 0, "zoom": [1]})
     change(pair[1], augmentation={"horizontal_flip": 1, "zoom": [1]})
     joint = create_protocol(pair)
@@ -107,7 +107,7 @@ def test_fingerprint_follows_every_part(pair):
     assert first != create_protocol(pair).fingerprint()
 
 
-def test_clashing_tasks_say_how_to_rename(pair):
+def test_conflicting_tasks_raise_with_a_hint(pair):
     tasks = yaml.safe_load(Path(pair[1]).read_text())["tasks"]
     tasks["semseg"] = {"path": "semseg/{name}.png", "classes": 5, "ignore": [255]}
     change(pair[1], tasks=tasks)
@@ -123,13 +123,13 @@ def test_clashing_tasks_say_how_to_rename(pair):
         ({}, {"sampling": "fair"}, "'balanced' or 'concatenated'"),
     ],
 )
-def test_what_does_not_fit_is_said(pair, changes, options, message):
+def test_incompatible_parts_raise(pair, changes, options, message):
     change(pair[1], **changes)
     with pytest.raises(InputError, match=message):
         create_protocol(pair, **options)
 
 
-def test_split_that_not_all_have(pair):
+def test_split_that_one_part_lacks(pair):
     with pytest.raises(InputError, match="no split 'val'"):
         create_protocol(pair).dataset("val")
 

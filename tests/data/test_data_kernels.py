@@ -26,19 +26,19 @@ def sample():
         (v2.RandomResizedCrop(16), "resized_crop"),
     ],
 )
-def test_geometry_without_a_meaning_for_values_is_refused(sample, transform, name):
+def test_unsupported_geometry_raises(sample, transform, name):
     with pytest.raises(InputError, match=f"{name}.*is undefined"):
         transform(sample)
 
 
-def test_shear_and_mirrored_padding_are_refused(sample):
+def test_shear_and_mirrored_padding_raise(sample):
     with pytest.raises(InputError, match="sheared"):
         v2.RandomAffine(0, shear=(10, 10, 10, 10))(sample)
     with pytest.raises(InputError, match="constant"):
         v2.Pad(4, padding_mode="reflect")(sample)
 
 
-def test_torchvisions_own_transforms_agree_with_ours(sample):
+def test_torchvision_transforms_agree_with_ours(sample):
     rotated = v2.RandomRotation((30, 30))(sample)
     ours = kernels.rotate(sample["targets"]["normals"], 30.0)
     assert torch.equal(rotated["targets"]["normals"], ours)

@@ -1,4 +1,4 @@
-"""Scores at the labels' own size count the labels' pixels."""
+"""Scores at label size count the pixels of the labels."""
 
 import math
 
@@ -12,7 +12,7 @@ from taskprism.scoring.baselines import fit_constants
 from taskprism.training import score, split_loader
 
 
-def test_scores_at_the_labels_own_size_count_their_pixels(tmp_path):
+def test_scores_at_label_size_count_label_pixels(tmp_path):
     write_nyud(tmp_path, "npy")
     options = {"root": tmp_path, "input_size": (64, 64), "tasks": ["semseg", "depth"]}
     for evaluation in ("network", "original"):

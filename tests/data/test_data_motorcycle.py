@@ -1,4 +1,4 @@
-"""The real stereo pair of scikit-image, read by the code for any folder."""
+"""The real stereo pair of scikit-image, read as a folder."""
 
 import importlib.util
 import json
@@ -157,7 +157,7 @@ def test_normals_and_depth_agree_after_a_resize(example, whole):
     assert agreement(smaller, example.FOCAL * 0.8, center) < 2
 
 
-def test_tiles_are_read_as_any_folder(folder, whole):
+def test_tiles_are_read_as_a_folder(folder, whole):
     report = check_protocol(create_protocol(str(folder)))
     assert report.problems == []
     assert report.splits == {"train": 4, "test": 2}

@@ -1,4 +1,4 @@
-"""NYUD-v2 in the archives that people have."""
+"""NYUD-v2 in the archives in use."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_values_are_those_that_were_written(tree, protocol, first):
         np.testing.assert_allclose(lengths[valid], 1, atol=1e-5)
 
 
-def test_png_normals_without_direction_are_not_taken_for_one(tmp_path):
+def test_png_normals_without_direction_are_not_labels(tmp_path):
     # 127 and 128 decode to a vector of length 0.007, which normalizing would make a label of.
     write_nyud(tmp_path, "png")
     sample = create_protocol("nyud40", root=tmp_path, tasks=["normals"]).dataset("train")[0]
@@ -134,7 +134,7 @@ def test_normals_whose_components_cancel_are_labels(tmp_path):
     assert read(sample, "normals")[1][20, 20]
 
 
-def test_a_mixed_folder_fits_no_variant(tmp_path):
+def test_mixed_folder_matches_no_variant(tmp_path):
     write_nyud(tmp_path, "npy")
     for path in (tmp_path / "normals").iterdir():
         path.rename(path.with_suffix(".png"))
@@ -147,7 +147,7 @@ def test_a_mixed_folder_fits_no_variant(tmp_path):
     assert "taskprism data describe nyud40" in message
 
 
-def test_the_folder_above_or_below_is_pointed_at(tmp_path):
+def test_error_suggests_the_parent_or_child_folder(tmp_path):
     root = tmp_path / "NYUD_MT"
     write_nyud(root, "npy")
     for wrong in (tmp_path, root / "images"):
@@ -155,7 +155,7 @@ def test_the_folder_above_or_below_is_pointed_at(tmp_path):
             create_protocol("nyud40", root=wrong).dataset("train")
 
 
-def test_the_variant_can_be_demanded(tmp_path):
+def test_option_variant_selects_a_layout(tmp_path):
     write_nyud(tmp_path, "npy")
     assert create_protocol("nyud40", root=tmp_path, variant="npy").found_variant().name == "npy"
     with pytest.raises(DataError, match="It fits the variant 'npy'"):
@@ -164,7 +164,7 @@ def test_the_variant_can_be_demanded(tmp_path):
         create_protocol("nyud40", root=tmp_path, variant="npz")
 
 
-def test_two_fitting_variants_are_not_chosen_between(tmp_path):
+def test_two_matching_variants_raise(tmp_path):
     write_nyud(tmp_path / "a", "npy")
     write_nyud(tmp_path / "b", "png")
     for path in (tmp_path / "b").rglob("*.png"):
@@ -175,7 +175,7 @@ def test_two_fitting_variants_are_not_chosen_between(tmp_path):
         create_protocol("nyud40", root=tmp_path / "a").dataset("train")
 
 
-def test_missing_folders_and_files_are_named(tmp_path):
+def test_errors_name_missing_folders_and_files(tmp_path):
     write_nyud(tmp_path, "npy")
     (tmp_path / "depth/0003.npy").unlink()
     with pytest.raises(DataError, match=r"1 files are missing: .*0003\.npy") as error:
@@ -189,7 +189,7 @@ def test_missing_folders_and_files_are_named(tmp_path):
     assert set(some.dataset("train")[0]["targets"]) == {"semseg", "normals"}
 
 
-def test_without_a_root_it_can_be_described_but_not_read(tmp_path):
+def test_without_a_root_there_are_no_data(tmp_path):
     protocol = create_protocol("nyud40")
     assert len(protocol.tasks) == 4
     with pytest.raises(DataError, match=r"protocol 'nyud40'.*describe nyud40"):
@@ -209,7 +209,7 @@ def test_without_a_root_it_can_be_described_but_not_read(tmp_path):
         ("normals/0003.npy", np.ones((HEIGHT, WIDTH), np.float32), r"normals are \(H, W, 3\)"),
     ],
 )
-def test_wrong_content_names_the_file(tmp_path, path, values, message):
+def test_error_names_the_file_with_wrong_content(tmp_path, path, values, message):
     write_nyud(tmp_path, "npy")
     if path.endswith(".png"):
         from PIL import Image
@@ -247,7 +247,7 @@ def test_conventions_of_the_three_protocols():
     "options",
     [{"augmentation": "flip"}, {"border": "reflect"}, {"evaluation": "half"}],
 )
-def test_options_answer_with_what_exists(options):
+def test_unknown_options_raise_with_the_known_ones(options):
     with pytest.raises(UnknownNameError, match="Known: "):
         create_protocol("nyud40", **options)
     with pytest.raises(InputError, match="has no option"):

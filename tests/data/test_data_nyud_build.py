@@ -55,7 +55,7 @@ def read(sample, task):
     return values, sample["valid"][task].as_subclass(Tensor).numpy()[0]
 
 
-def test_what_is_built_is_the_variant_that_nyud40_reads(official, built):
+def test_build_is_read_by_nyud40(official, built):
     protocol = create_protocol("nyud40", root=built)
     assert protocol.found_variant().name == "npy"
     assert protocol.dataset("train").names == [f"{n:04d}" for n in TRAIN]
@@ -97,7 +97,7 @@ def two_frames(folder, train, test):
     return folder / "two.mat"
 
 
-def test_it_goes_on_where_it_stopped(official, built, tmp_path):
+def test_interrupted_build_resumes(official, built, tmp_path):
     first = build(official[0], tmp_path / "out")
     shutil.copytree(built, first.out)
     before = {path: path.stat().st_mtime_ns for path in first.out.rglob("*") if path.is_file()}
@@ -112,7 +112,7 @@ def test_it_goes_on_where_it_stopped(official, built, tmp_path):
     assert not list(first.out.rglob("*.partial"))
 
 
-def test_another_build_is_not_mixed_in(official, built, tmp_path):
+def test_existing_build_is_not_overwritten_by_another(official, built, tmp_path):
     shutil.copytree(built, tmp_path / "out")
     with pytest.raises(DataError, match="another crop"):
         build(official[0], tmp_path / "out", crop=False).run()
@@ -164,7 +164,7 @@ def test_several_processes_write_the_same(official, built, tmp_path):
         assert (built / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
 
 
-def test_wrong_inputs_are_named(official, tmp_path):
+def test_errors_name_wrong_inputs(official, tmp_path):
     folder, _ = official
     source, mapping = folder / "nyu_depth_v2_labeled.mat", folder / "classMapping40.mat"
     with pytest.raises(DataError, match=r"gone\.mat: this is not a readable HDF5 file"):
@@ -198,7 +198,7 @@ def test_wrong_inputs_are_named(official, tmp_path):
         ClassMaps(tmp_path / "large.mat")
 
 
-def test_without_h5py_the_extra_is_named(monkeypatch, tmp_path):
+def test_error_without_h5py_names_the_extra(monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "h5py", None)

@@ -50,7 +50,7 @@ def slopes(tmp_path, monkeypatch):
     sys.modules.pop("slopes_data", None)
 
 
-def test_twelve_lines_are_a_protocol(slopes):
+def test_minimal_protocol(slopes):
     protocol = create_protocol(slopes)
     assert (protocol.name, protocol.input_size) == ("slopes", (16, 24))
     assert [task.name for task in protocol.tasks] == ["depth"]

@@ -78,7 +78,7 @@ def test_values_are_those_that_were_written(tree):
             assert edge[0].sum() > 30
 
 
-def test_labels_made_from_context_stand_in_for_those_of_voc(tree):
+def test_context_labels_replace_missing_voc_labels(tree):
     root, photos = tree
     names = create_protocol("pascal_context", root=root, tasks=["semseg"]).dataset("train")
     used = [path for path in names.files() if "semseg" in path.parts]
@@ -140,7 +140,7 @@ def test_axes_change_the_fingerprint(tree):
     assert read(down.dataset("train")[0], "normals")[0][1, 12, 22] < 0
 
 
-def test_wrong_trees_and_files_are_named(tmp_path):
+def test_errors_name_wrong_folders_and_files(tmp_path):
     root = tmp_path / "PASCAL_MT"
     write_pascal(root)
     with pytest.raises(DataError, match="PASCAL_MT fits: pass it as the root"):

@@ -12,7 +12,7 @@ from taskprism.data import transforms as T
 @pytest.mark.parametrize(
     "transform", [T.ColorJitter(0.4, 0.4, 0.4, 0.1), T.PhotometricDistortion(p=1)]
 )
-def test_colors_change_the_image_only(transform):
+def test_color_changes_affect_only_the_image(transform):
     before = plane_sample(unit(0, 0, 1), 16, 24)
     after = transform(before)
     assert not torch.equal(after["image"], before["image"])

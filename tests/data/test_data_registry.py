@@ -51,7 +51,7 @@ def test_list_is_the_registry(dummy):
     assert (protocol.length, protocol.root, protocol.input_size) == (5, "here", (8, 8))
 
 
-def test_every_listed_protocol_has_a_name_of_its_own():
+def test_protocol_names_are_unique():
     names = list_protocols()
     assert len(set(names)) == len(names)
     assert {"osd_rgbd", "clothing_parts"} <= set(names)
@@ -61,12 +61,12 @@ def test_every_listed_protocol_has_a_name_of_its_own():
         assert all(f.kw_only for f in dataclasses.fields(protocol))
 
 
-def test_unknown_names_answer_with_known_ones():
+def test_unknown_name_raises_with_a_suggestion():
     with pytest.raises(UnknownNameError, match=r"Did you mean 'osd_rgbd'.*clothing_parts"):
         create_protocol("osd_rgb")
 
 
-def test_unknown_option_answers_with_known_ones(dummy):
+def test_unknown_option_raises_with_the_known_ones(dummy):
     with pytest.raises(InputError, match=r"no option lenght; it has .*length"):
         create_protocol("dummy", lenght=5)
     with pytest.raises(DataError, match=r"unknown key 'lenght'.*input_size"):
@@ -74,7 +74,7 @@ def test_unknown_option_answers_with_known_ones(dummy):
 
 
 @pytest.mark.parametrize("name", ["osd_rgbd", "clothing_parts"])
-def test_shipped_yamls_say_that_they_need_a_root(name):
+def test_shipped_yamls_need_a_root(name):
     with pytest.raises(DataError, match=f"{name}.*root="):
         create_protocol(name)
 
@@ -85,7 +85,7 @@ def test_joining_a_generator_with_a_folder(dummy, folder):
     assert len(joint.dataset("train")) == 1 + 3
 
 
-def test_the_yaml_of_the_manual_page_is_right():
+def test_yaml_of_the_manual_page_is_valid():
     example = folder_config.__doc__.partition("::\n")[2].partition("\nLabel files")[0]
     config = folder_config.FolderConfig.model_validate(yaml.safe_load(example))
     assert set(config.tasks) == {"semseg", "depth", "normals", "people"}

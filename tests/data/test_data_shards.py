@@ -1,4 +1,4 @@
-"""Packing into tars and reading them: the same samples, whoever reads."""
+"""Packing into tar files and reading them returns the same samples."""
 
 import json
 import pickle
@@ -179,7 +179,7 @@ def test_halves_are_smaller():
     assert len(halves[1]) < len(meters[1])
 
 
-def test_errors_name_the_way_out(packed, tmp_path):
+def test_errors_say_what_to_do(packed, tmp_path):
     protocol, out = packed
     with pytest.raises(DataError, match="contains packed shards already"):
         pack(protocol, out)

@@ -52,7 +52,7 @@ def test_fsv(tmp_path, kind):
         assert (disparity.max() < 8) == (kind == "published")
 
 
-def test_fsv_disparity_is_no_length_in_the_picture(tmp_path):
+def test_fsv_disparity_does_not_scale_with_the_width(tmp_path):
     write_fsv(tmp_path)
     protocol = create_protocol("fsv", root=tmp_path, input_size=(16, 24), evaluation="network")
     plain = read(protocol.dataset("test")[0], "disparity")[0]
@@ -72,7 +72,7 @@ def test_fsv_tests_on_every_nth_frame(tmp_path):
         create_protocol("fsv", disparity="float")
 
 
-def test_fsv_unknown_kinds_are_named(tmp_path):
+def test_fsv_unknown_kinds_raise(tmp_path):
     write_fsv(tmp_path)
     path = tmp_path / "gta_train/00000_object_id.png"
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 9, np.uint8)).save(path)
@@ -181,7 +181,7 @@ def test_bsds_trains_with_val_too(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fsv", "voc12", "sbd", "msra10k", "pascal_s", "bsds500"])
-def test_wrong_trees_say_what_is_expected(tmp_path, name):
+def test_wrong_folder_raises_with_what_is_expected(tmp_path, name):
     protocol = create_protocol(name, root=tmp_path)
     with pytest.raises(DataError, match=rf"is not {name} in any known layout") as error:
         protocol.dataset("test" if name == "pascal_s" else "train")

@@ -1,4 +1,4 @@
-"""Transforms on a plane whose depth, disparity and normals are known after every move."""
+"""Transforms on a plane whose depth, disparity and normals are known after every transform."""
 
 import math
 
@@ -38,7 +38,7 @@ every_transform = pytest.mark.parametrize(
 )
 
 
-def test_no_transform_is_left_out():
+def test_every_transform_is_covered():
     """The other three have tests of their own: two only see colors, one wraps any of these."""
     others = {"ColorJitter", "PhotometricDistortion", "ZeroBorder"}
     assert {type(move).__name__ for move in MOVES} == set(T.__all__) - others
@@ -128,7 +128,7 @@ def test_types_dtypes_and_names_stay(transform):
 
 
 @every_transform
-def test_input_is_left_alone(transform):
+def test_input_is_not_modified(transform):
     before = plane_sample(SLANTED, HEIGHT, WIDTH)
     transform(before)
     again = plane_sample(SLANTED, HEIGHT, WIDTH)
@@ -224,7 +224,7 @@ def test_zoom_is_about_the_center():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_rescale_grows_the_canvas_and_brings_the_scene_nearer(seed):
+def test_rescale_resizes_the_canvas_and_divides_depth(seed):
     torch.manual_seed(seed)
     before = plane_sample(SLANTED, HEIGHT, WIDTH)
     after = T.RandomRescale((0.5, 2.0))(before)
@@ -321,6 +321,6 @@ def test_transforms_draw_from_torchs_generator():
         lambda: T.PadToMultiple(0),
     ],
 )
-def test_impossible_settings_are_refused(make):
+def test_invalid_settings_raise(make):
     with pytest.raises(InputError):
         make()
