@@ -23,6 +23,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.utilities import dim_zero_sum
 
 from taskprism.errors import DataError
+from taskprism.metrics.base import state_names
 from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.tasks import Task, task_from_config
 
@@ -139,7 +140,7 @@ class ImageStateRecorder:
             part = slice(image, image + 1)
             task.update_metrics(metrics, output[part], target[part], valid[part])
             added = _states(metrics)
-            rows.append({state: added[key][state] for state, key in keys.items()})
+            rows.append({name: added[key][state] for name, (key, state) in keys.items()})
             for key, metric in metrics.items(copy_state=False):
                 for state, value in added[key].items():
                     setattr(metric, state, before[key][state] + value)
@@ -181,16 +182,17 @@ def _adds_up(metrics: MetricCollection) -> bool:
     )
 
 
-def _small_states(metrics: MetricCollection) -> dict[str, str]:
-    """Name of each state that is kept -> key of a metric that has it.
+def _small_states(metrics: MetricCollection) -> dict[str, tuple[str, str]]:
+    """Name under which each state is kept -> key of a metric that has it, and its name there.
 
-    Metrics of a task that have a state of the same name share it.
+    Metrics in one compute group share their states; see :func:`state_names` for the others.
     """
-    kept: dict[str, str] = {}
+    names = state_names(metrics)
+    kept: dict[str, tuple[str, str]] = {}
     for key, states in _states(metrics).items():
         if sum(state.numel() for state in states.values()) <= LARGEST_STATE:
             for state in states:
-                kept.setdefault(state, key)
+                kept.setdefault(names[key][state], (key, state))
     return kept
 
 

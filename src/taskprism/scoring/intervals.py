@@ -34,6 +34,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from taskprism.errors import DataError, InputError, UnknownNameError
+from taskprism.metrics.base import state_names
 from taskprism.scoring.image_states import ImageStates, read_image_states
 from taskprism.scoring.runs import RunResult
 from taskprism.scoring.tables import Interval
@@ -263,6 +264,8 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
     if metric not in metrics:
         raise UnknownNameError(f"metric of task {task!r}", metric, map(str, metrics.keys()))
     chosen, kept = metrics[metric], states.states[task]
+    names = state_names(metrics)[metric]  # in the metric -> in the file
+    kept = {name: kept[stored] for name, stored in names.items() if stored in kept}
     shapes = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
     if any(name not in kept or kept[name].shape[1:] != shape for name, shape in shapes.items()):
         raise InputError(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -21,10 +20,6 @@ class AlbedoMap(DenseTarget):
     """Surface color as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
 
     zero_is_label: ClassVar[bool] = False
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
 
 @register_task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,10 +28,6 @@ class DepthMap(DenseTarget):
 
     zero_is_label: ClassVar[bool] = False
     similar_within: ClassVar[float] = 0.05
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
     @classmethod
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from taskprism.tasks.base import register_task
@@ -21,10 +20,6 @@ class DisparityMap(DenseTarget):
 
     zero_is_label: ClassVar[bool] = False
     similar_within: ClassVar[float] = DepthMap.similar_within
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
     @classmethod
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:

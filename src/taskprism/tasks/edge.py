@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,10 +33,6 @@ class EdgeMap(DenseTarget):
     """
 
     similar_within: ClassVar[float] = 0.5
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
     @classmethod
     def difference(cls, first: Tensor, second: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,10 +30,6 @@ class NormalMap(DenseTarget):
     zero_is_label: ClassVar[bool] = False
     is_direction: ClassVar[bool] = True
     similar_within: ClassVar[float] = 15.0
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
     @classmethod
     def after_horizontal_flip(cls, values: Tensor) -> Tensor:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
@@ -21,10 +20,6 @@ class SaliencyMap(DenseTarget):
     """1 on salient objects, 0 elsewhere, float32 ``(..., 1, H, W)``."""
 
     similar_within: ClassVar[float] = 0.5
-
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.float32) -> Self:
-        """Wrap ``data`` as float32."""
-        return super().__new__(cls, data, dtype=dtype)
 
 
 @register_task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,7 @@ class ClassMap(DenseTarget):
 
     similar_within: ClassVar[float] = 0.5
 
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.int64) -> Self:
-        """Wrap ``data`` as int64."""
-        return super().__new__(cls, data, dtype=dtype)
+    dtype_of_values: ClassVar[torch.dtype] = torch.int64
 
     @classmethod
     def difference(cls, first: Tensor, second: Tensor) -> Tensor:

@@ -26,15 +26,24 @@ class DenseTarget(tv_tensors.TVTensor):
         is_direction: Whether the channels are the components of a unit vector, so that files must
             say which way their axes point.
         similar_within: The :meth:`difference` below which two pixels are labeled alike.
+        dtype_of_values: Type that data is converted to, unless ``dtype`` is given.
+
+    Example:
+        >>> from taskprism.tasks import DenseTarget
+        >>> class Temperature(DenseTarget):
+        ...     zero_is_label = False
+        >>> Temperature([[[20, 21]]]).dtype
+        torch.float32
     """
 
     zero_is_label: ClassVar[bool] = True
     is_direction: ClassVar[bool] = False
     similar_within: ClassVar[float] = 0.1
+    dtype_of_values: ClassVar[torch.dtype] = torch.float32
 
     def __new__(cls, data: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Wrap ``data`` (anything :func:`torch.as_tensor` takes) without a copy where possible."""
-        return torch.as_tensor(data, dtype=dtype).as_subclass(cls)
+        return torch.as_tensor(data, dtype=dtype or cls.dtype_of_values).as_subclass(cls)
 
     @classmethod
     def __torch_function__(
@@ -96,6 +105,4 @@ class ValidMask(DenseTarget):
     Border pixels that a transform invents are False.
     """
 
-    def __new__(cls, data: Any, *, dtype: torch.dtype | None = torch.bool) -> Self:
-        """Wrap ``data`` as a boolean mask."""
-        return super().__new__(cls, data, dtype=dtype)
+    dtype_of_values: ClassVar[torch.dtype] = torch.bool
