@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.batches import every_task, random_batch
-from taskprism.tasks import DepthMap, DisparityMap, NormalMap, create_task
+from taskprism.tasks import DenseTarget, DepthMap, DisparityMap, NormalMap, create_task
 
 TASKS = every_task()
 angle = st.floats(-180, 180)
@@ -86,3 +86,15 @@ def test_only_measured_quantities_have_a_zero_that_is_no_label():
     zero = {task.kind: task.target_type.zero_is_label for task in TASKS}
     measured = sorted(kind for kind, label in zero.items() if not label)
     assert measured == ["albedo", "depth", "disparity", "inverse_depth", "normals"]
+
+
+def test_a_target_type_sets_its_dtype_with_a_class_attribute():
+    class Count(DenseTarget):
+        dtype_of_values = torch.int32
+
+    class Plain(DenseTarget):
+        pass
+
+    assert Count([[[1.0, 2.0]]]).dtype == torch.int32
+    assert Plain([[[1, 2]]]).dtype == torch.float32
+    assert Count([[[1]]], dtype=torch.int64).dtype == torch.int64
