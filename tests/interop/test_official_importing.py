@@ -14,8 +14,9 @@ from reference import released_affinity, released_networks
 from reference.released_layers import Released
 from taskprism.cli import main
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
-from taskprism.interop import import_official, list_sources
+from taskprism.interop import find_source, import_official, list_sources, register_source
 from taskprism.models.inference import predict
+from taskprism.registry import temporary_parts
 
 # Importing without values copies nothing, which PyTorch points out for every tensor.
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta")
@@ -195,13 +196,25 @@ def test_sizes_of_ctal(tmp_path: Path) -> None:
 
 
 def test_unknown_names(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"source of checkpoints 'ema'.*'ema_net'"):
+    with pytest.raises(UnknownNameError, match=r"source 'ema'.*'ema_net'"):
         import_official(file, "ema", "multi_task", TASKS)
     with pytest.raises(UnknownNameError, match=r"model of 'astmt' 'mti_net'\. Known: astmt"):
         import_official(file, "astmt", "mti_net", TASKS)
     with pytest.raises(CheckpointError, match="There is no file 'nothing"):
         import_official("nothing.pth", MTL, "multi_task", TASKS)
     assert set(list_sources()) == {MTL, EMA, "astmt"}
+
+
+def test_a_source_from_outside_the_package(file: Path) -> None:
+    class Other(find_source(MTL)):
+        name = "other_source"
+
+    expected = import_official(file, MTL, "multi_task", TASKS)
+    same(expected, import_official(file, Other, "multi_task", TASKS))
+    with temporary_parts():
+        register_source(Other)
+        same(expected, import_official(file, "other_source", "multi_task", TASKS))
+        assert "other_source" in list_sources()
 
 
 def test_the_command(file: Path, tmp_path: Path, capsys) -> None:

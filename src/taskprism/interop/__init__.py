@@ -1,4 +1,4 @@
-"""Checkpoints that the authors of the papers released, as models of this package.
+"""Checkpoints released by the authors of papers, as models of this package.
 
 A checkpoint of one of these repositories becomes a model that computes the same numbers from the
 same images:
@@ -15,18 +15,18 @@ same images:
 ['astmt']
 
 :func:`import_official` and the command ``taskprism import`` read a file; ``save_pretrained`` then
-keeps the model in this package's own format. A new repository is one file with a :class:`Source`,
-which is data (names there, names here), and one line in :data:`SOURCES`.
+keeps the model in this package's own format. To add a repository, write a subclass of
+:class:`Source`, which is data only (names there, names here), and decorate it with
+:func:`register_source`.
 """
 
 from taskprism.interop.importing import (
-    SOURCES,
     find_layout,
     find_source,
     import_official,
     list_sources,
 )
-from taskprism.interop.layout import Checkpoint, Layout, Source
+from taskprism.interop.source import SOURCES, Checkpoint, Layout, Source, register_source
 
 __all__ = [
     "SOURCES",
@@ -37,4 +37,5 @@ __all__ = [
     "find_source",
     "import_official",
     "list_sources",
+    "register_source",
 ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from taskprism.backbones.se_resnet import SE_RESNETS
 from taskprism.errors import CheckpointError
-from taskprism.interop.layout import Checkpoint, Layout, Source
-from taskprism.interop.naming import Rule
+from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
 
 _MOBILENET_BLOCKS = 17
 _SHARED = "all_tasks"
@@ -127,10 +126,13 @@ def _options(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-ASTMT = Source(
-    name="astmt",
-    repository="https://github.com/facebookresearch/astmt",
-    tasks={
+@register_source
+class ASTMT(Source):
+    """Repository of ASTMT (Maninis et al., CVPR 2019)."""
+
+    name = "astmt"
+    repository = "https://github.com/facebookresearch/astmt"
+    tasks: ClassVar[Mapping[str, str]] = {
         "edge": "edge",
         "semseg": "semseg",
         "human_parts": "human_parts",
@@ -138,13 +140,12 @@ ASTMT = Source(
         "saliency": "sal",
         "depth": "depth",
         "albedo": "albedo",
-    },
-    layouts=(Layout("astmt", (*_resnet(), *_mobilenet(), *_decoder()), _encoder, _options),),
-    image_mean=(0.0, 0.0, 0.0),
-    image_std=(_RAW_STD, _RAW_STD, _RAW_STD),
-    dropped=(
+    }
+    layouts = (Layout("astmt", (*_resnet(), *_mobilenet(), *_decoder()), _encoder, _options),)
+    image_mean = (0.0, 0.0, 0.0)
+    image_std = (_RAW_STD, _RAW_STD, _RAW_STD)
+    dropped = (
         ("discriminator.{rest}", "the discriminator of adversarial training"),
         ("features_low.{rest}", "second names of layers that are there as 'features'"),
         ("features_high.{rest}", "second names of layers that are there as 'features'"),
-    ),
-)
+    )

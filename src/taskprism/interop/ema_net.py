@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from taskprism.errors import InputError
-from taskprism.interop.layout import Checkpoint, Layout, Source
-from taskprism.interop.naming import Rule
 from taskprism.interop.shared_layouts import (
-    MTI_NET,
-    PAD_NET,
-    find_backbone,
-    find_fused_backbone,
-    front_end_options,
-    multi_task,
-    trunk_options,
-)
-from taskprism.interop.shared_rules import (
     BACKBONE,
     BOTTLENECK_HEADS,
     FUSED_BACKBONE,
     INITIAL_HEADS,
+    MTI_NET,
+    PAD_NET,
+    find_backbone,
+    find_fused_backbone,
+    find_trunk,
     front_end_at_scales,
+    front_end_options,
     heads,
+    multi_task,
+    prefixes,
+    trunk_options,
 )
-from taskprism.interop.trunks import find_trunk, prefixes
+from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
 
 #: Positions of the finest map -> image size of the data set that has as many (NYU, Cityscapes).
 _SIZES = {72 * 96: (288, 384), 32 * 64: (128, 256)}
@@ -144,11 +142,19 @@ CTAL_MULTISCALE = Layout(
     _ctal_multiscale_options,
 )
 
-EMA_NET = Source(
-    name="ema_net",
-    repository="https://github.com/Armanfard-Lab/EMA-Net",
-    tasks={"semseg": "semseg", "depth": "depth", "normals": "normals"},
-    layouts=(
+
+@register_source
+class EMANet(Source):
+    """Repository of CTAL (Sinodinos and Armanfard), once named EMA-Net."""
+
+    name = "ema_net"
+    repository = "https://github.com/Armanfard-Lab/EMA-Net"
+    tasks: ClassVar[Mapping[str, str]] = {
+        "semseg": "semseg",
+        "depth": "depth",
+        "normals": "normals",
+    }
+    layouts = (
         SINGLE_TASK,
         multi_task("heads"),
         PAD_NET,
@@ -156,8 +162,7 @@ EMA_NET = Source(
         MTI_NET,
         CTAL,
         CTAL_MULTISCALE,
-    ),
-    image_mean=(0.0, 0.0, 0.0),
-    image_std=(1.0, 1.0, 1.0),
-    dropped=(("criterion.{rest}", "weights of the losses"),),
-)
+    )
+    image_mean = (0.0, 0.0, 0.0)
+    image_std = (1.0, 1.0, 1.0)
+    dropped = (("criterion.{rest}", "weights of the losses"),)

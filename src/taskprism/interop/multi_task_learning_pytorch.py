@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from taskprism.interop.layout import Checkpoint, Layout, Source
-from taskprism.interop.naming import Rule
 from taskprism.interop.shared_layouts import (
+    BACKBONE,
     MTI_NET,
     PAD_NET,
     find_backbone,
+    find_trunk,
+    heads,
     multi_task,
+    prefixes,
     trunk_options,
 )
-from taskprism.interop.shared_rules import BACKBONE, heads
-from taskprism.interop.trunks import find_trunk, prefixes
+from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
 
 _BACKBONES: Rule = ("backbone.{task}.{rest}", "backbones.{task}.model.{rest}")
 _OUTPUT_STRIDE = {"output_stride": 8, "head": "deeplab"}
@@ -84,18 +85,22 @@ MTAN = Layout(
     _dilated,
 )
 
-MULTI_TASK_LEARNING_PYTORCH = Source(
-    name="multi_task_learning_pytorch",
-    repository="https://github.com/SimonVandenhende/Multi-Task-Learning-PyTorch",
-    tasks={
+
+@register_source
+class MultiTaskLearningPyTorch(Source):
+    """Repository of MTI-Net (Vandenhende et al., ECCV 2020)."""
+
+    name = "multi_task_learning_pytorch"
+    repository = "https://github.com/SimonVandenhende/Multi-Task-Learning-PyTorch"
+    tasks: ClassVar[Mapping[str, str]] = {
         "semseg": "semseg",
         "human_parts": "human_parts",
         "saliency": "sal",
         "normals": "normals",
         "edge": "edge",
         "depth": "depth",
-    },
-    layouts=(
+    }
+    layouts = (
         SINGLE_TASK,
         multi_task("decoders"),
         PAD_NET,
@@ -103,7 +108,6 @@ MULTI_TASK_LEARNING_PYTORCH = Source(
         CROSS_STITCH,
         NDDR_CNN,
         MTAN,
-    ),
-    image_mean=(0.485, 0.456, 0.406),
-    image_std=(0.229, 0.224, 0.225),
-)
+    )
+    image_mean = (0.485, 0.456, 0.406)
+    image_std = (0.229, 0.224, 0.225)

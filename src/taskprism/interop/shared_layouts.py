@@ -1,23 +1,130 @@
-"""Layouts of PAD-Net and MTI-Net, the same in two repositories, and what they are made of."""
+"""Rules and layouts that several repositories share, and which backbone a checkpoint holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from taskprism.interop.layout import Checkpoint, Layout
-from taskprism.interop.shared_rules import (
-    BACKBONE,
-    BOTTLENECK_HEADS,
-    FUSED_BACKBONE,
-    INITIAL_HEADS,
-    front_end_at_scales,
-    heads,
+from taskprism.backbones import HRNet, TimmFeatures
+from taskprism.errors import CheckpointError
+from taskprism.interop.source import Checkpoint, Layout, Rule
+
+#: HRNets with the channels of their finest branch.
+HRNETS = {
+    "hrnet_w18_small_v2": 18,
+    "hrnet_w18": 18,
+    "hrnet_w18_small": 16,
+    "hrnet_w30": 30,
+    "hrnet_w32": 32,
+    "hrnet_w40": 40,
+    "hrnet_w44": 44,
+    "hrnet_w48": 48,
+    "hrnet_w64": 64,
+}
+RESNETS = ("resnet18", "resnet50", "resnet34", "resnet101", "resnet152")
+_FINEST_BRANCH = "transition1.0.0.weight"
+_ONLY_IN_RESNETS = "layer4."  # an HRNet's later stages are called otherwise
+
+_Shapes = dict[str, tuple[int, ...]]
+
+BACKBONE: Rule = ("backbone.{rest}", "backbone.model.{rest}")
+
+#: An HRNet and the fusion of its branches.
+FUSED_BACKBONE: tuple[Rule, ...] = (
+    ("backbone.0.{rest}", "backbone.model.{rest}"),
+    ("backbone.1.last_layer.{rest}", "fusion.mix.{rest}"),
 )
-from taskprism.interop.trunks import find_trunk, is_resnet
+
+#: Initial heads of PAD-Net and all that has its front end.
+INITIAL_HEADS: tuple[Rule, ...] = (
+    ("initial_task_prediction_heads.layers.{task}.{rest}", "initial_heads.{task}.refine.{rest}"),
+    ("initial_task_prediction_heads.conv_out.{task}.{rest}", "initial_heads.{task}.predict.{rest}"),
+)
+
+#: Final heads of two bottlenecks and a convolution.
+BOTTLENECK_HEADS: tuple[Rule, ...] = (("heads.{task}.{rest}", "heads.{task}.{rest}"),)
+
+
+def find_trunk(tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """Name of the HRNet or ResNet whose tensors are filed under ``prefix``.
+
+    Raises:
+        CheckpointError: If it is neither.
+    """
+    shapes = {
+        name.removeprefix(prefix): tuple(tensor.shape)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix) and not _is_counter(name)
+    }
+    width = shapes.get(_FINEST_BRANCH, (0,))[0]
+    hrnets = [name for name, own in HRNETS.items() if own == width]
+    for name in RESNETS if is_resnet(tensors, prefix) else hrnets:
+        if _shapes_of(name) == shapes:
+            return name
+    raise CheckpointError(
+        f"The backbone in this file ({len(shapes)} tensors under {prefix!r}) is none of "
+        f"{', '.join((*HRNETS, *RESNETS))}. Check `source` and `model`."
+    )
+
+
+def is_resnet(tensors: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether a ResNet is filed under ``prefix``."""
+    return any(name.startswith(prefix + _ONLY_IN_RESNETS) for name in tensors)
+
+
+def prefixes(tensors: Mapping[str, Tensor], start: str) -> Sequence[str]:
+    """``START.NAME.`` for each name that follows ``START.`` in names of tensors."""
+    names = [name.split(".")[1] for name in tensors if name.startswith(f"{start}.")]
+    return [f"{start}.{name}." for name in dict.fromkeys(names)]
+
+
+@lru_cache
+def _shapes_of(name: str) -> _Shapes:
+    with torch.device("meta"):
+        trunk = TimmFeatures(name) if name in RESNETS else HRNet(name)
+    state = trunk.model.state_dict()
+    return {key: tuple(tensor.shape) for key, tensor in state.items() if not _is_counter(key)}
+
+
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def heads(theirs: str, ours: str = "heads.{task}") -> tuple[Rule, ...]:
+    """A head over HRNet's branches, or DeepLab's, filed under ``theirs``."""
+    return (
+        (theirs + ".last_layer.3.{rest}", ours + ".predict.{rest}"),
+        (theirs + ".last_layer.{rest}", ours + ".aggregation.mix.{rest}"),
+        (theirs + ".{layer}.{rest}", ours + ".layers.{layer}.{rest}"),
+    )
+
+
+def front_end_at_scales() -> tuple[Rule, ...]:
+    """Initial heads at four scales, and the propagation from each to the next finer one."""
+    rules: list[Rule] = [
+        (
+            "scale_{scale}.refinement.{task}.{rest}",
+            "front_end.heads.{scale}.{task}.refine.{rest}",
+        ),
+        (
+            "scale_{scale}.decoders.{task}.{rest}",
+            "front_end.heads.{scale}.{task}.predict.{rest}",
+        ),
+    ]
+    for scale in (1, 2, 3):
+        theirs, ours = f"fpm_scale_{scale}", f"front_end.propagation.{scale - 1}"
+        rules += [
+            (theirs + ".non_linear.{rest}", ours + ".gate.{rest}"),
+            (theirs + ".dimensionality_reduction.{rest}", ours + ".reduce.{rest}"),
+            (theirs + ".se.{task}.squeeze.0.{rest}", ours + ".excite.{task}.fc1.{rest}"),
+            (theirs + ".se.{task}.squeeze.2.{rest}", ours + ".excite.{task}.fc2.{rest}"),
+        ]
+    return tuple(rules)
+
 
 find_backbone = partial(find_trunk, prefix="backbone.")
 find_fused_backbone = partial(find_trunk, prefix="backbone.0.")

@@ -1,0 +1,137 @@
+"""How a public repository names the tensors of its networks, and the registry of such sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from taskprism.registry import Registry
+
+#: A released name and the name here, with placeholders in braces. ``{task}`` and ``{source}`` are
+#: names of tasks and change from the released to the own ones; ``{rest}`` is anything; all others
+#: are numbers. On the right, ``{only}`` is the model's only task, and ``NAME[{task}]`` is the row
+#: of the tensor NAME that belongs to a task.
+Rule = tuple[str, str]
+
+_TASKS = ("task", "source")
+_REST = "rest"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A released checkpoint and what the caller says of it.
+
+    Attributes:
+        tensors: By released name, without prefixes.
+        tasks: Released name -> own name of each task, main and auxiliary, in the source's order.
+        size: ``(H, W)`` of the input image, if the caller gave it.
+    """
+
+    tensors: Mapping[str, Tensor]
+    tasks: Mapping[str, str]
+    size: tuple[int, int] | None
+
+    def has(self, start: str) -> bool:
+        """Whether there is a tensor whose name starts with this."""
+        return any(name.startswith(start) for name in self.tensors)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One system of one source.
+
+    Attributes:
+        model: Name here (``create_model``).
+        rules: Every tensor of the network.
+        backbone: Finds the backbone's name by its tensors.
+        options: Finds the options of ``create_model`` with which the model computes what the
+            released one does.
+    """
+
+    model: str
+    rules: tuple[Rule, ...]
+    backbone: Callable[[Mapping[str, Tensor]], str]
+    options: Callable[[Checkpoint], dict[str, Any]]
+
+
+class Source:
+    """A public repository whose checkpoints can be imported; a subclass is data only.
+
+    Attributes:
+        name: Key in :data:`SOURCES`.
+        repository: Its address.
+        tasks: Kind of a task here -> name there, in the order in which it concatenates tasks.
+        layouts: Its systems.
+        image_mean: Mean per channel, of RGB in [0, 1], of the images its networks expect.
+        image_std: Standard deviation per channel.
+        dropped: Names of tensors that inference does not need, and what they are.
+
+    Example:
+        >>> from taskprism.interop import Source, find_source, register_source
+        >>> find_source("ema_net").image_std
+        (1.0, 1.0, 1.0)
+    """
+
+    name: ClassVar[str]
+    repository: ClassVar[str]
+    tasks: ClassVar[Mapping[str, str]]
+    layouts: ClassVar[tuple[Layout, ...]]
+    image_mean: ClassVar[tuple[float, float, float]]
+    image_std: ClassVar[tuple[float, float, float]]
+    dropped: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+
+#: Every repository whose checkpoints can be imported, by :attr:`Source.name`.
+SOURCES: Registry[Source] = Registry("source", Source, package="taskprism.interop")
+register_source = SOURCES.register
+
+
+def translate(name: str, rules: Iterable[Rule], tasks: Mapping[str, str]) -> str | None:
+    """Name here of the tensor that is called ``name`` there, or None if no rule knows it.
+
+    Args:
+        name: Released name.
+        rules: The first that fits counts.
+        tasks: Released name of a task -> own name.
+    """
+    known = tuple(tasks)
+    for theirs, ours in rules:
+        if not name.startswith(theirs.partition("{")[0]):
+            continue
+        match = _pattern(theirs, known).fullmatch(name)
+        if match is not None:
+            found = match.groupdict()
+            named = {key: tasks[value] if key in _TASKS else value for key, value in found.items()}
+            return ours.format(only=next(iter(tasks.values())), **named)
+    return None
+
+
+def tasks_in(names: Iterable[str], rules: Sequence[Rule]) -> list[str]:
+    """Released names of all tasks that a checkpoint has layers of."""
+    found: dict[str, None] = {}
+    for name in names:
+        for theirs, _ in rules:
+            if not name.startswith(theirs.partition("{")[0]):
+                continue
+            match = _pattern(theirs, (r"\w+",), escape=False).fullmatch(name)
+            if match is not None:
+                found |= {value: None for key, value in match.groupdict().items() if key in _TASKS}
+                break
+    return list(found)
+
+
+@lru_cache(maxsize=1024)
+def _pattern(template: str, tasks: tuple[str, ...], escape: bool = True) -> re.Pattern[str]:
+    any_task = "|".join(re.escape(task) if escape else task for task in tasks)
+    text = ""
+    for literal, placeholder in re.findall(r"([^{]*)(?:\{(\w+)\})?", template):
+        text += re.escape(literal)
+        if placeholder:
+            what = any_task if placeholder in _TASKS else r".+" if placeholder == _REST else r"\d+"
+            text += f"(?P<{placeholder}>{what})"
+    return re.compile(text)
