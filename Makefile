@@ -24,6 +24,7 @@ lint: env
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyrefly check
+	$(VENV)/bin/lint-imports --no-cache
 
 docs: env
 	$(PYTHON) -m sphinx -q -W --keep-going -b html docs docs/_build/html

@@ -72,7 +72,7 @@ def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
     np.save(tmp_path / "coffee.npy", np.zeros((3, 3)))
     truth = str(tree / "groundTruth")
     cases = {
-        "exclude each other": ["--thresholds", "9", "--hed-thresholds"],
+        "mutually exclusive": ["--thresholds", "9", "--hed-thresholds"],
         "at least one threshold": ["--thresholds", "0"],
         "fraction of the image diagonal": ["--max-dist", "4.3"],
         "Unknown boundary convention": ["--preset", "voc"],

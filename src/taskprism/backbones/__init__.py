@@ -28,7 +28,7 @@ from taskprism.backbones.base import (
     Neck,
     register_backbone,
 )
-from taskprism.backbones.create import create_backbone
+from taskprism.backbones.create import create_backbone, list_backbones
 from taskprism.backbones.create_modulated import MODULATED, create_modulated_backbone
 from taskprism.backbones.hrnet import HRNet
 from taskprism.backbones.modulated import ModulatedBackbone
@@ -59,6 +59,7 @@ __all__ = [
     "ViTPyramid",
     "create_backbone",
     "create_modulated_backbone",
+    "list_backbones",
     "load_pretrained",
     "register_backbone",
 ]

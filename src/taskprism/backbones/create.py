@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import timm
 from torch import nn
 
 from taskprism.backbones.base import BACKBONES, Backbone, as_backbone, is_plain
@@ -17,6 +18,11 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.registry import check_options, describe_part, options_of
 
 NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
+
+
+def list_backbones() -> list[str]:
+    """Names that :func:`create_backbone` accepts: registered ones and all of timm."""
+    return sorted({*BACKBONES.names(), *timm.list_models()})
 
 
 def create_backbone(

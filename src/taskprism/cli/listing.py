@@ -13,10 +13,8 @@ import tyro
 
 from taskprism.data import list_protocols
 from taskprism.errors import InputError, UnknownNameError
-from taskprism.models import list_models
 from taskprism.recipes.files import list_recipes
 from taskprism.registry import PLUGIN_GROUP, Entry, Registry
-from taskprism.tasks import list_tasks
 
 #: Packages that own registries.
 _OWNERS = (
@@ -30,7 +28,6 @@ _OWNERS = (
     "taskprism.losses",
 )
 _BUILT_IN = "built in"
-_FUNCTIONS = {"models": list_models, "tasks": list_tasks}
 
 
 def list_names(
@@ -75,8 +72,6 @@ def name_lists() -> dict[str, Callable[[], dict[str, str]]]:
     lists["protocols"] = lambda: (
         dict.fromkeys(list_protocols(), f"{_BUILT_IN} (YAML)") | protocols()
     )
-    for kind, names in _FUNCTIONS.items():
-        lists.setdefault(kind, lambda names=names: dict.fromkeys(names(), _BUILT_IN))
     own_backbones = lists.get("backbones", dict)
     lists["backbones"] = lambda: own_backbones() | dict.fromkeys(timm.list_models(), "timm")
     lists["recipes"] = _recipes

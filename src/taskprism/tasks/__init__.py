@@ -10,7 +10,7 @@ name              channels  target                              prediction
 ``semseg``        classes   class index, int64                  class index
 ``depth``         1         meters                              meters, >= 0
 ``normals``       3         unit vectors, x right, y up,        unit vectors
-                          z toward the camera
+                            z toward the camera
 ``edge``          1         0 or 1                              probability
 ``saliency``      1         0 or 1                              probability
 ``human_parts``   7         class index, int64; 0 background    class index
