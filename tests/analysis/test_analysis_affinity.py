@@ -9,12 +9,11 @@ import torch
 from torchvision import tv_tensors
 
 from reference import label_affinity as reference
-from taskprism.analysis.affinity import PairMatch, label_affinity
-from taskprism.analysis.affinity_plot import plot_affinity
-from taskprism.analysis.picking import spread
+from taskprism.analysis.affinity import PairMatch, label_affinity, plot_affinity
 from taskprism.cli import main
 from taskprism.data import create_protocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.scoring.evaluation import evenly_spaced
 from taskprism.tasks import TASKS, create_task
 from taskprism.tasks.target import ValidMask
 
@@ -175,10 +174,10 @@ def test_angles_between_normals_are_exact_where_they_are_small():
     torch.testing.assert_close(kind.difference(first, second)[0, 0], turned.rad2deg())
 
 
-def test_indices_are_spread_over_the_whole():
-    assert spread(5, None) == spread(5, 9) == [0, 1, 2, 3, 4]
-    assert spread(10, 4) == [0, 3, 6, 9]
-    assert spread(10, 1) == [0]
+def test_evenly_spaced_indices_cover_the_sequence():
+    assert evenly_spaced(5, None) == evenly_spaced(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly_spaced(10, 4) == [0, 3, 6, 9]
+    assert evenly_spaced(10, 1) == [0]
 
 
 def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):

@@ -5,8 +5,12 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from taskprism.analysis.feature_pictures import choose_places, feature_sheet, principal_pictures
-from taskprism.analysis.features import collect_features
+from taskprism.analysis.features import (
+    choose_places,
+    collect_features,
+    feature_sheet,
+    principal_pictures,
+)
 from taskprism.errors import InputError
 from taskprism.models import create_model
 

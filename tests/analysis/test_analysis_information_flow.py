@@ -7,9 +7,16 @@ import torch
 from torch.nn import functional
 
 from reference.untrained_runs import SIZE, make_run
-from taskprism.analysis.information_flow import FILE, information_flow, score_flow
-from taskprism.analysis.information_flow_plot import flow_gain, flow_statistic, places, plot_flow
-from taskprism.analysis.strides import stride_of
+from taskprism.analysis.features import stride_of
+from taskprism.analysis.information_flow import (
+    FILE,
+    flow_gain,
+    flow_statistic,
+    information_flow,
+    places,
+    plot_flow,
+    score_flow,
+)
 from taskprism.data import create_protocol
 from taskprism.data.sample import collate
 from taskprism.errors import DataError, InputError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from taskprism.analysis.modulation_tsne import (
+from taskprism.analysis.modulation import (
     Level,
     collect_activations,
     embed,

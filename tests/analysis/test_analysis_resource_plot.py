@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from taskprism.analysis import RunResult
 from taskprism.analysis.resource_plot import plot_resources, resource_points, resource_table
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.scoring import RunResult
 from taskprism.scoring.compare import compare
 
 

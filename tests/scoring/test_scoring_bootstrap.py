@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +307,11 @@ def test_a_comparison_says_why_there_is_no_interval_or_what_it_lacks(runs):
     ours, theirs = runs
     one = compare([*ours[:1], *theirs])
     assert any(note.startswith("Δm of mti_net: one seed of the method") for note in one.notes)
+    remark = "the interval does not include seed-to-seed variation"
+    twin = replace(ours[0], name="pad_net", model="pad_net")
+    two = compare([ours[0], twin, *theirs])
+    (note,) = [note for note in two.notes if remark in note]
+    assert note.startswith("Δm of mti_net, pad_net: ")
     (ours[0].path / IMAGE_STATES_FILE).unlink()
     some = compare([*ours, *theirs])
     assert any(note.startswith("No interval of Δm for mti_net") for note in some.notes)

@@ -89,7 +89,7 @@ def test_numbers_match_the_table_worked_out_by_hand(runs):
     multi = row(table, "multi_task")
     assert multi.gain.mean == pytest.approx(-12.5)
     assert multi.gain.std is None
-    assert any("One seed only" in note and "multi_task" in note for note in table.notes)
+    assert any("One seed, so no" in note and "multi_task" in note for note in table.notes)
 
 
 def test_single_task_networks_make_one_row_with_summed_cost(runs):
@@ -105,7 +105,7 @@ def test_a_seed_without_its_own_baseline_uses_the_mean_and_says_so(tmp_path):
     make_run(tmp_path, "mti_net", "mti_net", 7, semseg(0.6))
     table = compare(find_runs([tmp_path]))
     assert row(table, "mti_net").gain.mean == pytest.approx(20)
-    assert any("no single_task run of seed 7" in note for note in table.notes)
+    assert any("no single_task run with seed 7" in note for note in table.notes)
 
 
 def test_without_single_task_runs_there_is_no_gain_but_a_note(tmp_path):
@@ -150,7 +150,7 @@ def test_tasks_without_a_usable_baseline_score_are_left_out(tmp_path):
     make_run(tmp_path, "mti_net", "mti_net", 0, semseg(0.6) | depth(1.0))
     table = compare(find_runs([tmp_path]))
     assert row(table, "mti_net").gain.mean == pytest.approx(20)
-    assert any("leaves out depth" in note for note in table.notes)
+    assert any("excludes depth" in note for note in table.notes)
     assert ("depth", "rmse") not in row(table, "single_task").values
 
 
@@ -160,7 +160,7 @@ def test_a_method_with_fewer_tasks_says_so(tmp_path):
     make_run(tmp_path, "narrow", "mti_net", 0, semseg(0.6))
     table = compare(find_runs([tmp_path]))
     assert row(table, "narrow").gain.mean == pytest.approx(20)
-    assert any("without depth" in note for note in table.notes)
+    assert any("not depth" in note for note in table.notes)
 
 
 def test_names_with_a_seed_are_seeds_of_one_method(tmp_path):
@@ -218,7 +218,7 @@ def test_a_folder_without_runs_and_a_broken_file_are_named(tmp_path):
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(DataError, match="not a complete score file"):
         read_run(tmp_path)
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match="No runs to compare"):
         compare([])
 
 
@@ -279,5 +279,5 @@ def test_command_refuses_an_unknown_ending_before_any_work(tmp_path, capsys):
 
 def test_a_table_that_cannot_be_written_is_named(runs, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(CheckpointError, match="Cannot write the table"):
         write(compare(find_runs([runs])), tmp_path / "file" / "table.md")

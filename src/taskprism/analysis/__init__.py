@@ -7,8 +7,8 @@
   tasks (MTI-Net, figure 2b);
 * :mod:`~taskprism.analysis.information_flow` scores initial predictions at every scale (table 4);
 * :mod:`~taskprism.analysis.resource_plot` draws performance against resources (ASTMT, figure 5);
-* :mod:`~taskprism.analysis.feature_pictures` draws the features of every task (figure 1);
-* :mod:`~taskprism.analysis.modulation_tsne` maps how ASTMT attends to its tasks (figure 6);
+* :mod:`~taskprism.analysis.features` draws the features of every task (figure 1);
+* :mod:`~taskprism.analysis.modulation` maps how ASTMT attends to its tasks (figure 6);
 * :mod:`~taskprism.analysis.qualitative` sets the predictions of several methods side by side.
 
 Those that read trained runs stand above :mod:`taskprism.training` and are imported by their own

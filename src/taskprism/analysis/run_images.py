@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from taskprism.analysis.picking import spread
 from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.recipes.schema import DataSettings
+from taskprism.scoring.evaluation import evenly_spaced
 from taskprism.training.experiment import build_protocol
 from taskprism.training.run_directory import RunDirectory
 
@@ -80,7 +80,7 @@ class RunImages:
             InputError: There is no image of such a name.
         """
         if not names:
-            return spread(len(self), count)
+            return evenly_spaced(len(self), count)
         found: dict[str, int] = {}
         for index in range(len(self)):
             if len(found) == len(set(names)):

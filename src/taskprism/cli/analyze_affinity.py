@@ -8,9 +8,7 @@ from typing import Annotated
 import tyro
 from rich.table import Table
 
-from taskprism.analysis.affinity import DILATIONS, LabelAffinity, label_affinity
-from taskprism.analysis.affinity_plot import plot_affinity
-from taskprism.analysis.picking import spread
+from taskprism.analysis.affinity import DILATIONS, LabelAffinity, label_affinity, plot_affinity
 from taskprism.atomic import write_json
 from taskprism.cli.arguments import (
     Folder,
@@ -24,6 +22,7 @@ from taskprism.cli.output import print_wide
 from taskprism.data import create_protocol
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
+from taskprism.scoring.evaluation import evenly_spaced
 from taskprism.visualization.plotting import save_figure
 
 
@@ -59,7 +58,7 @@ def affinity(
     source = create_protocol(protocol, root=root, tasks=list(tasks) or None)
     source.check_split(split)
     dataset = source.dataset(split, source.evaluation_transform())
-    chosen = spread(len(dataset), images)
+    chosen = evenly_spaced(len(dataset), images)
     reporter = Reporter()
     result = label_affinity(
         (dataset[i] for i in reporter.track(chosen, "reading labels")),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from taskprism.analysis.feature_pictures import feature_sheet
-from taskprism.analysis.features import collect_features
+from taskprism.analysis.features import collect_features, feature_sheet
 from taskprism.analysis.run_images import RunImages
 from taskprism.cli.arguments import Device, Images, Names, OptionalFolder, RunArgument, SplitName
 from taskprism.cli.output import write_picture

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from taskprism.analysis.information_flow import Flow, information_flow
-from taskprism.analysis.information_flow_plot import (
+from taskprism.analysis.information_flow import (
+    Flow,
     flow_gain,
     flow_statistic,
+    information_flow,
     mean_baseline,
     place_name,
     places,

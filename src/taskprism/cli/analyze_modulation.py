@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from taskprism.analysis.modulation_tsne import IMAGES, collect_activations, plot_modulation
+from taskprism.analysis.modulation import IMAGES, collect_activations, plot_modulation
 from taskprism.analysis.run_images import RunImages
 from taskprism.cli.arguments import Device, Images, OptionalFolder, RunArgument, SplitName
 from taskprism.cli.output import print_wide

@@ -1,13 +1,13 @@
 """Runs side by side: mean and spread over seeds, and Δm against the single-task runs.
 
 A *row* is one method: all runs of one name and backbone, one per seed. Single-task networks are
-trained one task at a time, so all of them together make one row, whose parameters and operations
+trained one task at a time, so all of them together are one row, whose parameters and operations
 are the sums over its networks.
 
-Δm (MTI-Net, ECCV 2020, section 4.1) of a run is taken against the single-task networks of the same
+Δm (MTI-Net, ECCV 2020, section 4.1) of a run is relative to the single-task networks of the same
 protocol, backbone and, where there are any, the same seed; otherwise against their mean over seeds.
-Spread is the sample standard deviation over seeds. Where the runs hold what their scores were made
-of, image by image, Δm has a confidence interval (:mod:`taskprism.scoring.intervals`).
+Spread is the sample standard deviation over seeds. Where the runs have image states,
+Δm has a confidence interval (:mod:`taskprism.scoring.intervals`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ BASELINE_MODEL = "single_task"
 
 
 def compare(runs: Sequence[RunResult]) -> Comparison:
-    """Set runs side by side.
+    """Compare runs in one table.
 
     Args:
-        runs: Of one protocol and split, in any order (see :func:`~taskprism.analysis.find_runs`).
+        runs: Of one protocol and split, in any order (see :func:`~taskprism.scoring.find_runs`).
 
     Returns:
         Single-task runs first, then the other methods in the order given.
@@ -45,7 +45,7 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
             method, seed and task.
     """
     if not runs:
-        raise InputError("There is nothing to compare; name at least one run directory.")
+        raise InputError("No runs to compare; give at least one run directory.")
     _check_comparable(runs)
     columns = _columns(runs)
     groups = _group(runs)
@@ -58,11 +58,12 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
         name = _row_name(key, groups)
         row = _row(name, group, columns, baseline, reason, notes)
         rows.append(intervals.added(row, group, baseline, notes))
+    notes += intervals.remarks()
     single = [row.name for row in rows if len(row.seeds) == 1]
     if len(single) == len(rows):
-        notes.append("One seed each, so there is no spread.")
+        notes.append("Every method has one seed, so there is no standard deviation.")
     elif single:
-        notes.append(f"One seed only, so no spread: {', '.join(single)}.")
+        notes.append(f"One seed, so no standard deviation: {', '.join(single)}.")
     return Comparison(runs[0].protocol, runs[0].split, columns, tuple(rows), tuple(notes))
 
 
@@ -74,7 +75,7 @@ def _check_comparable(runs: Sequence[RunResult]) -> None:
     if len(kinds) > 1:
         listed = "; ".join(f"{kind} (such as {path})" for kind, path in kinds.items())
         raise InputError(
-            "Scores of different protocols, splits or input sizes cannot stand in one table: "
+            "Cannot compare scores of different protocols, splits or input sizes: "
             f"{listed}. Compare the runs of one protocol at a time."
         )
 
@@ -82,7 +83,7 @@ def _check_comparable(runs: Sequence[RunResult]) -> None:
 def _data_notes(runs: Sequence[RunResult]) -> list[str]:
     if len({run.data for run in runs if run.data is not None}) > 1:
         return [
-            "The runs did not read the same data (their manifests hold different fingerprints), "
+            "The runs used different data (the fingerprints in their manifests differ), "
             "so differences may come from the data."
         ]
     return []
@@ -102,7 +103,7 @@ def _columns(runs: Sequence[RunResult]) -> tuple[Column, ...]:
                 column = Column(task, metric, better, metric == primary)
                 if columns.setdefault((task, metric), column) != column:
                     raise InputError(
-                        f"{run.path} does not agree with the other runs on the direction or rank "
+                        f"{run.path} differs from the other runs in the direction or rank "
                         f"of {task} {metric}; score it again with `taskprism evaluate {run.path}`."
                     )
     tasks = list(dict.fromkeys(task for task, _ in columns))
@@ -121,17 +122,17 @@ def _group(runs: Sequence[RunResult]) -> dict[GroupKey, list[RunResult]]:
             if other.seed == run.seed and shared:
                 raise InputError(
                     f"{other.path} and {run.path} are the same method, seed ({run.seed}) and task "
-                    f"({', '.join(shared)}); leave one out, or give it another name in its recipe."
+                    f"({', '.join(shared)}); remove one, or rename it in its recipe."
                 )
             if other.model != run.model:
                 raise InputError(
-                    f"{other.path} ({other.model}) and {run.path} ({run.model}) have one name "
-                    f"({run.name}) but are different models; give one another name in its recipe."
+                    f"{other.path} ({other.model}) and {run.path} ({run.model}) have the same "
+                    f"name ({run.name}) but are different models; rename one in its recipe."
                 )
             if run.model != BASELINE_MODEL and set(run.metrics) != set(other.metrics):
                 raise InputError(
-                    f"{other.path} and {run.path} have one name ({run.name}) but predict different "
-                    "tasks; give one another name in its recipe."
+                    f"{other.path} and {run.path} have the same name ({run.name}) but predict "
+                    "different tasks; rename one in its recipe."
                 )
         group.append(run)
     return groups
@@ -150,10 +151,10 @@ Baselines = Mapping[GroupKey, Sequence[RunResult]]
 
 
 def _baseline_for(run: RunResult, baselines: Baselines) -> tuple[Sequence[RunResult], str]:
-    """Single-task runs that this one may be compared with, or the reason why there are none."""
+    """Single-task runs to compare this one with, or the reason why there are none."""
     if not baselines:
-        return [], f"there are no {BASELINE_MODEL} runs among those given"
-    # A method without a backbone (a trivial baseline) may be set against any one.
+        return [], f"none of the runs is a {BASELINE_MODEL} run"
+    # A method without a backbone (a constant baseline) can be compared with any.
     fitting = [
         group
         for (_, backbone), group in baselines.items()
@@ -168,7 +169,7 @@ def _baseline_for(run: RunResult, baselines: Baselines) -> tuple[Sequence[RunRes
 
 
 def _row_name(key: GroupKey, groups: Iterable[GroupKey]) -> str:
-    """Name of a method, with its backbone where the same method stands on several."""
+    """Name of a method, with its backbone if the same method has several."""
     name, backbone = key
     alone = sum(name == other for other, _ in groups) == 1
     return name if alone else f"{name} ({backbone or 'no backbone'})"
@@ -230,14 +231,14 @@ def _with_gain(
                 if not any(other.seed == run.seed for other in baseline):
                     _add_note(
                         notes,
-                        f"Δm of {row.name}: there is no {BASELINE_MODEL} run of seed {run.seed}, "
-                        "so it is taken against their mean over seeds.",
+                        f"Δm of {row.name}: there is no {BASELINE_MODEL} run with seed {run.seed}, "
+                        "so it is relative to their mean over seeds.",
                     )
             elif column.task in run.metrics:
                 _add_note(
                     notes,
-                    f"Δm of {row.name} leaves out {column.task}: no {BASELINE_MODEL} score "
-                    "other than 0 to compare it with.",
+                    f"Δm of {row.name} excludes {column.task}: it has no nonzero "
+                    f"{BASELINE_MODEL} score.",
                 )
         if results:
             totals.append(gain(results, references, better))
@@ -245,7 +246,7 @@ def _with_gain(
             parts.setdefault(task, []).append(part)
     left_out = [c.task for c in primary if c.task not in {t for run in group for t in run.metrics}]
     if left_out and totals:
-        _add_note(notes, f"Δm of {row.name} is over its own tasks, without {', '.join(left_out)}.")
+        _add_note(notes, f"Δm of {row.name} covers its tasks only, not {', '.join(left_out)}.")
     statistics = {task: Statistic.of(values) for task, values in parts.items()}
     known = {task: statistic for task, statistic in statistics.items() if statistic is not None}
     return replace(row, gain=Statistic.of(totals), task_gains=known)
@@ -278,10 +279,17 @@ def _add_note(notes: list[str], note: str) -> None:
 
 
 class GainIntervals:
-    """Adds intervals to rows, and reads each run once; PyTorch only if there is something to do."""
+    """Adds an interval of Δm to rows. Each run is read once, and PyTorch only where it is needed.
+
+    Example:
+        >>> row = Row("mti_net", "mti_net", "resnet18", (0,), {}, None, None)
+        >>> GainIntervals().added(row, [], [], notes=[]).gain_interval is None
+        True
+    """
 
     def __init__(self) -> None:
         self._bootstrap: GainBootstrap | None = None
+        self._remarks: dict[str, list[str]] = {}  # remark -> names of rows
 
     def added(
         self,
@@ -295,9 +303,8 @@ class GainIntervals:
         Args:
             row: One method.
             group: Its runs.
-            baseline: The single-task runs that its Δm is taken against.
-            notes: Takes what the interval does not tell, or why there is none. Runs that never
-                kept the states of their images need no note.
+            baseline: The single-task runs that its Δm is relative to.
+            notes: Gets the reason if there is no interval. Runs without image states need none.
         """
         runs = [*group, *baseline]
         if row.gain is None or not any((r.path / IMAGE_STATES_FILE).is_file() for r in runs):
@@ -311,5 +318,12 @@ class GainIntervals:
             notes.append(f"No interval of Δm for {row.name}: {error}")
             return row
         if interval.remark:
-            notes.append(f"Δm of {row.name}: {interval.remark[0].lower()}{interval.remark[1:]}")
+            self._remarks.setdefault(interval.remark, []).append(row.name)
         return replace(row, gain_interval=interval)
+
+    def remarks(self) -> list[str]:
+        """What the intervals leave out: each remark once, with the names of its rows."""
+        return [
+            f"Δm of {', '.join(names)}: {remark[0].lower()}{remark[1:]}"
+            for remark, names in self._remarks.items()
+        ]

@@ -225,3 +225,10 @@ def flat(results: Results, prefix: Sequence[str] = ()) -> dict[str, float]:
         for task, values in results.items()
         for metric, value in values.items()
     }
+
+
+def evenly_spaced(length: int, count: int | None) -> list[int]:
+    """At most ``count`` of ``range(length)``, from first to last at even steps; None takes all."""
+    if count is None or count >= length:
+        return list(range(length))
+    return sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)})

@@ -19,14 +19,14 @@ from taskprism.errors import CheckpointError, InputError
 
 @dataclass(frozen=True)
 class Interval:
-    """Where Δm lies.
+    """Confidence interval of Δm.
 
     Attributes:
         estimate: Δm in percent over all images, mean over seeds.
         low: Lower end in percent.
         high: Upper end.
-        level: How often an interval made like this holds the true value.
-        samples: Draws that it rests on; in those left out, a task had no labeled image.
+        level: Share of such intervals that contain the true value.
+        samples: Number of draws; draws in which a task has no labeled image are excluded.
         images: Number of test images.
         seeds: Number of seeds of the method.
         baseline_seeds: Of the single-task networks; the least over tasks.
@@ -48,23 +48,23 @@ class Interval:
 
     @property
     def remark(self) -> str:
-        """What the interval does not tell, one sentence; empty if there is nothing."""
-        few = [
+        """What the interval leaves out, one sentence; empty if nothing."""
+        single = [
             name
             for name, seeds in [("method", self.seeds), ("baseline", self.baseline_seeds)]
             if seeds == 1
         ]
-        if not few:
+        if not single:
             return ""
         return (
-            f"One seed of the {' and of the '.join(few)}: the interval does not hold how far "
-            "another training of it would come out elsewhere."
+            f"One seed of the {' and of the '.join(single)}: the interval does not include "
+            "seed-to-seed variation."
         )
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean and sample standard deviation of some seeds' values; the latter needs two."""
+    """Mean and sample standard deviation over seeds; the latter is None for one seed."""
 
     mean: float
     std: float | None
@@ -72,7 +72,7 @@ class Statistic:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Statistic | None:
-        """Statistic of the values that are numbers, or None if none is."""
+        """Statistic of the values that are not NaN, or None if all are."""
         known = [value for value in values if not math.isnan(value)]
         if not known:
             return None
@@ -102,11 +102,11 @@ class Row:
         model: Name of the system.
         backbone: Name of the backbone.
         seeds: In increasing order.
-        values: ``(task, metric)`` -> mean and spread; what was never scored is absent.
+        values: ``(task, metric)`` -> mean and spread; missing where nothing was scored.
         parameters: Of the network (single-task: of all networks together).
         macs: Likewise.
-        gain: Δm in percent, or None without single-task runs to compare with.
-        gain_interval: Where Δm lies, or None where the runs do not hold what tells it.
+        gain: Δm in percent, or None without single-task runs.
+        gain_interval: Of Δm, or None without image states.
         task_gains: Task -> its part of Δm in percent.
         is_baseline: These are single-task runs.
     """
@@ -126,7 +126,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table: one row per method, one column per task and metric, and what a reader must know."""
+    """A table: one row per method, one column per task and metric, and notes."""
 
     protocol: str
     split: str
@@ -139,7 +139,7 @@ NOTHING = "–"
 
 
 def headings(comparison: Comparison, all_metrics: bool = False) -> list[str]:
-    """Titles of the columns; an arrow shows which way a metric is better."""
+    """Titles of the columns; an arrow shows whether higher is better."""
     shown = shown_columns(comparison, all_metrics)
     titles = ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
     intervals = _intervals(comparison)
@@ -180,7 +180,7 @@ def best_rows(comparison: Comparison, column: Column) -> set[int]:
 
 
 def caption(comparison: Comparison) -> list[str]:
-    """What a reader must know, one sentence each."""
+    """Sentences that explain the table."""
     spread = any(len(row.seeds) > 1 for row in comparison.rows)
     lines = [
         "Mean ± sample standard deviation over seeds. " * spread
@@ -188,7 +188,7 @@ def caption(comparison: Comparison) -> list[str]:
     ]
     if any(row.gain is not None for row in comparison.rows):
         lines.append(
-            "Δm: mean over tasks of the signed relative change of the primary metric against the "
+            "Δm: mean over tasks of the signed relative change of the primary metric to the "
             "single-task networks; positive is better."
         )
     if intervals := _intervals(comparison):
@@ -226,7 +226,7 @@ def rich_table(
 
 
 def print_table(comparison: Comparison, console: Console, all_metrics: bool = False) -> None:
-    """Print the table whole, turned where it is too wide for the terminal, and its notes."""
+    """Print the whole table, transposed if it is too wide for the terminal, and its notes."""
     table, width = rich_table(comparison, all_metrics), console.width
     if console.is_terminal and _width(table, console) > width:
         table = rich_table(comparison, all_metrics, transposed=True)
@@ -252,7 +252,7 @@ def markdown(comparison: Comparison, all_metrics: bool = False) -> str:
 
 
 def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
-    """One line per method; full precision, spread in columns of its own (empty for one seed)."""
+    """One line per method, in full precision; standard deviations have separate columns."""
     shown = shown_columns(comparison, all_metrics)
     names = [f"{column.task} {column.metric}" for column in shown]
     pairs = [part for name in [*names, "gain_percent"] for part in (name, f"{name} std")]
@@ -320,26 +320,26 @@ FORMATS: dict[str, Callable[[Comparison, bool], str]] = {
 
 
 def check_format(path: Path) -> None:
-    """Raise :class:`InputError` if no table can be written to a file of that ending."""
+    """Raise :class:`InputError` if the file ending names no table format."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(
-            f"{path}: unknown kind of table {path.suffix!r}; end the name in {', '.join(FORMATS)}."
+            f"Unknown table format {path.suffix!r} of {path}; use one of {', '.join(FORMATS)}."
         )
 
 
 def write(comparison: Comparison, path: Path, all_metrics: bool = False) -> None:
-    """Write the table in the format that the file's ending names."""
+    """Write the table in the format of the file ending."""
     check_format(path)
     text = FORMATS[path.suffix.lower()](comparison, all_metrics)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"The table cannot be written to {path}: {error}.") from error
+        raise CheckpointError(f"Cannot write the table to {path}: {error}.") from error
 
 
 def number(value: float) -> str:
-    """Number for a table: four decimals below 10, two from there on."""
+    """Number for a table: four decimals below 10, else two."""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
@@ -353,7 +353,7 @@ def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) 
 
 
 def arrow_title(column: Column) -> str:
-    """Task and metric with an arrow that shows which way is better."""
+    """Task and metric with an arrow that shows whether higher is better."""
     return f"{column.task} {column.metric} {'↑' if column.higher_is_better else '↓'}"
 
 

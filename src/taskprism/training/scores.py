@@ -14,7 +14,7 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import collate
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import Recipe
-from taskprism.scoring.evaluation import Results
+from taskprism.scoring.evaluation import Results, evenly_spaced
 from taskprism.scoring.image_states import ImageStates
 from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training.log import without_nan
@@ -89,13 +89,12 @@ def write_pictures(
         The PNG files, named after the images.
     """
     dataset = protocol.dataset(split, protocol.evaluation_transform())
-    length = len(dataset)
     device = model.image_mean.device
     folder.mkdir(parents=True, exist_ok=True)
     was_training = model.training
     model.eval()
     files = []
-    for index in sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)}):
+    for index in evenly_spaced(len(dataset), count):
         batch = collate([dataset[index]], model.tasks)
         outputs = model(model.normalize(batch.images.to(device)))
         picture = panel(

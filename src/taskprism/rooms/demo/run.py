@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from taskprism.analysis import find_runs
 from taskprism.errors import CheckpointError
 from taskprism.progress import Reporter
 from taskprism.rooms.demo.plan import (
@@ -22,6 +21,7 @@ from taskprism.rooms.demo.plan import (
     write_plan,
 )
 from taskprism.rooms.demo.report import write_demo_report
+from taskprism.scoring import find_runs
 from taskprism.scoring.compare import compare
 from taskprism.scoring.tables import print_table, write
 from taskprism.training.baseline import score_baseline

@@ -26,11 +26,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.ops import SqueezeExcitation
 
-from taskprism.analysis.picking import spread
 from taskprism.errors import InputError, TaskprismError
 from taskprism.layers.modulation import TaskSwitch
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.scoring.evaluation import evenly_spaced
 from taskprism.visualization.plotting import LINES, MARKERS, plot_style
 
 IMAGES = 32
@@ -163,7 +163,7 @@ def plot_modulation(
         title: Line above the plot.
         seed: Of t-SNE.
     """
-    chosen = [levels[index] for index in spread(len(levels), count)]
+    chosen = [levels[index] for index in evenly_spaced(len(levels), count)]
     columns = min(len(chosen), 3)
     lines = -(-len(chosen) // columns)
     with plot_style():
