@@ -11,7 +11,7 @@ from taskprism.tasks import create_task
 from taskprism.tasks.legend import ColorScale, Swatches
 from taskprism.visualization import panel, sheet
 from taskprism.visualization.canvas import fit, hatching, shorten, text_width, tile_size
-from taskprism.visualization.legends import draw_legend
+from taskprism.visualization.panels import draw_legend
 
 TASKS = [
     create_task("semseg", class_names=("floor", "wall", "thing")),

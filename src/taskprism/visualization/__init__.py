@@ -1,8 +1,7 @@
-"""Pictures for people: panels of predictions, training curves, reports.
+"""Panels of predictions, training curves and reports.
 
-* :func:`panel` sets an image beside everything predicted from it and, where there are labels, the
-  labels; :func:`comparison_panel` does so for several networks; :func:`sheet` stacks panels.
-  Colors and legends come from the tasks themselves.
+* :func:`panel` draws an image next to its predictions and labels; :func:`comparison_panel` does
+  this for several networks; :func:`sheet` stacks panels. Each task provides its colors and legend.
 * :func:`read_curves` and :func:`plot_curves` draw the logs of runs.
 * :func:`write_report` makes one HTML file with tables and pictures inside.
 

@@ -26,7 +26,7 @@ Points = list[tuple[float, float]]  # epoch, value
 
 @dataclass(frozen=True)
 class Curves:
-    """What one run's log says over its epochs.
+    """Values in one run's log by epoch.
 
     Attributes:
         losses: Task -> (epoch, mean training loss of that epoch).
