@@ -19,7 +19,7 @@ from taskprism.rooms import (
     scene_seed,
 )
 from taskprism.tasks import list_tasks
-from taskprism.tasks.human_parts import PASCAL_PARTS
+from taskprism.tasks.semseg import PASCAL_PARTS
 
 SIZE = (24, 32)
 

@@ -32,11 +32,15 @@ Default loss weights are those of ASTMT and MTI-Net. To add a task, write a subc
 from taskprism.tasks.albedo import Albedo, AlbedoMap
 from taskprism.tasks.base import TASKS, Task, register_task
 from taskprism.tasks.binary import BinaryTask
-from taskprism.tasks.depth import Depth, DepthMap
-from taskprism.tasks.disparity import Disparity, DisparityMap
+from taskprism.tasks.depth import (
+    Depth,
+    DepthMap,
+    Disparity,
+    DisparityMap,
+    InverseDepth,
+    InverseDepthMap,
+)
 from taskprism.tasks.edge import Edge, EdgeMap
-from taskprism.tasks.human_parts import HumanParts
-from taskprism.tasks.inverse_depth import InverseDepth, InverseDepthMap
 from taskprism.tasks.normals import NormalMap, Normals
 from taskprism.tasks.registry import (
     create_task,
@@ -45,7 +49,7 @@ from taskprism.tasks.registry import (
     task_from_config,
 )
 from taskprism.tasks.saliency import Saliency, SaliencyMap
-from taskprism.tasks.semseg import ClassMap, SemanticSegmentation
+from taskprism.tasks.semseg import ClassMap, HumanParts, SemanticSegmentation
 from taskprism.tasks.target import DenseTarget, ValidMask
 
 __all__ = [

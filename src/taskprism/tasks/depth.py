@@ -1,4 +1,4 @@
-"""Depth: how far away each pixel is, in meters along the viewing axis."""
+"""Depth in meters along the viewing axis, and its relatives: disparity and inverse depth."""
 
 from __future__ import annotations
 
@@ -44,6 +44,39 @@ def relative_difference(first: Tensor, second: Tensor) -> Tensor:
     """``|a - b| / max(a, b)`` of values >= 0; 0 where both are 0."""
     larger = torch.maximum(first, second).clamp(min=torch.finfo(torch.float32).tiny)
     return (first - second).abs() / larger
+
+
+class InverseDepthMap(DenseTarget):
+    """Proportional to 1 / depth, float32 ``(..., 1, H, W)``, >= 0; large is near.
+
+    Zooming brings things nearer and multiplies it. Unlike a disparity in pixels it does not change
+    when the same view is sampled on another grid.
+    """
+
+    zero_is_label: ClassVar[bool] = False
+    similar_within: ClassVar[float] = DepthMap.similar_within
+
+    @classmethod
+    def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
+        """Multiply by ``factor``."""
+        return values * factor
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """Relative to the larger of both, as for depth."""
+        return relative_difference(first, second)
+
+
+class DisparityMap(InverseDepthMap):
+    """Pixels along x, float32 ``(..., 1, H, W)``, >= 0; large is near.
+
+    It is a length in the image, so a zoom multiplies it, and so does a wider grid.
+    """
+
+    @classmethod
+    def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
+        """Multiply by ``width_ratio``."""
+        return values * width_ratio
 
 
 @register_task
@@ -126,3 +159,30 @@ class Depth(Task):
         if (values < 0).any():
             return f"valid values go down to {values.min().item():g}; they must not be negative"
         return None
+
+
+@register_task
+@dataclass(frozen=True, kw_only=True)
+class Disparity(Depth):
+    """Disparity in pixels of the map's own width, or inverse depth; scored like depth."""
+
+    name: str = "disparity"
+    category_range: tuple[float, float] = (1.0, 100.0)
+
+    kind: ClassVar[str] = "disparity"
+    target_type: ClassVar[type[DenseTarget]] = DisparityMap
+    larger_is_nearer: ClassVar[bool] = True
+    unit: ClassVar[str] = "px"
+
+
+@register_task
+@dataclass(frozen=True, kw_only=True)
+class InverseDepth(Disparity):
+    """Inverse depth without a unit (MTAN's Cityscapes: 16-bit disparity / 65535)."""
+
+    name: str = "inverse_depth"
+    category_range: tuple[float, float] = (0.005, 0.5)
+
+    kind: ClassVar[str] = "inverse_depth"
+    target_type: ClassVar[type[DenseTarget]] = InverseDepthMap
+    unit: ClassVar[str] = ""
