@@ -200,6 +200,6 @@ def test_two_steps_and_an_evaluation(tree, tmp_path, monkeypatch):
     assert manifest["data_fingerprint"] == protocol.fingerprint()
     assert manifest["licenses"]["data"] == protocol.license
     assert list((run / "pictures").glob("*.png"))
-    if tree is TREES["nyud40-npy"]:  # the command of its own gives the same
+    if tree is TREES["nyud40-npy"]:  # the dedicated command gives the same
         for name, values in evaluate(run, pictures=False).items():
             assert values == pytest.approx(results["metrics"][name], nan_ok=True)

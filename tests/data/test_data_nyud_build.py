@@ -120,8 +120,8 @@ def test_existing_build_is_not_overwritten_by_another(official, built, tmp_path)
     (tmp_path / "full/notes.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty"):
         build(official[0], tmp_path / "full").run()
-    told = json.loads((tmp_path / "out/build.json").read_text())
-    assert told["derived"]["normals"].startswith("planes fitted")
+    stored = json.loads((tmp_path / "out/build.json").read_text())
+    assert stored["derived"]["normals"].startswith("planes fitted")
 
 
 def test_the_whole_frame_and_ready_made_maps(official, tmp_path):

@@ -65,7 +65,7 @@ def test_values_are_those_that_were_written(tree):
 
             normals, valid = read(sample, "normals")
             indoors = wanted.context == CHAIR
-            indoors[10, 22:26] = False  # 127 is no direction
+            indoors[10, 22:26] = False  # 127 means no direction
             assert np.array_equal(valid, indoors)
             decoded = wanted.normals[12, 22] * (2 / 255) - 1.0
             np.testing.assert_allclose(

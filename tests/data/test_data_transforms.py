@@ -39,7 +39,7 @@ every_transform = pytest.mark.parametrize(
 
 
 def test_every_transform_is_covered():
-    """The other three have tests of their own: two only see colors, one wraps any of these."""
+    """The other three are tested separately: two change only colors, one wraps any of these."""
     others = {"ColorJitter", "PhotometricDistortion", "ZeroBorder"}
     assert {type(move).__name__ for move in MOVES} == set(T.__all__) - others
 

@@ -23,7 +23,7 @@ class Tree:
 
     Attributes:
         protocol: Its name.
-        variant: The layout that is to be found.
+        variant: The expected layout.
         write: Makes the tree in a folder that does not exist.
         counts: Samples of each split of the miniature.
         options: Of the protocol.

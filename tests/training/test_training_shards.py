@@ -97,5 +97,5 @@ def test_packed_sets_are_joined_like_files(tiny_data, packed, tmp_path):
             assert one["name"] == two["name"]
             assert one["targets"].keys() == two["targets"].keys()
             assert torch.equal(one["image"], two["image"])
-    with pytest.raises(InputError, match="pack each of its data sets by itself"):
+    with pytest.raises(InputError, match="Pack each of its data sets"):
         pack(files, tmp_path / "both")

@@ -174,4 +174,4 @@ ROOT/
   gta_{train,test}/ID_object_id.png   RGB; red is the kind of object, 0..7
   gta_{train,test}/ID_albedo.webp     RGB
   gta_{train,test}/ID_disparity.webp  RGB, lossless: 24-bit number, red its lowest byte
-  gt_sets/gta_train.txt, gta_test.txt  IDs, one a line"""
+  gt_sets/gta_train.txt, gta_test.txt  IDs, one per line"""

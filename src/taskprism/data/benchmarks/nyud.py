@@ -108,7 +108,7 @@ def _variant(name: str, summary: str, image: str, **labels: tuple[str, Decoder, 
         pattern = f"{FOLDERS[task]}/{{name}}.{suffix}"
         made[task] = Label((pattern,), decode)
         lines.append(f"  {pattern:<25} {meaning}")
-    lines.append("  gt_sets/train.txt, val.txt names, one a line: 0001 ... 1449")
+    lines.append("  gt_sets/train.txt, val.txt names, one per line: 0001 ... 1449")
     splits: dict[Split, names.Names] = {
         "train": partial(names.listed, file=LISTS["train"]),
         "test": partial(names.listed, file=LISTS["test"]),

@@ -323,5 +323,5 @@ ROOT/
   pascal-context/trainval/{name}.mat  key LabelMap, 1..459; for edges and normals
   normals_distill/{name}.png          8-bit, n = 2 v / 255 - 1
   sal_distill/{name}.png              8-bit, salient above one half
-  ImageSets/Context/train.txt, val.txt  names, one a line: 2008_000002 ...
+  ImageSets/Context/train.txt, val.txt  names, one per line: 2008_000002 ...
   ImageSets/Parts/train.txt, val.txt  not needed; JSON: name -> categories of its objects"""

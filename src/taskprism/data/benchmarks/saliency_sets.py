@@ -183,11 +183,11 @@ _PASCAL_S_TREE = """\
 ROOT/
   images/{name}.jpg  RGB
   masks/{name}.png   8-bit gray, 255 where all annotators agree
-  gt_sets/all.txt    names, one a line"""
+  gt_sets/all.txt    names, one per line"""
 
 _MSRA_TREE = """\
 ROOT/
   Imgs/{name}.jpg       RGB
   gt/{name}.png         8-bit gray, 0 to 255
-  gt_sets/trainval.txt  names, one a line
+  gt_sets/trainval.txt  names, one per line
 and PASCAL-S in the folder that the option test_root names"""

@@ -231,4 +231,4 @@ _SBD_TREE = """\
 ROOT/
   dataset/img/{name}.jpg       RGB
   dataset/cls/{name}.mat       GTcls.Segmentation, 0..20
-  dataset/train.txt, val.txt   names, one a line"""
+  dataset/train.txt, val.txt   names, one per line"""
