@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import taskprism
 from models.base import ModelTests
 from taskprism.backbones import Backbone, create_backbone, register_backbone
+from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.models import (
     MODELS,
@@ -25,6 +27,7 @@ from taskprism.models import (
     register_model,
 )
 from taskprism.registry import temporary_parts
+from taskprism.tasks.depth import Depth
 
 TASKS = {"semseg": 5, "depth": 1}
 
@@ -187,6 +190,40 @@ def test_modules_that_are_not_backbones(tmp_path: Path) -> None:
         create_backbone(nn.ReLU())
     with pytest.raises(InputError, match="Expected a backbone"):
         create_backbone(3)  # type: ignore[arg-type]
+
+
+class Average(Distillation):
+    """Adds the mean of all features."""
+
+    name = "average_of_a_test"
+
+    def forward(self, features: Any, predictions: Any = None) -> dict[str, Tensor]:
+        mean = torch.stack(list(features.values())).mean(dim=0)
+        return {task: features[task] + mean for task in self.tasks}
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat(Depth):
+    """A task from outside the package."""
+
+    name: str = "heat"
+    kind: ClassVar[str] = "heat_of_a_test"
+
+
+def test_own_distillation(tmp_path: Path) -> None:
+    for number, model in enumerate(("pad_net", "mti_net", "dense_mtl")):
+        backbone = {"backbone": "resnet18", "neck_channels": 16}
+        built = create_model(model, TASKS, distillation=Average, **backbone)
+        assert built.config["options"]["distillation"] == f"{__name__}:Average"
+        assert_loads(built, tmp_path / str(number))
+        create_model(model, TASKS, distillation=f"{__name__}:Average", **backbone)
+
+
+def test_own_task(tmp_path: Path) -> None:
+    for number, tasks in enumerate(([Heat(channels=1)], [Heat])):
+        model = create_model("multi_task", tasks, backbone=Patches)
+        loaded = assert_loads(model, tmp_path / str(number))
+        assert loaded.tasks == (Heat(channels=1),)
 
 
 def test_a_backbone_instance_keeps_its_weights() -> None:

@@ -1,6 +1,6 @@
 """Every published system, each composed of shared parts.
 
-* ``single_task``: one network per task, the yardstick of every gain;
+* ``single_task``: one network per task, the reference of every gain;
 * ``multi_task``: one backbone, one head per task;
 * ``pad_net``: initial predictions, distillation at one scale (Xu et al., CVPR 2018);
 * ``mti_net``: distillation at several scales, with feature propagation (Vandenhende et al.,
@@ -15,7 +15,7 @@
   al., CVPR 2016; Gao et al., CVPR 2019; Liu et al., CVPR 2019);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
   ``model(images, tasks=["depth"])`` computes nothing for the others; ``astmt_single_task``: its
-  yardstick, such a network per task.
+  single-task reference, one network per task.
 
 >>> import torch
 >>> from taskprism.models import create_model
@@ -32,11 +32,11 @@ The systems from ``pad_net`` to ``atrc`` differ mostly in their
 ``ctal`` and ``ctal_multiscale`` are built for one image size, ``create_model("ctal", ...,
 size=(288, 384))``.
 
-A new system is one file with a subclass of :class:`MultiTaskModel` and one line in :data:`MODELS`.
+To add a system, write a subclass of :class:`MultiTaskModel` in any file and decorate it with
+:func:`register_model`; :func:`create_model` also takes the class itself.
 """
 
-from taskprism.models.astmt.model import ASTMT
-from taskprism.models.astmt.single_task import ASTMTSingleTask
+from taskprism.models.astmt import ASTMT, ASTMTSingleTask
 from taskprism.models.atrc import ATRC
 from taskprism.models.base import (
     MODELS,

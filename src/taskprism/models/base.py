@@ -23,7 +23,7 @@ from taskprism.registry import Registry, check_options, options_of
 from taskprism.tasks import resolve_tasks, task_from_config
 from taskprism.tasks.base import Task
 
-Tasks = Mapping[str, int | None] | Sequence[Task | str | Mapping[str, Any]]
+Tasks = Mapping[str, int | None] | Sequence[Task | type[Task] | str | Mapping[str, Any]]
 #: What :func:`create_model` accepts as a backbone.
 AnyBackbone = str | type[nn.Module] | Callable[..., nn.Module] | nn.Module
 _GIVEN = ("tasks", "auxiliary_tasks", "backbone")

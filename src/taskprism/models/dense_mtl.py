@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from taskprism.backbones import Backbone
-from taskprism.distillation import create_distillation
+from taskprism.distillation import Distillation, create_distillation
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
@@ -41,8 +41,9 @@ class DenseMTL(MultiTaskModel):
         auxiliary_tasks: Decoded up to the cross-task block, and read there.
         backbone: Shared by all tasks, with at least two maps.
         channels: Of the last stage; the others have 2 or 4 times as many.
-        distillation: A name of :func:`taskprism.distillation.list_distillations`.
-        distillation_options: Its own options.
+        distillation: A name of :func:`taskprism.distillation.list_distillations`,
+            ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
+        distillation_options: Options of the distillation.
         size: Input image's ``(H, W)``; only for distillations that are built for one size.
     """
 
@@ -57,7 +58,7 @@ class DenseMTL(MultiTaskModel):
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
         channels: int = 64,
-        distillation: str = "xtam",
+        distillation: str | type[Distillation] = "xtam",
         distillation_options: Mapping[str, Any] | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from taskprism.backbones import Backbone
-from taskprism.distillation import create_distillation
+from taskprism.distillation import Distillation, create_distillation
 from taskprism.errors import InputError
 from taskprism.layers import create_head, resize
 from taskprism.layers.heads import HeadName
@@ -40,8 +40,9 @@ class MTINet(MultiTaskModel):
         propagation_order: Names of all tasks in the order in which propagation concatenates them;
             trained weights fit only the order they were trained with. By default the main tasks,
             then the auxiliary ones.
-        distillation: A name of :func:`taskprism.distillation.list_distillations`.
-        distillation_options: Its own options.
+        distillation: A name of :func:`taskprism.distillation.list_distillations`,
+            ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
+        distillation_options: Options of the distillation.
         head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
         size: Input image's ``(H, W)``; only for distillations that are built for one size.
         task_channels: Channels of the task features at every scale; by default those of the
@@ -68,7 +69,7 @@ class MTINet(MultiTaskModel):
         fpm_reduction: int = 4,
         propagation_softmax: PropagationSoftmax = "channels",
         propagation_order: Sequence[str] | None = None,
-        distillation: str = "spatial_attention",
+        distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadName = "auto",
         size: tuple[int, int] | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from taskprism.backbones import Backbone
-from taskprism.distillation import create_distillation
+from taskprism.distillation import Distillation, create_distillation
 from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadName
 from taskprism.models.base import register_model
@@ -27,8 +27,9 @@ class PADNet(SingleScaleModel):
         auxiliary_tasks: Predicted by the front end in addition, and distilled from.
         backbone: Shared by all tasks.
         channels: Of the task features; a multiple of 4.
-        distillation: A name of :func:`taskprism.distillation.list_distillations`.
-        distillation_options: Its own options.
+        distillation: A name of :func:`taskprism.distillation.list_distillations`,
+            ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
+        distillation_options: Options of the distillation.
         fusion: How the backbone's maps become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
@@ -43,7 +44,7 @@ class PADNet(SingleScaleModel):
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
         channels: int = 256,
-        distillation: str = "spatial_attention",
+        distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadName = "bottleneck",
