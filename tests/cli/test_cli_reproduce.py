@@ -79,7 +79,7 @@ def results(out: Path):
 def test_a_whole_table_and_again(words, tmp_path, capsys):
     assert main(words("all")) == 0
     printed = capsys.readouterr()
-    assert "[6/6] training mti, seed 1" in printed.err
+    assert "Training run 6 of 6: mti, seed 1" in printed.err
     assert "theirs" in printed.out.lower() and "Kendall" in printed.out
     content = results(tmp_path / "all")
     assert content["runs"] == content["done"] == 6
@@ -92,7 +92,7 @@ def test_a_whole_table_and_again(words, tmp_path, capsys):
     assert (next(tmp_path.glob("all/tables/*/report.html"))).is_file()
     assert main(words("all")) == 0
     again = capsys.readouterr()
-    assert "6 of 6 runs are done already" in again.err and "training" not in again.err
+    assert "Found 6 of 6 runs finished" in again.err and "Training" not in again.err
     assert results(tmp_path / "all") == content
 
 
@@ -115,7 +115,7 @@ def test_a_killed_process_is_succeeded_and_no_number_changes(words, tmp_path, ca
     capsys.readouterr()
     assert main(command) == 0
     told = capsys.readouterr().err
-    assert "taking over" in told and "Resuming at epoch" in told
+    assert "Taking over" in told and "Resuming at epoch" in told
     assert main(words("straight", "--rows", "multi", "--seeds", "1", epochs=12)) == 0
     killed, straight = results(tmp_path / "killed"), results(tmp_path / "straight")
     for row in ("single", "multi"):
@@ -142,7 +142,7 @@ def test_sizes_are_listed_without_training(words, capsys, monkeypatch, tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(words("none", "--list")) == 0
     out = capsys.readouterr().out
-    assert "read out of mti" in out and "quoted" in out and "test_resnet" in out
+    assert "from the run of mti" in out and "quoted" in out and "test_resnet" in out
     assert not (tmp_path / "none").exists()
 
 

@@ -1,4 +1,4 @@
-"""A made table in a folder of its own, and a reporter whose words can be read."""
+"""A small table in a temporary folder, and a reporter whose output can be read."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def reporter() -> Reporter:
 
 
 @pytest.fixture
-def told(reporter):
+def output(reporter):
     return lambda: reporter.console.file.getvalue()

@@ -1,4 +1,4 @@
-"""Made tables for the tests."""
+"""Small tables for the tests."""
 
 PLAIN = """
 title: Made up

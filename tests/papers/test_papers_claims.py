@@ -40,7 +40,7 @@ def _take_and_hang(folder):
         time.sleep(600)
 
 
-def test_a_killed_process_on_this_machine_is_succeeded_at_once(tmp_path):
+def test_the_claim_of_a_killed_process_on_this_machine_is_free_at_once(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=_take_and_hang, args=(tmp_path,))
     process.start()
     deadline = time.monotonic() + 60
@@ -56,7 +56,7 @@ def test_a_killed_process_on_this_machine_is_succeeded_at_once(tmp_path):
     assert claims.take("row").abandoned
 
 
-def test_a_holder_elsewhere_lives_as_long_as_it_gives_signs(tmp_path):
+def test_a_claim_of_another_machine_holds_until_its_lease_expires(tmp_path):
     claims = Claims(tmp_path, lease=60)
     claims.take("row")
     rewrite(claims, "row", 1, machine="elsewhere", host="far", pid=7, process="another")
@@ -77,14 +77,14 @@ def test_a_claim_being_written_counts_as_held_until_its_lease_ends(tmp_path):
     assert claims.take("row") is not None
 
 
-def test_a_process_that_inherited_a_number_is_not_the_holder(tmp_path):
+def test_a_process_with_a_reused_pid_is_not_the_holder(tmp_path):
     claims = Claims(tmp_path)
     claims.take("row")
     rewrite(claims, "row", 1, process="an earlier process with this number")
     assert claims.take("row") is not None
 
 
-def test_signs_of_life_keep_a_claim_fresh(tmp_path):
+def test_a_held_claim_renews_its_lease(tmp_path):
     claims = Claims(tmp_path, beat=0.01)
     with claims.take("row"):
         age(claims, "row", 1, 1000)
@@ -95,7 +95,7 @@ def test_signs_of_life_keep_a_claim_fresh(tmp_path):
             time.sleep(0.01)
 
 
-def test_who_slept_too_long_is_told_and_leaves_the_files_alone(tmp_path):
+def test_a_process_whose_lease_expired_is_interrupted_and_does_not_write(tmp_path):
     claims = Claims(tmp_path, beat=0.01)
     claim = claims.take("row")
     calls = []
@@ -116,7 +116,7 @@ def _grab(folder, start, won):
     won.put([name for name in map(str, range(40)) if claims.take(name) is not None])
 
 
-def test_of_several_that_reach_out_at_once_one_gets_it(tmp_path):
+def test_only_one_of_several_concurrent_processes_gets_a_claim(tmp_path):
     for name in map(str, range(40)):  # all of them left behind by somebody who died
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.json").write_text('{"released": true}')

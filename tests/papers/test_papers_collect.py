@@ -1,4 +1,4 @@
-"""Ours beside the paper's: numbers against arithmetic done by hand."""
+"""Our numbers next to the paper's, compared with arithmetic done by hand."""
 
 import json
 
@@ -39,7 +39,7 @@ def cell(result, row, column):
     return rows[row].cells[column]
 
 
-def test_figures_are_in_the_papers_unit(done):
+def test_numbers_are_in_the_papers_unit(done):
     seg = cell(done, "shared", "seg")
     assert seg.paper == 38
     assert seg.ours.mean == pytest.approx(45.5) and seg.ours.count == 2
@@ -76,7 +76,7 @@ def test_a_seed_without_a_baseline_is_compared_with_the_mean(tmp_path):
     assert gain.ours.mean == pytest.approx(100 * ((0.46 - 0.5) / 0.5 - (1.09 - 1) / 1) / 2)
 
 
-def test_sizes_are_relative_to_the_baseline_where_the_paper_prints_them_so(done):
+def test_sizes_are_relative_to_the_baseline_if_printed_that_way(done):
     assert cell(done, "ours", "size").ours.mean == 0.5
     assert cell(done, "ours", "size").paper is None
 
@@ -90,14 +90,14 @@ def test_sizes_are_known_before_anything_is_trained(tmp_path):
     assert cell(result, "single", "seg").ours is None
 
 
-def test_quoted_rows_show_the_papers_figures_only(done):
+def test_quoted_rows_show_only_the_papers_numbers(done):
     row = done.parts[0].rows[-1]
     assert row.kind == "quoted" and row.cells["seg"].paper == 36
     assert all(each.ours is None for each in row.cells.values())
     assert any("figures of its authors" in note for note in part_notes(done, done.parts[0]))
 
 
-def test_rows_that_are_one_run_are_told(tmp_path):
+def test_rows_that_share_runs_are_named(tmp_path):
     rows = make_table().parts[""].model_dump()["rows"]
     rows["twin"] = {"label": "Twin", "paper": {"seg": 45}}
     plan, place = make_plan(table=make_table(rows=rows)), Place(tmp_path)
@@ -106,30 +106,30 @@ def test_rows_that_are_one_run_are_told(tmp_path):
     result = collect(plan, place)
     assert cell(result, "twin", "seg").ours == cell(result, "ours", "seg").ours
     notes = part_notes(result, result.parts[0])
-    assert any(note.endswith("under this request: Ours [full], Twin.") for note in notes)
+    assert any(note.endswith("request share their runs: Ours [full], Twin.") for note in notes)
 
 
 def test_one_seed_says_so(tmp_path):
     plan, place = make_plan(seeds=1), Place(tmp_path)
     run_all(plan, place)
     result = collect(plan, place)
-    assert any(n.startswith("One seed each") for n in part_notes(result, result.parts[0]))
-    assert any("nothing is known" in note for note in order_notes(result.parts[0]))
+    assert any(n.startswith("One seed per row") for n in part_notes(result, result.parts[0]))
+    assert any("may be due to chance" in note for note in order_notes(result.parts[0]))
     plan = make_plan(seeds=2)
     run_all(plan, place, rows=["ours"])
     result = collect(plan, place)
     assert any(
-        "One seed only, so no spread over seeds: Single, Shared." in note
+        "One seed only, without spread over seeds: Single, Shared." in note
         for note in part_notes(result, result.parts[0])
     )
 
 
 def test_the_setting_says_what_may_be_compared(done, tmp_path):
-    assert any("not the figures" in note for note in setting_notes(done))
+    assert any("not the numbers" in note for note in setting_notes(done))
     plan, place = make_plan(seeds=1, protocol=None, budget="full"), Place(tmp_path / "full")
     run_all(plan, place, rows=["single"])
     notes = setting_notes(collect(plan, place))
-    assert not any("not the figures" in note for note in notes)
+    assert not any("not the numbers" in note for note in notes)
     assert "Not finished: 1 of 3 runs have scores." in notes
 
 
@@ -187,10 +187,10 @@ def test_an_interrupted_run_counts_its_epochs_not_its_pauses(tmp_path):
     assert run_seconds(directory.path) is None
 
 
-def test_a_task_that_was_never_scored_is_left_out_of_gains_and_told(tmp_path):
+def test_a_task_without_scores_is_left_out_of_gains_with_a_note(tmp_path):
     columns = [*PART["columns"], {"key": "e", "header": "E", "task": "edge", "metric": "odsf"}]
     plan, place = make_plan(table=make_table(columns=columns), seeds=1), Place(tmp_path)
     run_all(plan, place)
     result = collect(plan, place)
     assert cell(result, "shared", "gain").ours.mean == pytest.approx(-10)
-    assert result.notes == ("Δm leaves out edge, which has no loss in every run.",)
+    assert result.notes == ("Δm does not include edge, because some runs have no loss for it.",)

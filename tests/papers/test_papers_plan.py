@@ -30,14 +30,14 @@ def test_every_trained_row_has_a_run_per_seed(table):
     assert len({run.key for run in plan.runs}) == 2  # seeds share a key
 
 
-def test_asked_rows_bring_what_they_are_compared_with(table):
+def test_requested_rows_include_their_baselines(table):
     plan = make_plan(table, Request(seeds=1, rows=("coarse",), **ROOMS))
     assert list(plan.parts[""].rows) == ["single", "multi", "coarse"]
     plan = make_plan(table, Request(seeds=1, rows=("single",), **ROOMS))
     assert list(plan.recipes) == ["single"]
 
 
-def test_wrong_requests_are_told(table):
+def test_wrong_requests_raise(table):
     with pytest.raises(UnknownNameError, match="Did you mean 'multi'"):
         make_plan(table, Request(rows=("mutli",), **ROOMS))
     with pytest.raises(UnknownNameError, match="part of table"):
@@ -46,7 +46,7 @@ def test_wrong_requests_are_told(table):
         make_plan(table, Request(seeds=0, **ROOMS))
 
 
-def test_missing_data_are_told_before_anything_is_trained(tmp_path):
+def test_missing_data_is_reported_before_training(tmp_path):
     plan = make_plan(load_table("mti_net/2a"), Request(seeds=1, rows=("multi_task",)))
     with pytest.raises(DataError, match=r"--data ROOT \(`taskprism data describe nyud40`"):
         check_data(plan)
@@ -72,7 +72,7 @@ def test_the_command_asks_for_the_same_again(table, tmp_path):
     assert "--budget tiny --seeds 2 --rows multi --retry-failed --out" in command
 
 
-def test_budgets_and_protocols_have_tables_of_their_own(table, tmp_path):
+def test_budgets_and_protocols_have_separate_tables(table, tmp_path):
     place = Place(tmp_path)
     folders = {
         place.table(make_plan(table, Request(seeds=1, **each)))

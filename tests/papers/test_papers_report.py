@@ -38,7 +38,7 @@ def table_of(text):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_markdown_sets_ours_beside_the_papers(make):
+def test_markdown_shows_our_numbers_and_the_papers(make):
     head, _, single, shared, ours, theirs = table_of(markdown(make()))
     assert head[:7] == ["row", "Seg ↑ paper", "ours", "Dep ↓ paper", "ours", "Δm % ↑ paper", "ours"]
     assert single[1:3] == ["40.00", "50.50 ± 0.71"]
@@ -59,7 +59,7 @@ def test_differences_are_shown_only_where_they_mean_something(make):
     assert single[3] == "+10.50"
 
 
-def test_markdown_says_what_must_be_known(make):
+def test_markdown_has_all_notes(make):
     text = markdown(make())
     assert "95 % interval, resampled by hand" in text
     assert "* Ours [full], Δm %: the entries give +10.00" in text
@@ -116,7 +116,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("request_", [{}, {"protocol": None, "budget": "full"}])
-def test_the_page_stands_alone(make, tmp_path, request_):
+def test_the_page_needs_no_other_files(make, tmp_path, request_):
     page = write_result(make(**request_), tmp_path / "tables" / "one")
     text = page.read_text(encoding="utf-8")
     read = Page(text)
@@ -131,7 +131,7 @@ def test_the_page_stands_alone(make, tmp_path, request_):
     }
 
 
-def test_failures_are_told(make, tmp_path):
+def test_failures_are_reported(make, tmp_path):
     result = make()
     run = result.plan.runs[1]
     place = Place(tmp_path)

@@ -50,7 +50,7 @@ def test_rows_in_a_circle_are_refused(write, table_file):
         ("2/single", UnknownNameError, "Unknown recipe"),
     ],
 )
-def test_what_cannot_be_trained_is_told(table_file, name, kind, message):
+def test_rows_that_cannot_be_trained_raise(table_file, name, kind, message):
     with pytest.raises(kind) as caught:
         load_recipe(table_file.parent / name)
     assert message in str(caught.value)

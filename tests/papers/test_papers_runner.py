@@ -1,4 +1,4 @@
-"""Running a table: what is done is kept, what fails is told, others are waited for."""
+"""Running a table: what is done is kept, what fails is output, others are waited for."""
 
 import json
 import multiprocessing
@@ -14,21 +14,21 @@ from taskprism.papers.plan import Place
 from taskprism.papers.runner import Runner, failures, retry
 
 
-def test_every_row_with_the_first_seed_comes_before_the_second(tmp_path, reporter, told):
+def test_every_row_with_the_first_seed_comes_before_the_second(tmp_path, reporter, output):
     train = Recorder()
     Runner(make_plan(), Place(tmp_path), reporter, train).work()
     rows = ["single", "shared", "ours"]
     assert train.calls == [(row, seed, False) for seed in (0, 1) for row in rows]
-    assert "[1/6] training single, seed 0" in told()
-    assert "[6/6] training ours, seed 1" in told()
+    assert "Training run 1 of 6: single, seed 0" in output()
+    assert "Training run 6 of 6: ours, seed 1" in output()
 
 
-def test_what_is_done_is_not_done_again(tmp_path, reporter, told):
+def test_finished_runs_are_not_trained_again(tmp_path, reporter, output):
     Runner(make_plan(seeds=1), Place(tmp_path), reporter, Recorder()).work()
     again = Recorder()
     Runner(make_plan(seeds=2), Place(tmp_path), reporter, again).work()
     assert [call[:2] for call in again.calls] == [("single", 1), ("shared", 1), ("ours", 1)]
-    assert "3 of 6 runs are done already" in told()
+    assert "Found 3 of 6 runs finished" in output()
 
 
 def test_equal_recipes_of_two_rows_are_one_run(tmp_path, reporter):
@@ -41,7 +41,7 @@ def test_equal_recipes_of_two_rows_are_one_run(tmp_path, reporter):
     assert plan.runs_of("twin")[0].rows == ("ours", "twin")
 
 
-def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, reporter, told):
+def test_a_failed_run_is_reported_and_the_others_are_trained(tmp_path, reporter, output):
     plan, place = make_plan(), Place(tmp_path)
     train = Recorder(fail={("shared", 0)})
     Runner(plan, place, reporter, train).work()
@@ -49,7 +49,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, reporter, told):
     (name, error), *others = failures(plan, place).items()
     assert name == "rooms-shared-0123abcd-seed0" and not others
     assert error.startswith("RuntimeError: out of memory")
-    assert f"{name} failed: out of memory\n" in told()
+    assert f"{name} failed: out of memory\n" in output()
     stored = json.loads((tmp_path / "failures" / f"{name}.json").read_text())
     assert "Recorder" not in stored["error"] and "__call__" in stored["traceback"]
     again = Recorder()
@@ -61,7 +61,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path, reporter, told):
     assert failures(plan, place) == {}
 
 
-def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter, told):
+def test_ctrl_c_says_how_to_resume_and_releases_the_run(tmp_path, reporter, output):
     plan, place = make_plan(), Place(tmp_path / "my runs")
     with pytest.raises(KeyboardInterrupt) as stopped:
         Runner(plan, place, reporter, Recorder(stop_at=2)).work()
@@ -72,7 +72,7 @@ def test_ctrl_c_says_how_to_go_on_and_frees_the_run(tmp_path, reporter, told):
     again = Recorder()
     Runner(plan, place, reporter, again).work()
     assert again.calls[0] == ("shared", 0, True)  # resumed
-    assert "going on with shared, seed 0" in told()
+    assert "Resuming run 2 of 6: shared, seed 0" in output()
     assert len(again.calls) == 5
 
 
@@ -87,7 +87,7 @@ def test_debris_of_a_run_that_never_began_is_cleared(tmp_path, reporter):
     assert not (folder / ".recipe.yaml.partial").exists()
 
 
-def test_runs_of_others_are_left_alone_and_waited_for(tmp_path, reporter, told):
+def test_runs_of_other_processes_are_waited_for(tmp_path, reporter, output):
     plan, place = make_plan(seeds=1), Place(tmp_path)
     held = plan.runs[0]
     file = tmp_path / "claims" / held.name / "1.json"
@@ -101,10 +101,12 @@ def test_runs_of_others_are_left_alone_and_waited_for(tmp_path, reporter, told):
     worker.start()
     runner.work()
     assert len(train.calls) == 2
-    assert told().count(f"waiting for {held.name} (process 7 on far)") == 1
+    assert (
+        output().count(f"Waiting for runs of other processes: {held.name} (process 7 on far)") == 1
+    )
 
 
-def test_a_run_whose_holder_died_is_taken_over_while_waiting(tmp_path, reporter, told):
+def test_a_run_of_a_dead_process_is_taken_over_while_waiting(tmp_path, reporter, output):
     plan = make_plan(seeds=1)
     place = Place(tmp_path, Claims(tmp_path / "claims", lease=0.3))
     held = plan.runs[0]
@@ -117,7 +119,7 @@ def test_a_run_whose_holder_died_is_taken_over_while_waiting(tmp_path, reporter,
     train = Recorder()
     Runner(plan, place, reporter, train, poll=0.05).work()
     assert sorted(train.calls)[-1] == ("single", 0, True)
-    assert "taking over single, seed 0" in told()
+    assert "Taking over run 3 of 3: single, seed 0" in output()
 
 
 def _share(folder, start, calls, reporter):

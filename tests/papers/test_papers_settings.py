@@ -93,7 +93,9 @@ def test_another_protocol_keeps_the_tasks_that_it_labels(table, real_data):
 
 
 def test_a_protocol_without_any_of_the_main_tasks_is_refused(table):
-    with pytest.raises(InputError, match=r"paper/3/parts has the main tasks human_parts, of which"):
+    with pytest.raises(
+        InputError, match=r"paper/3/parts has the main tasks human_parts, none of which"
+    ):
         row_recipe(table, "parts", protocol="nyud40")
 
 
@@ -119,7 +121,7 @@ def test_options_in_which_rows_differ_survive_a_budget(table, budget):
     assert wide["distilled_channels"] == narrow["distilled_channels"] == 4
 
 
-def test_keys_of_runs_tell_settings_apart_and_nothing_else(table, tmp_path):
+def test_keys_of_runs_depend_on_settings_only(table, tmp_path):
     one = row_recipe(table, "all", protocol="rooms")
     key = run_key(one)
     assert key.startswith("mti_net-resnet18-rooms-")
@@ -132,14 +134,14 @@ def test_keys_of_runs_tell_settings_apart_and_nothing_else(table, tmp_path):
     assert run_key(one.model_copy(update={"epochs": 3})) != key
 
 
-def test_changes_are_told(table, budget):
-    told = changes(row_recipe(table, "single"), row_recipe(table, "single", protocol="nyud40"))
-    assert told == [
+def test_changes_are_listed(table, budget):
+    found = changes(row_recipe(table, "single"), row_recipe(table, "single", protocol="nyud40"))
+    assert found == [
         "Not labeled in nyud40: saliency.",
         "Data: nyud40, not pascal_context.",
     ]
-    told = changes(row_recipe(table, "single"), row_recipe(table, "single", budget=budget))
-    assert told[-1] == "Optimizer: sgd with 0.5, not sgd with 0.01."
+    found = changes(row_recipe(table, "single"), row_recipe(table, "single", budget=budget))
+    assert found[-1] == "Optimizer: sgd with 0.5, not sgd with 0.01."
     assert changes(row_recipe(table, "single"), row_recipe(table, "single", seed=3)) == []
 
 
@@ -150,7 +152,7 @@ def test_columns_fall_back_to_the_primary_metric(table):
     assert (edge.metric, edge.header, edge.scale) == ("loss", "Edge (loss)", 1.0)
 
 
-def test_wrong_budgets_are_told(table, write):
+def test_wrong_budgets_raise(table, write):
     with pytest.raises(UnknownNameError, match=r"Unknown budget 'tini'. Did you mean 'tiny'"):
         row_recipe(table, "all", budget="tini")
     with pytest.raises(RecipeError, match=r"unknown key 'matches' in 'backbones.0'"):

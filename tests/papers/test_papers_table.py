@@ -20,14 +20,14 @@ def test_a_table_holds_what_is_printed(table_file):
     assert (table.notes, part.notes) == (("About the table.",), ())
 
 
-def test_parts_stand_side_by_side(write):
+def test_a_table_can_have_several_parts(write):
     table = load_table(write("paper/2.yaml", PARTED))
     assert list(table.parts) == ["left", "right"]
     assert list(table.rows) == ["left_single", "left_multi", "right_single"]
     assert table.part_of("right_single").label == "Right"
 
 
-def test_a_row_is_compared_with_the_columns_baseline_then_its_own_then_the_parts(write):
+def test_the_baseline_is_the_columns_then_the_rows_then_the_parts(write):
     text = PLAIN.replace("quantity: gain, digits: 2", "quantity: gain, baseline: multi")
     text = text.replace("coarse: {", "coarse: {baseline: multi, ")
     part = load_table(write("paper/1.yaml", text)).parts[""]
@@ -48,24 +48,48 @@ def test_a_row_is_compared_with_the_columns_baseline_then_its_own_then_the_parts
         ("digits: 3}", "digit: 3}", "unknown key 'digit' in 'columns.1'. Did you mean 'digits'"),
         ("as: percent", "as: share", "key 'columns.3.as': input should be 'absolute', 'ratio' or"),
         ("as: percent", "is: percent", "Keys there: key, header, task, metric, quantity, scale"),
-        ("digits: 3}", "quantity: macs}", "key 'columns.1': a column is a task with a metric, or"),
-        ("metric: miou, ", "", "key 'columns.0': a column is a task with a metric, or a quantity"),
-        ("paper: {semseg: 32", "paper: {seg: 32", "row 'multi' has a paper figure 'seg', which is"),
+        (
+            "digits: 3}",
+            "quantity: macs}",
+            "key 'columns.1': a column needs either task and metric, or",
+        ),
+        (
+            "metric: miou, ",
+            "",
+            "key 'columns.0': a column needs either task and metric, or quantity",
+        ),
+        (
+            "paper: {semseg: 32",
+            "paper: {seg: 32",
+            "row 'multi' has 'paper' for unknown column 'seg'",
+        ),
         ("paper: {semseg: 32", "paper: {semseg: x", "key 'rows.multi.paper.semseg': input should"),
         ("notes: [Looked", "note: [Looked", "unknown key 'note' in 'rows.coarse'. Did you mean"),
         (
             "of: multi",
             "of: other",
-            "'coarse' is read out of 'other', which is no trained row; those",
+            "'coarse' is evaluated from 'other', which is not a trained row; the",
         ),
         ("initial_stride", "stride", "unknown key 'stride' in 'rows.coarse.readout'"),
-        ("baseline: single", "baseline: solo", "baseline 'solo' is no row; rows are single, multi"),
-        ("other: {quoted", "other: {recipe: {epochs: 1}, quoted", "recipe, a readout or is quoted"),
-        ("  multi: {", "  multi-task: {", "row 'multi-task' must be named by letters, digits and"),
-        ("key: depth", "key: semseg", "two columns have one key (semseg, semseg, gain, size)"),
+        (
+            "baseline: single",
+            "baseline: solo",
+            "unknown baseline row 'solo'; the rows are single, multi",
+        ),
+        ("other: {quoted", "other: {recipe: {epochs: 1}, quoted", "recipe, readout and quoted"),
+        (
+            "  multi: {",
+            "  multi-task: {",
+            "row key 'multi-task' must consist of letters, digits and",
+        ),
+        (
+            "key: depth",
+            "key: semseg",
+            "several columns have the same key: semseg, semseg, gain, size",
+        ),
     ],
 )
-def test_errors_name_the_file_the_key_and_the_way_out(write, old, new, message):
+def test_errors_name_the_file_the_key_and_the_remedy(write, old, new, message):
     assert old in PLAIN
     path = write("paper/1.yaml", PLAIN.replace(old, new))
     with pytest.raises(RecipeError) as caught:
@@ -74,19 +98,19 @@ def test_errors_name_the_file_the_key_and_the_way_out(write, old, new, message):
     assert str(path) in str(caught.value)
 
 
-def test_rows_of_parts_have_keys_of_their_own(write):
+def test_row_keys_are_unique_across_parts(write):
     path = write("paper/2.yaml", PARTED.replace("right_single", "left_single"))
     with pytest.raises(RecipeError, match="row 'left_single' is in the parts 'left' and 'right'"):
         load_table(path)
 
 
-def test_mistakes_in_parts_are_found_there(write):
+def test_errors_in_parts_name_the_part(write):
     path = write("paper/2.yaml", PARTED.replace("label: Right", "lable: Right"))
     with pytest.raises(RecipeError, match=r"unknown key 'lable' in 'parts.right'"):
         load_table(path)
 
 
-def test_unknown_names_answer_with_those_that_exist(table_file):
+def test_unknown_names_suggest_those_that_exist(table_file):
     table = load_table(table_file)
     with pytest.raises(
         UnknownNameError, match=r"row of table paper/1 'mutli'. Did you mean 'multi'"

@@ -1,23 +1,24 @@
-"""The tables of the papers: every row a recipe, ours beside theirs.
+"""The tables of the papers: a recipe for every row, and our numbers next to the printed ones.
 
-* :func:`list_tables` names the tables that are shipped, :func:`load_table` reads one: a
-  :class:`Table` has :class:`Part` s of :class:`Column` s and :class:`Row` s with the printed
-  figures. A table is one YAML file; :mod:`taskprism.papers.table` says its keys.
-* Every row that is trained is a recipe too: ``taskprism train mti_net/2a/single_task --out DIR``.
-* :func:`make_plan` resolves the recipes of a :class:`Request` (which data, which budget, how many
-  seeds) into runs, :class:`Runner` trains those that a :class:`Place` lacks, :func:`collect` puts
-  the table together as far as it is done, and :func:`write_result` writes it down. ``taskprism
-  reproduce`` is these four.
+* :func:`list_tables` lists the shipped tables, and :func:`load_table` reads one. A
+  :class:`Table` consists of :class:`Part` objects with :class:`Column` and :class:`Row` objects,
+  which hold the printed numbers. Each table is one YAML file; :mod:`taskprism.papers.table`
+  documents its keys.
+* Every trained row is also a recipe: ``taskprism train mti_net/2a/single_task --out DIR``.
+* :func:`make_plan` resolves a :class:`Request` (data, budget, number of seeds) into runs,
+  :class:`Runner` trains the runs that are missing in a :class:`Place`, :func:`collect` gathers the
+  finished ones, and :func:`write_result` writes the table. ``taskprism reproduce`` calls these
+  four. A *budget* is a set of changes to the recipes that shortens training.
 
-Runs lie in one folder, which tables, processes and machines may share. A run is named after what
-it trains, so rows with equal recipes have one run between them. A process takes a run by a claim
-(:mod:`taskprism.papers.claims`), gives signs of life while it trains, and is succeeded by
-another that resumes from its checkpoint if it dies.
+All runs are in one folder, which several tables, processes and machines can share. The name of a
+run is derived from its settings, so rows with equal recipes share one run. A process claims a run
+(:mod:`taskprism.papers.claims`) and renews the claim while it trains. If the process dies, another
+one resumes from its checkpoint.
 
-Ours stand beside the paper's: mean and standard deviation over seeds, Δm against our own baseline
-row of the same seed with a bootstrap interval, sizes of the networks (known before anything is
-trained), and how far the order of our rows is the paper's. A difference is only shown where data
-and length of training are the paper's too.
+A table shows mean and standard deviation over seeds, Δm against our baseline row of the same seed
+with a bootstrap interval, the sizes of the networks (known before training), and whether our rows
+rank as in the paper. Differences to the paper are shown only if data and length of training are
+those of the paper.
 """
 
 from __future__ import annotations

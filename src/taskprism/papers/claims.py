@@ -1,13 +1,13 @@
-"""Who does what, among processes that share nothing but a folder.
+"""Divide work among processes that share a folder.
 
-A piece of work is taken by making the file ``NAME/1.json`` in the folder of claims, which the file
-system lets only one process do. Its holder touches the file every few seconds. When it is released,
-or when the holder has died or has given no sign for too long, whoever makes ``NAME/2.json`` goes on
-with the work, and so forth: a claim is never deleted or renamed, so that two processes that find
-the same dead holder cannot both succeed it.
+A process claims a piece of work by creating the file ``NAME/1.json`` in the folder of claims, which
+the file system allows only once. The holder updates the file's time every few seconds. After the
+claim is released, its holder has died or its lease has expired, the process that creates
+``NAME/2.json`` takes over, and so on. Claims are never deleted or renamed, so two processes that
+find the same dead holder cannot both take over.
 
-Only creating files exclusively is asked of the file system, which local disks and NFS (from
-version 3 on) do.
+The file system must support exclusive creation of files, as local disks and NFS (version 3 and
+later) do.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from taskprism.errors import CheckpointError
 
 BEAT_SECONDS = 15.0
 LEASE_SECONDS = 120.0  # eight beats: longer than a file server or a busy machine stalls
-_PROCESS = uuid.uuid4().hex  # tells this process from a dead one that had the same number
+_PROCESS = uuid.uuid4().hex  # distinguishes this process from a dead one with the same pid
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim.
+    """Process that holds a claim.
 
     Attributes:
         host: Name of the machine.
-        pid: Number of the process there.
+        pid: Process id on that machine.
+
+    Example:
+        >>> print(Holder("node3", 71))
+        process 71 on node3
     """
 
     host: str
@@ -49,13 +53,21 @@ class Holder:
 
 
 class Claims:
-    """Claims in a folder that several processes and machines may share.
+    """Claims in a folder that several processes and machines share.
 
     Args:
-        folder: Where the files are; made when the first claim is.
-        lease: Seconds without a sign of life after which a holder on another machine counts as
-            dead. One on this machine does as soon as its process has ended.
-        beat: Seconds between two signs of life.
+        folder: Folder of the claim files; created with the first claim.
+        lease: Seconds after the last update of a claim at which it expires. A claim from this
+            machine expires as soon as its process has ended.
+        beat: Seconds between two updates.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> claims = Claims(Path(folder.name))
+        >>> with claims.take("run"):
+        ...     print(claims.take("run"))
+        None
     """
 
     def __init__(
@@ -66,7 +78,7 @@ class Claims:
         self.beat = beat
 
     def take(self, name: str) -> Claim | None:
-        """Take a piece of work, or None if somebody else is at it.
+        """Claim a piece of work; None if another process holds it.
 
         Raises:
             CheckpointError: The folder cannot be written.
@@ -81,10 +93,10 @@ class Claims:
             place.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
-            return None  # somebody was faster
+            return None  # another process was faster
         except OSError as error:
             raise CheckpointError(
-                f"Could not write {file}: {error}. Name another --out, or make room there."
+                f"Could not write {file}: {error}. Choose another --out, or free space there."
             ) from error
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(_me(), stream)
@@ -92,7 +104,7 @@ class Claims:
         return Claim(file, self.beat, abandoned)
 
     def holder(self, name: str) -> Holder | None:
-        """Who is at a piece of work, or None if it is free."""
+        """Process that holds a piece of work, or None if it is free."""
         newest = _newest(self.folder / name)
         file = self.folder / name / f"{newest}.json"
         if not newest or not self._lives(file):
@@ -110,7 +122,7 @@ class Claims:
             return False
         try:
             return self._now() - file.stat().st_mtime < self.lease
-        except OSError:  # the file server does not answer: better wait than do the work twice
+        except OSError:  # the file server does not answer: waiting beats doing the work twice
             return True
 
     def _now(self) -> float:
@@ -124,15 +136,22 @@ class Claims:
 
 
 class Claim:
-    """A piece of work held by this process; gives signs of life inside ``with``.
+    """A piece of work held by this process; renews its lease inside a ``with`` block.
 
-    Leaving the block releases it. A process that slept for so long that another one took over is
-    interrupted like by Ctrl-C, twice: the first time asks training to stop and save, which the
-    second time prevents, because the files belong to the other one by then.
+    Leaving the block releases the claim. If the process slept so long that another one took over,
+    it is interrupted twice, as by Ctrl-C. The first interrupt asks training to stop and save. The
+    second one prevents saving, because the files now belong to the other process.
 
     Attributes:
-        abandoned: Somebody else held this work before and died over it.
-        lost: Somebody else has taken over.
+        abandoned: An earlier holder died before it finished.
+        lost: Another process has taken over.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with Claims(Path(folder.name)).take("run") as claim:
+        ...     claim.abandoned, claim.lost
+        (False, False)
     """
 
     def __init__(
@@ -148,7 +167,7 @@ class Claim:
         self._beat = beat
         self._interrupt = interrupt
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._give_signs, name="claim", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="claim", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -165,7 +184,7 @@ class Claim:
         if not self.lost:
             write_json(self._file, {**_me(), "released": True})
 
-    def _give_signs(self) -> None:
+    def _renew(self) -> None:
         successor = self._file.with_name(f"{int(self._file.stem) + 1}.json")
         while not self._done.wait(self._beat):
             if successor.exists():
@@ -177,7 +196,7 @@ class Claim:
             try:
                 os.utime(self._file)
             except OSError:
-                continue  # a file server that does not answer may do so at the next beat
+                continue  # the file server may answer at the next beat
 
 
 def _newest(place: Path) -> int:
@@ -195,7 +214,7 @@ def _me() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """What process numbers are unique in: the machine since its start, and its container."""
+    """Scope in which process ids are unique: the machine since its start, and the container."""
     parts = [platform.node()]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.is_file() and namespace.is_symlink():
@@ -204,22 +223,22 @@ def _machine() -> str:
 
 
 def _runs(pid: int) -> bool:
-    """Whether this machine has such a process; if that cannot be known, yes."""
+    """Whether a process runs on this machine; True if that cannot be determined."""
     if pid == os.getpid():
-        return False  # asked only about other processes: this one has inherited the number
+        return False  # only other processes are asked about: this one reuses the pid
     if os.name != "posix":
-        return True  # there, signal 0 would end the process
+        return True  # signal 0 would end the process there
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # a process of another user
     return True
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Content of a claim; empty while its maker is still writing it."""
+    """Content of a claim; empty while it is being written."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

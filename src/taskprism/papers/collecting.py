@@ -1,4 +1,4 @@
-"""Put a table together from what its runs have scored so far."""
+"""Collect the scores of finished runs into a table."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from taskprism.training.experiment import build_protocol
 
 
 def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> TableResult:
-    """The table as far as it is done.
+    """The table with the scores of all finished runs.
 
     Args:
-        plan: What was asked for.
-        place: Where the runs are.
-        reporter: For what takes time: sizes of networks, reading out, resampling.
+        plan: The runs of the table.
+        place: Folder of the runs.
+        reporter: Shows progress of slow steps: network sizes, evaluation, resampling.
 
     Raises:
-        DataError: The files of a run are broken.
+        DataError: A file of a run is broken.
     """
     reporter = reporter or Reporter(quiet=True)
     notes: list[str] = list(plan.table.notes)
@@ -59,7 +59,7 @@ def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> Table
 
 
 def _scored(plan: Plan, part: Part) -> Part:
-    """The part with metrics that the requested data's tasks have."""
+    """The part with metrics that the tasks of the requested protocol compute."""
     recipes = [plan.recipes[row][0] for row in part.rows if row in plan.recipes]
     if plan.request.protocol is None or not recipes:
         return part
@@ -159,9 +159,9 @@ class _PartCollector:
 
     def _why_not(self, key: str, row: Row) -> tuple[Kind, str]:
         if row.quoted is not None:
-            return "quoted", f"not run here: {row.quoted}."
+            return "quoted", f"not trained here: {row.quoted}."
         if row.readout is not None:
-            return "readout", f"read out of the runs of {self.part.rows[row.readout.of].label}."
+            return "readout", f"evaluated from the runs of {self.part.rows[row.readout.of].label}."
         return "impossible", self.plan.impossible.get(key, "")
 
     def _cell(self, key: str, row: Row, column: Column) -> Cell:
@@ -179,7 +179,7 @@ class _PartCollector:
     def _values(
         self, key: str, column: Column, reference: str | None
     ) -> tuple[list[float], Range | None]:
-        """Our figures of a cell, one per seed, in the column's unit."""
+        """Our numbers of a cell, one per seed, in the unit of the column."""
         if column.quantity in {"gain", "drop"}:
             return self._gain(key, column, reference)
         values = self._plain(key, column)

@@ -1,4 +1,4 @@
-"""Which runs a table asks for."""
+"""The runs of a table, and the folder that holds them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ PAPER_BUDGET = "full"
 
 @dataclass(frozen=True)
 class Run:
-    """One training, for all rows that need it.
+    """One training run, shared by all rows that need it.
 
     Attributes:
         key: Name of the recipe's settings; rows with equal settings have equal keys.
-        seed: Of weights, order and augmentation.
-        recipe: Everything else.
+        seed: Seed of weights, order of images and augmentation.
+        recipe: All other settings.
         rows: Keys of the rows.
+
+    Example:
+        >>> Run("mti_net-resnet18-rooms-1f2e3d4c", 0, Recipe(), ("mti_net",)).name
+        'mti_net-resnet18-rooms-1f2e3d4c-seed0'
     """
 
     key: str
@@ -41,23 +45,26 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Unique among all runs in a folder."""
+        """Name of the run's folder, unique among all runs."""
         return f"{self.key}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for.
+    """Settings of a reproduction.
 
     Attributes:
-        protocol: To train on instead of the paper's data; None for the paper's.
-        data: Folder of the data, where it needs one; for several data sets, a folder with one
-            folder for each, called like its protocol.
-        budget: How long to train: ``tiny``, ``small``, ``full`` (as the paper), or a file.
-        seeds: Trainings of each row, with the seeds 0, 1, ...
-        rows: Keys of rows; empty for all. Rows that they are compared with or read out of are
-            added.
+        protocol: Protocol to train on; None for the paper's.
+        data: Folder of the data, if the protocol needs one. For several data sets, a folder with
+            one subfolder per protocol, named after it.
+        budget: Length of training: ``tiny``, ``small``, ``full`` (as the paper), or a file.
+        seeds: Number of runs of each row, with the seeds 0, 1, ...
+        rows: Keys of rows; empty for all. Rows that these depend on are added.
         parts: Names of parts; empty for all.
+
+    Example:
+        >>> Request(protocol="rooms", budget="tiny", seeds=1).options()
+        ['--protocol', 'rooms', '--budget', 'tiny', '--seeds', '1']
     """
 
     protocol: str | None = None
@@ -69,11 +76,11 @@ class Request:
 
     @property
     def as_published(self) -> bool:
-        """Whether figures may be compared one by one: the paper's data and length of training."""
+        """Whether numbers are comparable with the paper: its data and length of training."""
         return self.protocol is None and self.budget == PAPER_BUDGET
 
     def options(self) -> list[str]:
-        """The same request as words of the command line."""
+        """The same settings as command-line arguments."""
         words: list[str] = []
         if self.protocol is not None:
             words += ["--protocol", self.protocol]
@@ -90,12 +97,19 @@ class Plan:
     """A table with the runs of its rows.
 
     Attributes:
-        table: The paper's.
-        request: What was asked for.
-        parts: Those to be shown, with the rows to be shown.
+        table: The table.
+        request: The requested settings.
+        parts: Parts to show, with the rows to show.
         recipes: Key of a trained row -> one recipe per seed.
-        impossible: Key of a row -> why nothing can be trained for it under this request.
-        changes: Key of a trained row -> what its recipe has otherwise than the published one.
+        impossible: Key of a row -> why it cannot be trained under this request.
+        changes: Key of a trained row -> how its recipe differs from the published one.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> table = load_table("mti_net/2a")
+        >>> plan = make_plan(table, Request("rooms", budget="tiny", seeds=1, rows=("pad_net",)))
+        >>> [run.rows for run in plan.runs]
+        [('single_task',), ('pad_net',)]
     """
 
     table: Table
@@ -107,7 +121,7 @@ class Plan:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """All runs, each once: every row with the first seed before any with the second."""
+        """All runs, each once, ordered by seed, then by row."""
         rows: dict[tuple[str, int], list[str]] = {}
         recipes: dict[tuple[str, int], Recipe] = {}
         for seed in range(self.request.seeds):
@@ -122,13 +136,13 @@ class Plan:
         return [run for run in self.runs if row in run.rows]
 
     def command(self, out: Path, *more: str) -> str:
-        """Command line that does what this plan asks for, or goes on with it."""
+        """Command line that starts or resumes this plan."""
         words = ["taskprism", "reproduce", self.table.name, *self.request.options()]
         return shlex.join([*words, *more, "--out", str(out)])
 
 
 def make_plan(table: Table, request: Request) -> Plan:
-    """Resolve the recipes of all rows that are asked for.
+    """Resolve the recipes of all requested rows.
 
     Raises:
         UnknownNameError: There is no such row or part.
@@ -136,11 +150,11 @@ def make_plan(table: Table, request: Request) -> Plan:
         RecipeError: A recipe is wrong.
     """
     if request.seeds < 1:
-        raise InputError(f"{request.seeds} seeds leave nothing to train; give at least 1.")
+        raise InputError(f"Expected at least 1 seed, got {request.seeds}.")
     parts = _shown(table, request)
     recipes: dict[str, tuple[Recipe, ...]] = {}
     impossible: dict[str, str] = {}
-    told: dict[str, list[str]] = {}
+    changed: dict[str, list[str]] = {}
     for part in parts.values():
         for key, row in part.rows.items():
             if not row.trained:
@@ -154,18 +168,18 @@ def make_plan(table: Table, request: Request) -> Plan:
             seeds = range(request.seeds)
             recipes[key] = tuple(recipe.model_copy(update={"seed": seed}) for seed in seeds)
             if published is not None and not request.as_published:
-                told[key] = changes(published, recipe)
+                changed[key] = changes(published, recipe)
     if not recipes:
         reasons = "; ".join(f"{row}: {reason}" for row, reason in impossible.items())
         raise InputError(f"No row of {table.name} can be trained: {reasons or 'none is left'}.")
-    return Plan(table, request, parts, recipes, impossible, told)
+    return Plan(table, request, parts, recipes, impossible, changed)
 
 
 def check_data(plan: Plan) -> None:
-    """Open the data of all runs, so that what is missing is told before anything is trained.
+    """Open the data of all runs, so that missing data is reported before training starts.
 
     Raises:
-        DataError: Data are missing; the message says where to learn what they are.
+        DataError: Data is missing; the message says how to get it.
     """
     checked = []
     for recipes in plan.recipes.values():
@@ -178,20 +192,20 @@ def check_data(plan: Plan) -> None:
             for split in protocol.splits:
                 protocol.dataset(split)
         except DataError as error:
-            raise _with_way_out(error, settings.protocol, table=plan.table) from error
+            raise _with_advice(error, settings.protocol, table=plan.table) from error
 
 
-def _with_way_out(error: DataError, protocol: str | list[str], table: Table) -> DataError:
+def _with_advice(error: DataError, protocol: str | list[str], table: Table) -> DataError:
     name = protocol if isinstance(protocol, str) else "PROTOCOL"
     return DataError(
-        f"{error} Give the folder by --data ROOT (`taskprism data describe {name}` says what it "
-        "must hold and where it comes from), or take data that need none: `taskprism reproduce "
+        f"{error} Pass the folder with --data ROOT (`taskprism data describe {name}` shows what it "
+        "must contain and where to get it), or use generated data: `taskprism reproduce "
         f"{table.name} --protocol rooms --budget small`."
     )
 
 
 def _recipe(table: Table, row: str, request: Request, published: Recipe | None) -> Recipe:
-    """Recipe of a trained row, called after what it trains: several rows may share the run."""
+    """Recipe of a trained row, named after its settings, so that rows can share a run."""
     if published is None:
         raise InputError(f"{table.name}/{row} is not trained.")
     protocol = published.data.protocol if request.protocol is None else request.protocol
@@ -201,14 +215,14 @@ def _recipe(table: Table, row: str, request: Request, published: Recipe | None) 
     try:
         recipe = row_recipe(table, row, protocol=request.protocol, data=data, budget=request.budget)
     except DataError as error:
-        raise _with_way_out(error, protocol, table) from error
+        raise _with_advice(error, protocol, table) from error
     if recipe is None:
         raise InputError(f"{table.name}/{row} is not trained.")
     return recipe.model_copy(update={"name": run_key(recipe)})
 
 
 def _shown(table: Table, request: Request) -> dict[str, Part]:
-    """Parts with the rows that are asked for and those without which they mean nothing."""
+    """Parts with the requested rows and those that they depend on."""
     for name in request.parts:
         if name not in table.parts:
             raise UnknownNameError(f"part of table {table.name}", name, table.parts)
@@ -225,14 +239,14 @@ def _shown(table: Table, request: Request) -> dict[str, Part]:
         shown[name] = part.model_copy(update={"rows": rows})
     if not shown:
         raise InputError(
-            f"The rows {', '.join(request.rows)} of {table.name} are in none of the parts "
+            f"None of the rows {', '.join(request.rows)} of {table.name} is in the parts "
             f"{', '.join(request.parts)}."
         )
     return shown
 
 
 def _with_needed(part: Part, rows: Sequence[str]) -> set[str]:
-    """Rows with those they are compared with or read out of."""
+    """Rows with their baselines and the rows that they are evaluated from."""
     wanted: set[str] = set()
     left = list(rows)
     while left:
@@ -248,19 +262,24 @@ def _with_needed(part: Part, rows: Sequence[str]) -> set[str]:
 
 
 class Place:
-    """A folder of runs and tables, which several processes and machines may share.
+    """A folder of runs and tables, which several processes and machines can share.
 
     ==========================  ==============================================================
-    ``runs/RUN/``               run directories; a run that rows of several tables need is there
-                                once
-    ``claims/RUN/``             who is or was at a run, see :mod:`taskprism.papers.claims`
+    ``runs/RUN/``               run directories; rows of several tables share one if their settings
+                                are equal
+    ``claims/RUN/``             holders of a run, see :mod:`taskprism.papers.claims`
     ``failures/RUN.json``       why a run failed
     ``tables/TABLE/``           ``table.md``, ``table.json`` and ``report.html``
     ==========================  ==============================================================
 
     Args:
-        path: The folder; it need not exist yet.
-        claims: How claims are held; by default in ``claims/``.
+        path: The folder; created when needed.
+        claims: Where claims are kept; by default in ``claims/``.
+
+    Example:
+        >>> place = Place(Path("reproduced"))
+        >>> place.run(Run("key", 0, Recipe(), ())).path.as_posix()
+        'reproduced/runs/key-seed0'
     """
 
     def __init__(self, path: Path, claims: Claims | None = None) -> None:
@@ -272,17 +291,17 @@ class Place:
         return RunDirectory(self.path / "runs" / run.name)
 
     def is_done(self, run: Run) -> bool:
-        """Whether a run has its scores."""
+        """Whether a run is finished and has scores."""
         return self.run(run).metrics_file.is_file()
 
     def clear_debris(self, run: Run) -> None:
-        """Remove what a process left that died before its run began. Needs the run's claim."""
+        """Remove the remains of a process that died before training began. Requires the claim."""
         directory = self.run(run)
         if directory.path.exists() and not directory.recipe_file.is_file():
             shutil.rmtree(directory.path)
 
     def failure(self, run: Run) -> dict[str, Any] | None:
-        """Why a run failed (``error``, ``host``, ``time``, ...), or None if it did not."""
+        """Why a run failed (``error``, ``host``, ``time``, ...), or None if it did not fail."""
         file = self._failure_file(run)
         try:
             return json.loads(file.read_text(encoding="utf-8"))
@@ -292,11 +311,11 @@ class Place:
             return {"error": f"{file} cannot be read"}
 
     def note_failure(self, run: Run, content: dict[str, Any]) -> None:
-        """Remember that a run failed, for all processes."""
+        """Record for all processes that a run failed."""
         write_json(self._failure_file(run), content)
 
     def forget_failure(self, run: Run) -> None:
-        """Let a run be tried again."""
+        """Clear the failure of a run, so that it can be trained again."""
         self._failure_file(run).unlink(missing_ok=True)
 
     def table(self, plan: Plan) -> Path:

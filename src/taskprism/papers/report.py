@@ -28,11 +28,11 @@ from taskprism.visualization import Figure, Section, TableBlock, as_svg, write_r
 
 
 def write_result(result: TableResult, folder: Path) -> Path:
-    """Write everything there is to read about a result.
+    """Write a result as Markdown, JSON and an HTML report.
 
     Args:
-        result: Finished or not.
-        folder: Where to; made if it does not exist.
+        result: The result; it may be incomplete.
+        folder: Folder to write to; created if it does not exist.
 
     Returns:
         The HTML file.
@@ -54,7 +54,9 @@ def _sections(result: TableResult) -> list[Section]:
         sections += _part_sections(result, part)
     if result.failed:
         facts = list(result.failed.items())
-        sections.append(Section("Failed runs", ["Their rows lack these seeds."], facts=facts))
+        sections.append(
+            Section("Failed runs", ["The rows of these runs lack a seed."], facts=facts)
+        )
     return [*sections, _origin(result)]
 
 
@@ -72,14 +74,14 @@ def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
     relative = [column for column in part.columns if column.quantity in {"gain", "drop"}]
     metrics = [column for column in part.columns if column.task is not None]
     figures = [
-        Figure(f"{caption}, the paper's and ours", as_svg(plot_columns(part, group, shared)))
+        Figure(f"{caption}, paper and ours", as_svg(plot_columns(part, group, shared)))
         for caption, columns in (("Δm", relative), ("Every metric", metrics))
         for group in _groups(columns, 4 if shared else 2)
         if any(row.cells[column.key].ours for row in part.rows for column in group)
     ]
     suffix = f": {name}" if name else ""
     return [
-        Section(f"Ours beside the paper's{suffix}", [], table, figures),
+        Section(f"Paper and ours{suffix}", [], table, figures),
         *_order_sections(part, suffix),
     ]
 
@@ -121,10 +123,10 @@ def _origin(result: TableResult) -> Section:
     if resumed:
         facts.append(("Interrupted and resumed", ", ".join(resumed)))
     return Section(
-        "How to make it again",
+        "How to reproduce",
         [
-            "Each run directory holds its resolved recipe, manifest, log, checkpoints, scores and "
-            "pictures. Where the facts below name several values, runs differ in them."
+            "Each run directory contains the resolved recipe, manifest, log, checkpoints, scores "
+            "and pictures. If a fact below has several values, the runs differ in it."
         ],
         facts=facts,
         commands=commands(result),
@@ -157,13 +159,13 @@ _WIDTH, _LINE = 2.6, 0.27  # inches of a panel and of a row in it
 
 
 def plot_columns(part: PartResult, columns: Sequence[Column], shared: bool) -> MplFigure:
-    """Every row's figure in some columns.
+    """Plot the numbers of every row in some columns.
 
     Args:
-        part: With its rows from top to bottom.
-        columns: Drawn side by side.
-        shared: The paper's and our figures mean the same and share a panel; otherwise ours have a
-            panel of their own beside the paper's.
+        part: The part, with rows from top to bottom.
+        columns: Columns, drawn side by side.
+        shared: The paper's numbers and ours are comparable and share a panel; otherwise each has a
+            separate panel.
     """
     rows = [row for row in part.rows if any(_known(row.cells[c.key]) for c in columns)]
     step = 1 if shared else 2

@@ -1,4 +1,4 @@
-"""The parts of a result: a figure beside the paper's, rows, parts, the table."""
+"""The result of a table: our numbers next to the paper's, and how their rows rank."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ Kind = Literal["trained", "readout", "quoted", "impossible"]
 
 @dataclass(frozen=True)
 class Range:
-    """Where a figure may well lie.
+    """Interval of a number.
 
     Attributes:
-        low: Lower end, as the column prints.
+        low: Lower end, in the unit of the column.
         high: Upper end.
-        origin: What was varied, such as ``"bootstrap over images and seeds"``.
+        origin: How it was obtained, such as ``"bootstrap over images and seeds"``.
+
+    Example:
+        >>> Range(1, 3, "bootstrap").overlaps(Range(2, 4, "bootstrap"))
+        True
     """
 
     low: float
@@ -39,15 +43,20 @@ class Range:
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure, ours beside the paper's, both in the paper's unit.
+    """The paper's number and ours, both in the paper's unit.
 
     Attributes:
-        paper: As printed; None where the paper prints none.
-        paper_std: Printed beside it.
-        ours: Mean and spread over seeds; None where there is none (yet).
-        interval: Confidence interval of ``ours``, where one can be computed.
-        misprint: Why the paper's figure contradicts its others; empty if it does not.
-        reference: The row is the one that this column compares the others with.
+        paper: Printed number, or None.
+        paper_std: Printed standard deviation, or None.
+        ours: Mean and standard deviation over seeds; None if no run is finished.
+        interval: Confidence interval of ``ours``, if one can be computed.
+        misprint: Why the printed number contradicts others; empty if it does not.
+        reference: The row is the baseline of this column.
+
+    Example:
+        >>> cell = Cell(paper=40.0, ours=Statistic.of([41.0, 43.0]))
+        >>> cell.difference, cell.range.low < 42 < cell.range.high
+        (2.0, True)
     """
 
     paper: float | None = None
@@ -66,7 +75,7 @@ class Cell:
 
     @property
     def range(self) -> Range | None:
-        """The interval, or else mean ± standard deviation; None with one seed and no interval."""
+        """The interval, else mean ± standard deviation; None for one seed without interval."""
         if self.interval is not None or self.ours is None or self.ours.std is None:
             return self.interval
         mean, std = self.ours.mean, self.ours.std
@@ -75,22 +84,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row: the paper's figures and ours.
+    """A row: the paper's numbers and ours.
 
     Attributes:
-        key: Of the row in its table.
-        label: As printed.
-        kind: How ours come about; ``impossible`` if the data at hand do not allow it.
-        cells: Column key -> figure.
-        model: Name of the system; empty where nothing is trained.
-        backbone: Its backbone.
+        key: Key of the row in its table.
+        label: Label as printed.
+        kind: How our numbers are obtained; ``impossible`` if the data does not allow it.
+        cells: Column key -> numbers.
+        model: Name of the model; empty if nothing is trained.
+        backbone: Backbone of the model.
         seeds: Seeds with scores, in increasing order.
-        parameters: Of the network that was or will be trained.
-        macs: Likewise.
-        seconds: Of training one run, with its evaluations.
-        runs: Directories of its runs by seed, done or not.
-        same_as: Rows that are the same runs under this request.
-        notes: What a reader must know, one sentence each.
+        parameters: Number of parameters of the network, trained or not.
+        macs: Multiply-adds of the network.
+        seconds: Duration of one run, including evaluations.
+        runs: Directories of the row's runs by seed, finished or not.
+        same_as: Rows that share the runs of this one under this request.
+        notes: Remarks, one sentence each.
+
+    Example:
+        >>> row = RowResult("ours", "Ours", "trained", {"miou": Cell(paper=40.0)})
+        >>> row.seeds
+        ()
     """
 
     key: str
@@ -113,11 +127,17 @@ class PartResult:
     """Rows that are compared with one another.
 
     Attributes:
-        name: Of the part; empty if the table has one.
-        part: Its columns and the paper's figures.
-        rows: In the paper's order.
-        higher_is_better: Column key -> direction, where there is one.
+        name: Name of the part; empty if the table has one part.
+        part: Columns and printed numbers.
+        rows: Rows in the paper's order.
+        higher_is_better: Column key -> whether higher is better; sizes have no entry.
         tasks: Tasks of the part's columns that were trained.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> part = load_table("mti_net/2a").parts[""]
+        >>> [column.key for column in PartResult("", part, (), {}).columns]
+        ['semseg', 'depth', 'gain']
     """
 
     name: str
@@ -128,22 +148,30 @@ class PartResult:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """In the paper's order."""
+        """Columns in the paper's order."""
         return self.part.columns
 
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table as far as it is done.
+    """A table with the results of all finished runs.
 
     Attributes:
-        plan: What was asked for.
-        folder: That all runs are in.
-        parts: In the paper's order.
+        plan: The runs of the table.
+        folder: Folder of all runs and tables.
+        parts: Parts in the paper's order.
         protocols: Names of the protocols that runs were scored under.
-        done: Number of runs with scores.
-        failed: Name of a run -> why it failed.
-        notes: What a reader must know, one sentence each.
+        done: Number of finished runs.
+        failed: Name of a run -> its error.
+        notes: Remarks, one sentence each.
+
+    Example:
+        >>> from taskprism.papers import Place, Request, collect, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("single_task",))
+        >>> plan = make_plan(load_table("mti_net/2a"), request)
+        >>> result = collect(plan, Place(Path("reproduced")))
+        >>> result.done, result.total
+        (0, 1)
     """
 
     plan: Plan
@@ -160,25 +188,31 @@ class TableResult:
         return len(self.plan.runs)
 
 
-FEWEST_ROWS = 3  # of which an order says anything
+FEWEST_ROWS = 3  # fewer have no meaningful order
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """Rows by one column, best first.
+    """Rows ordered by one column, best first.
 
     Attributes:
-        header: Of the column.
-        paper: Labels with figures in the paper's order.
-        ours: Likewise in ours.
-        kendall: Rank correlation τ-b; NaN if all of one side are equal.
+        header: Heading of the column.
+        paper: Labels and numbers in the paper's order.
+        ours: Labels and numbers in our order.
+        kendall: Rank correlation τ-b; NaN if all numbers of one side are equal.
         spearman: Rank correlation ρ.
-        agreeing: Pairs of rows that stand as in the paper.
-        reversed: Pairs that stand the other way round.
-        agreeing_apart: Of those, pairs whose ranges do not overlap.
-        reversed_apart: Likewise.
-        same: Pairs with equal figures on one side; same runs, mostly.
-        ranged: Every row has an interval or a spread.
+        agreeing: Pairs of rows in the same order as in the paper.
+        reversed: Pairs in the opposite order.
+        agreeing_apart: Agreeing pairs whose ranges do not overlap.
+        reversed_apart: Reversed pairs whose ranges do not overlap.
+        same: Pairs with equal numbers on one side, mostly shared runs.
+        ranged: Every row has an interval or a standard deviation.
+
+    Example:
+        >>> order = Ordering("mIoU", (("a", 2.0), ("b", 1.0)), (("a", 3.0), ("b", 2.0)),
+        ...                  1.0, 1.0, 1, 0, 1, 0, 0, True)
+        >>> order.chains(1)
+        'By mIoU, best first. Paper: a (2.0) > b (1.0). Ours: a (3.0) > b (2.0).'
     """
 
     header: str
@@ -204,46 +238,46 @@ class Ordering:
             " > ".join(f"{label} ({value:.{digits}f})" for label, value in side)
             for side in (self.paper, self.ours)
         )
-        return f"By {self.header}, best first. The paper: {paper}. Ours: {ours}."
+        return f"By {self.header}, best first. Paper: {paper}. Ours: {ours}."
 
     def findings(self) -> list[str]:
-        """How alike the orders are, and how far ours can be trusted."""
+        """How similar the orders are, and whether ours is beyond the spread."""
         correlation = (
-            "No rank correlation: all rows of one side are equal."
+            "No rank correlation: all numbers of one side are equal."
             if math.isnan(self.kendall)
             else f"Rank correlation of the {len(self.paper)} rows: Kendall τ {self.kendall:+.2f}, "
-            f"Spearman ρ {self.spearman:+.2f} (1: the same order, -1: the opposite one)."
+            f"Spearman ρ {self.spearman:+.2f} (1: same order, -1: opposite order)."
         )
         equal = f", {self.same} are equal" * bool(self.same)
         counts = (
-            f"{correlation} Of {self.pairs} pairs of rows, {self.agreeing} stand as in the paper, "
-            f"{self.reversed} the other way round{equal}."
+            f"{correlation} Of {self.pairs} pairs of rows, {self.agreeing} are in the paper's "
+            f"order, {self.reversed} in the opposite order{equal}."
         )
         return [counts, self._verdict()]
 
     def _verdict(self) -> str:
         if not self.ranged:
             return (
-                "Some rows have no spread, so nothing is known about which of these differences "
-                "would come out again; train more seeds."
+                "Some rows have no spread, so these differences may be due to chance; train more "
+                "seeds."
             )
         apart = self.agreeing_apart + self.reversed_apart
-        told = (
+        separated = (
             f"{self.agreeing_apart} of the agreeing and {self.reversed_apart} of the reversed "
-            "pairs lie further apart than their ranges"
+            "pairs have ranges that do not overlap"
         )
         if apart == 0:
-            return f"The spread hides the order: {told}; not one difference is settled."
+            return f"The spread hides the order: {separated}, so no difference is certain."
         if apart < self.agreeing + self.reversed:
-            return f"The spread hides part of the order: {told}; the other differences are open."
-        return f"The spread does not hide the order: {told}."
+            return f"The spread hides part of the order: {separated}; the others are uncertain."
+        return f"The spread does not hide the order: {separated}."
 
 
 def orderings(part: PartResult) -> list[tuple[Column, Ordering]]:
-    """Orders by Δm, where the part has such a column, else by each of its metrics.
+    """Orders by Δm if the part has such a column, else by each of its metrics.
 
-    Quoted rows and rows without a figure on either side are left out; so are columns with fewer
-    than three rows left.
+    Quoted rows, rows without both numbers, and columns with fewer than three remaining rows are
+    left out.
     """
     gain = [column for column in part.columns if column.quantity in {"gain", "drop"}]
     chosen = gain or [column for column in part.columns if column.task is not None]
@@ -252,7 +286,7 @@ def orderings(part: PartResult) -> list[tuple[Column, Ordering]]:
 
 
 def ordering(part: PartResult, column: Column) -> Ordering | None:
-    """Order of a part's rows by one column, or None if fewer than three have both figures."""
+    """Order of a part's rows by one column; None if fewer than three have both numbers."""
     if column.key not in part.higher_is_better:
         return None
     sign = 1 if part.higher_is_better[column.key] else -1
@@ -296,7 +330,7 @@ def _correlations(paper: Sequence[float], ours: Sequence[float]) -> tuple[float,
 
 
 def _apart(one: Cell, other: Cell) -> bool:
-    """Whether two figures differ by more than their ranges; a figure without one is a point."""
+    """Whether the ranges of two numbers do not overlap; a number without range is a point."""
     ends = []
     for cell in (one, other):
         mean = cell.ours.mean if cell.ours is not None else math.nan

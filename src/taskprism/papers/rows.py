@@ -1,7 +1,7 @@
 """Recipes that are rows of a paper's table: ``PAPER/TABLE/ROW``.
 
-Only the recipe of a row is read here; :mod:`taskprism.papers.table` reads whole tables, with the
-papers' figures.
+This module reads only the recipe of a row; :mod:`taskprism.papers.table` reads whole tables with
+the printed numbers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RowRecipe(RecipeFile):
             )
         if "readout" in row:
             of = _mapping(row["readout"], f"{self}: 'readout'").get("of")
-            raise RecipeError(f"{self} is read out of the run of row {of!r}; train that one.")
+            raise RecipeError(f"{self} is evaluated from the run of row {of!r}; train that one.")
         own = _mapping(row.get("recipe"), f"{self}: 'recipe'")
         return own if "extends" in own else merge(common, own)
 

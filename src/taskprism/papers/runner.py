@@ -1,4 +1,4 @@
-"""Train what a plan still lacks, alone or beside other processes."""
+"""Train the missing runs of a plan, alone or together with other processes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ POLL_SECONDS = 5.0
 
 
 class Runner:
-    """Takes one free run after the other until none is left.
+    """Trains free runs one after the other until none is left.
 
     Args:
         plan: All runs.
-        place: Where they are.
-        reporter: Progress for people.
-        train: Trains a recipe into a folder, or resumes; raises KeyboardInterrupt when it has
+        place: Folder of the runs.
+        reporter: Shows progress.
+        train: Trains a recipe into a folder, or resumes; raises KeyboardInterrupt after it has
             stopped and saved.
-        poll: Seconds between two looks at the runs that others hold.
+        poll: Seconds between two checks of the runs that other processes hold.
+
+    Example:
+        >>> from taskprism.papers import Place, Request, load_table, make_plan
+        >>> plan = make_plan(load_table("mti_net/2a"), Request("rooms", budget="tiny", seeds=1))
+        >>> runner = Runner(plan, Place(Path("reproduced")), Reporter(quiet=True))
     """
 
     def __init__(
@@ -49,23 +54,24 @@ class Runner:
         self.reporter = reporter
         self._train = train
         self._poll = poll
-        self._seconds: list[float] = []  # that the runs of this process took
-        self._told = ""
+        self._seconds: list[float] = []  # duration of each run of this process
+        self._announced = ""
 
     def work(self, wait: bool = True) -> None:
         """Train every run that is neither done nor failed nor held by another process.
 
         Args:
-            wait: When no run is free, wait for those that others hold, and take over those whose
-                holder dies.
+            wait: If no run is free, wait for those that other processes hold, and take over those
+                whose lease expires.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C, when everything is saved; says how to go on.
+            KeyboardInterrupt: After Ctrl-C, once everything is saved; the message says how to
+                resume.
         """
         check_alone()
         runs = self.plan.runs
         if finished := sum(self.place.is_done(run) for run in runs):
-            self.reporter.line(f"{finished} of {len(runs)} runs are done already.")
+            self.reporter.line(f"Found {finished} of {len(runs)} runs finished.")
         try:
             while left := self._left():
                 if not self._take_one(left):
@@ -75,7 +81,7 @@ class Runner:
         except KeyboardInterrupt:
             command = self.plan.command(self.place.path)
             raise KeyboardInterrupt(
-                f"Stopped; what is done is kept. Go on with: {command}"
+                f"Stopped; finished work is kept. Resume with: {command}"
             ) from None
 
     def _left(self) -> list[Run]:
@@ -86,22 +92,22 @@ class Runner:
         ]
 
     def _take_one(self, runs: list[Run]) -> bool:
-        """Do the first of some runs that is free; whether there was one."""
+        """Train the first free run; returns whether there was one."""
         for run in runs:
             claim = self.place.claims.take(run.name)
             if claim is None:
                 continue
             try:
                 with claim:
-                    # It may have been finished between the two looks.
+                    # Another process may have finished it since the first check.
                     if not self.place.is_done(run) and self.place.failure(run) is None:
                         self._do(run, claim)
             except KeyboardInterrupt:
                 if not claim.lost:
                     raise
                 self.reporter.line(
-                    f"{run.name}: this process gave no sign of life for too long, so "
-                    f"{self.place.claims.holder(run.name) or 'another one'} has taken over."
+                    f"{run.name}: lease expired; "
+                    f"{self.place.claims.holder(run.name) or 'another process'} has taken over."
                 )
             return True
         return False
@@ -112,43 +118,43 @@ class Runner:
         self.place.clear_debris(run)
         directory = self.place.run(run)
         resume = directory.recipe_file.is_file()
-        verb = "going on with" if resume else "training"
+        verb = "Resuming" if resume else "Training"
         if resume and claim.abandoned:
-            verb = "taking over"
+            verb = "Taking over"
         self.reporter.line(
-            f"[{done + 1}/{len(runs)}] {verb} {', '.join(run.rows)}, seed {run.seed}"
+            f"{verb} run {done + 1} of {len(runs)}: {', '.join(run.rows)}, seed {run.seed}"
         )
         started = time.monotonic()
         try:
             self._train(run.recipe, directory.path, resume, self.reporter)
         except Exception as error:
             self.place.note_failure(run, describe_failure(error))
-            self.reporter.line(f"{run.name} failed: {_first_line(error)}")
+            self.reporter.line(f"Run {run.name} failed: {_first_line(error)}")
             _free_memory()
         else:
             self._seconds.append(time.monotonic() - started)
-            self._tell_time(len(runs) - done - 1)
+            self._report_time(len(runs) - done - 1)
 
-    def _tell_time(self, left: int) -> None:
+    def _report_time(self, left: int) -> None:
         if left:
             minutes = left * sum(self._seconds) / len(self._seconds) / 60
             self.reporter.line(
-                f"{left} runs to go: about {minutes:.0f} minutes for one process."
+                f"Runs left: {left} (about {minutes:.0f} minutes for one process)."
                 if minutes >= 1
-                else f"{left} runs to go: less than a minute."
+                else f"Runs left: {left} (less than a minute)."
             )
 
     def _wait(self, left: list[Run]) -> None:
         holders = {run.name: self.place.claims.holder(run.name) for run in left}
         text = "; ".join(f"{name} ({holder})" for name, holder in holders.items() if holder)
-        if text and text != self._told:
-            self.reporter.line(f"Nothing is free; waiting for {text}.")
-            self._told = text
+        if text and text != self._announced:
+            self.reporter.line(f"Waiting for runs of other processes: {text}.")
+            self._announced = text
         time.sleep(self._poll)
 
 
 def check_alone() -> None:
-    """Refuse to run inside ``accelerate launch``, whose processes would fight for the runs.
+    """Check that this process is not one of several started by ``accelerate launch``.
 
     Raises:
         InputError: This process is one of several.
@@ -156,13 +162,13 @@ def check_alone() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "`taskprism reproduce` trains each run in one process. To use several devices, start "
-            "it once for each, with the same --out: CUDA_VISIBLE_DEVICES=0 taskprism reproduce "
-            "..., CUDA_VISIBLE_DEVICES=1 taskprism reproduce ...; they share the work."
+            "it once per device with the same --out: CUDA_VISIBLE_DEVICES=0 taskprism reproduce "
+            "..., CUDA_VISIBLE_DEVICES=1 taskprism reproduce ...; they divide the runs."
         )
 
 
 def describe_failure(error: Exception) -> dict[str, str]:
-    """What is remembered of a failed run."""
+    """Record of a failed run: error, traceback, host and time."""
     return {
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
@@ -178,7 +184,7 @@ def failures(plan: Plan, place: Place) -> dict[str, str]:
 
 
 def retry(plan: Plan, place: Place) -> None:
-    """Let the failed runs of a plan be tried again."""
+    """Clear the failures of a plan, so that its failed runs are trained again."""
     for run in plan.runs:
         place.forget_failure(run)
 
@@ -188,7 +194,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _free_memory() -> None:
-    """Make room for the next run, and notice when the device is beyond use.
+    """Free memory for the next run, and check that the device still works.
 
     Raises:
         CheckpointError: No further run can succeed in this process.
@@ -201,6 +207,6 @@ def _free_memory() -> None:
         torch.zeros(1, device="cuda").item()
     except RuntimeError as error:
         raise CheckpointError(
-            f"The GPU cannot be used any more by this process ({_first_line(error)}). The same "
-            "command goes on with the other runs; --retry tries the failed ones again."
+            f"This process can no longer use the GPU ({_first_line(error)}). Run the same command "
+            "again to train the other runs; add --retry-failed to repeat the failed ones."
         ) from error

@@ -1,4 +1,4 @@
-"""Scores of the rows' runs, by seed, whether trained or read out of another row's run."""
+"""Scores of the rows by seed, gains, and confidence intervals of gains."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ Metrics = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Scores:
-    """What one seed of a row scored.
+    """Scores of one seed of a row.
 
     Attributes:
-        seed: Of the run.
+        seed: Seed of the run.
         metrics: Task -> metric -> value.
-        run: The run that they come from.
+        run: The run that was scored.
+
+    Example:
+        >>> import inspect
+        >>> list(inspect.signature(Scores).parameters)
+        ['seed', 'metrics', 'run']
     """
 
     seed: int
@@ -50,12 +55,12 @@ def scores_of(plan: Plan, place: Place, row: str) -> list[Scores]:
 
 
 def value(scores: Scores, task: str, metric: str) -> float:
-    """A score; NaN where there is none."""
+    """One score; NaN if it is missing."""
     return scores.metrics.get(task, {}).get(metric, math.nan)
 
 
 def gain_metrics(part: Part) -> dict[str, str]:
-    """Task -> metric that Δm reads: the first that is printed of each task."""
+    """Task -> metric used for Δm: the first one printed for each task."""
     metrics: dict[str, str] = {}
     for column in part.columns:
         if column.task is not None and column.metric is not None:
@@ -71,8 +76,8 @@ def gains(
 ) -> list[float]:
     """Δm of each seed in percent, against the baseline of the same seed.
 
-    Where the baseline lacks a seed, its mean over seeds is taken. A task that is left out is named
-    in ``notes``.
+    If the baseline lacks a seed, its mean over seeds is used. Tasks that are left out are named in
+    ``notes``.
     """
     found = []
     for each in scores:
@@ -83,19 +88,21 @@ def gains(
                 results[task], references[task] = score, reference
                 better[task] = bool(each.run.higher_is_better[task][metric])
             elif math.isfinite(score) and reference == 0:
-                _add(notes, f"Δm leaves out {task}, for which the baseline's {metric} is 0.")
+                _add(notes, f"Δm does not include {task}, because the baseline's {metric} is 0.")
             else:
-                _add(notes, f"Δm leaves out {task}, which has no {metric} in every run.")
+                _add(
+                    notes, f"Δm does not include {task}, because some runs have no {metric} for it."
+                )
         if results:
             found.append(gain(results, references, better))
     return found
 
 
 def run_seconds(folder: Path) -> float | None:
-    """How long a run took, in seconds.
+    """Duration of a run in seconds.
 
-    From its manifest; for one that was interrupted, what its log says of the finished epochs. None
-    if neither says it.
+    It is read from the manifest. For an interrupted run, it is the sum over the epochs in the log.
+    None if neither file has it.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -131,26 +138,26 @@ def readout_scores(
     """Scores of the initial predictions at one scale, by seed (MTI-Net, Table 4).
 
     Args:
-        source: Scores of the runs that are read.
-        readout: Which scale.
-        reporter: Progress for people; a run that was not read before takes a while.
-        notes: Why there is nothing to read is added here.
+        source: Scores of the runs to evaluate.
+        readout: The scale.
+        reporter: Shows progress; evaluating a run for the first time takes a while.
+        notes: If there is nothing to evaluate, the reason is added here.
 
     Raises:
-        CheckpointError: A run has lost its checkpoint.
+        CheckpointError: The checkpoint of a run is missing.
     """
     found = []
     for each in source:
         try:
             flow = information_flow(each.run.path, reporter=reporter)
-        except InputError as error:  # no initial predictions at all
+        except InputError as error:  # the model has no initial predictions
             notes.append(str(error))
             return []
         if readout.initial_stride not in flow:
             strides = ", ".join(str(place) for place in flow if isinstance(place, int))
             notes.append(
-                f"There are no initial predictions at stride {readout.initial_stride} on this "
-                f"backbone, but at {strides}."
+                f"This backbone has no initial predictions at stride {readout.initial_stride}, "
+                f"only at {strides}."
             )
             return []
         found.append(Scores(each.seed, flow[readout.initial_stride], each.run))
@@ -161,8 +168,11 @@ class GainSpread:
     """Intervals of Δm for the rows of one part, see :mod:`taskprism.scoring.intervals`.
 
     Args:
-        metrics: Task -> metric that Δm reads.
+        metrics: Task -> metric used for Δm.
         notes: The reason for the first missing interval is added here.
+
+    Example:
+        >>> spread = GainSpread({"semseg": "miou"}, notes=[])
     """
 
     def __init__(self, metrics: Mapping[str, str], notes: list[str]) -> None:
@@ -174,16 +184,16 @@ class GainSpread:
     def of(
         self, scores: Sequence[Scores], baseline: Sequence[Scores], factor: float
     ) -> Range | None:
-        """Interval of a row's Δm, or None where the runs do not hold what it needs.
+        """Interval of a row's Δm; None if the runs lack the data to compute it.
 
         Args:
-            scores: Of the row, by seed.
-            baseline: Of the row that it is compared with.
-            factor: Printed figure / Δm in percent; negative for a drop.
+            scores: Scores of the row by seed.
+            baseline: Scores of the baseline row.
+            factor: Factor from Δm in percent to the printed number; negative for a drop.
         """
         runs, references = ([each.run for each in side] for side in (scores, baseline))
         if any(each.run.metrics is not each.metrics for each in (*scores, *baseline)):
-            return None  # read out: the run's image states are those of its final predictions
+            return None  # a readout: the image states of the run belong to its final predictions
         metrics = {
             task: metric
             for task, metric in self._metrics.items()
@@ -199,5 +209,8 @@ class GainSpread:
         low, high = sorted((factor * found.low, factor * found.high))
         origin = "paired bootstrap over test images and seeds"
         if found.seeds == 1 or found.baseline_seeds == 1:
-            origin = "paired bootstrap over test images; one seed, so its spread is not in it"
+            origin = (
+                "paired bootstrap over test images; with one seed, the interval does not include "
+                "seed-to-seed variation"
+            )
         return Range(low, high, origin)

@@ -1,9 +1,10 @@
-"""The recipe of a row: as published, or on other data and within another budget."""
+"""The recipe of a row: as published, or with other data or another budget."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +18,7 @@ from taskprism.papers.rows import RowRecipe
 from taskprism.papers.table import Column, Part, Table
 from taskprism.recipes.files import merge, read_mapping, recipe_values, validate
 from taskprism.recipes.schema import DataSettings, Recipe, Strict, explain
+from taskprism.registry import import_parts
 from taskprism.tasks.base import Task
 from taskprism.training.experiment import build_protocol
 
@@ -25,31 +27,43 @@ _DEFAULT = "default"
 
 
 class StandIn(Strict):
-    """Another backbone in place of the paper's."""
+    """Another backbone instead of the paper's.
+
+    Example:
+        >>> stand_in = StandIn(match=["hrnet_*"], recipe={"model": {"backbone": "resnet18"}})
+        >>> stand_in.match
+        ('hrnet_*',)
+    """
 
     match: tuple[str, ...] = Field(description="patterns of backbone names: hrnet_*")
-    recipe: dict[str, Any] = Field(description="laid over the row's")
+    recipe: dict[str, Any] = Field(description="merged into the row's recipe")
 
 
 class Budget(Strict):
-    """Changes to recipes, in the order in which they are laid over one another."""
+    """Changes to the recipes of a table that limit training, in the order they are applied.
 
-    seeds: int = Field(3, ge=1, description="runs of each row")
-    recipe: dict[str, Any] = Field(default_factory=dict, description="for every row")
+    Example:
+        >>> budget = load_budget("full")
+        >>> budget.seeds, budget.recipe
+        (3, {})
+    """
+
+    seeds: int = Field(3, ge=1, description="number of runs of each row")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="changes for every row")
     protocols: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="protocol -> recipe; default: for all others"
+        default_factory=dict, description="protocol -> changes; the key default is for all others"
     )
-    backbones: tuple[StandIn, ...] = Field((), description="the first that matches")
+    backbones: tuple[StandIn, ...] = Field((), description="the first one that matches applies")
     models: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="model name -> recipe"
+        default_factory=dict, description="model name -> changes"
     )
 
     def layers(self, recipe: Recipe, protocol: str) -> Iterator[dict[str, Any]]:
-        """What is laid over a row's recipe, for a protocol.
+        """Changes to merge into a row's recipe.
 
         Args:
-            recipe: The row's, as published.
-            protocol: Name of the data.
+            recipe: The published recipe of the row.
+            protocol: Name of the protocol.
         """
         yield self.recipe
         yield self.protocols.get(protocol, self.protocols.get(_DEFAULT, {}))
@@ -101,17 +115,17 @@ def row_recipe(
 ) -> Recipe | None:
     """Recipe that trains a row.
 
-    What makes the row differ from others of its part survives every budget: options of the model in
-    which rows of one model and backbone differ are left as they are.
+    A budget does not change what distinguishes the row from others of its part: model options in
+    which rows of the same model and backbone differ keep their values.
 
     Args:
         table: The table.
         row: Key of the row.
-        protocol: Data to train on in place of the paper's: a protocol's name, or a data YAML. Tasks
-            that it does not label are left out.
+        protocol: Protocol to train on instead of the paper's: a name, ``"module:Class"``, or a data
+            YAML. Tasks that it does not label are dropped.
         data: Folder of the data.
-        budget: One of :func:`list_budgets`, or a file; ``full`` changes nothing.
-        seed: Of weights, order and augmentation.
+        budget: Name from :func:`list_budgets`, or a file; ``full`` changes nothing.
+        seed: Seed of weights, order of images and augmentation.
 
     Returns:
         None for a row that is not trained.
@@ -120,13 +134,14 @@ def row_recipe(
         UnknownNameError: There is no such row or budget.
         RecipeError: The recipe or the budget is wrong.
         InputError: The protocol labels none of the row's main tasks.
-        DataError: The protocol needs a folder, or has none of its files there.
+        DataError: The protocol needs a folder, or its files are not in that folder.
     """
     if not table.row(row).trained:
         return None
     name = f"{table.name}/{row}"
     values = recipe_values(RowRecipe(table.file, row))
     published = validate(values, source=name)
+    import_parts(published.imports)
     if protocol is not None:
         values = _without_data(values, published, protocol)
     limits = load_budget(budget)
@@ -141,32 +156,39 @@ def row_recipe(
 
 
 def run_key(recipe: Recipe) -> str:
-    """Name of what a recipe trains: equal for recipes that differ in nothing but the seed.
+    """Name of what a recipe trains: equal for recipes that differ only in the seed.
 
-    Neither the run's name, nor where the data lie, nor how many processes load them matter. It can
-    be the name of a folder: ``mti_net-tf_efficientnet_lite0-rooms-1f2e3d4c``.
+    The name of the run, the folder of the data and the number of loader processes do not matter.
+    The key can be used as a folder name: ``mti_net-tf_efficientnet_lite0-rooms-1f2e3d4c``.
     """
-    values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers"})
+    values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers", "imports"})
     for key in ("root", "workers"):
         del values["data"][key]
     protocols = recipe.data.protocol
     names = [protocols] if isinstance(protocols, str) else protocols
-    files = [Path(name).read_text("utf-8") if Path(name).is_file() else name for name in names]
-    values["data"]["protocol"] = files
+    values["data"]["protocol"] = [_content(name) for name in names]
+    if recipe.imports:
+        values["imports"] = [_content(name) for name in recipe.imports]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     data = "+".join(Path(name).stem for name in names)
-    return f"{recipe.model.name}-{recipe.model.backbone.split('.')[0]}-{data}-{digest[:8]}"
+    words = f"{recipe.model.name}-{recipe.model.backbone.split('.')[0]}-{data}-{digest[:8]}"
+    return re.sub(r"[^\w.+-]+", "_", words)  # module:Class is not a folder name everywhere
+
+
+def _content(name: str) -> str:
+    """Text of a file, so that a key changes with it but not with its folder; else the name."""
+    return Path(name).read_text("utf-8") if Path(name).is_file() else name
 
 
 def changes(published: Recipe, adapted: Recipe) -> list[str]:
-    """What of a row's published recipe is different in the one that is trained, in sentences."""
+    """Differences between a row's published recipe and the one that is trained, in sentences."""
     lost = [
         task
         for task in (*published.tasks, *published.auxiliary_tasks)
         if task not in (*adapted.tasks, *adapted.auxiliary_tasks)
     ]
     data = _name(adapted.data.protocol)
-    told = [f"Not labeled in {data}: {', '.join(lost)}."] if lost else []
+    notes = [f"Not labeled in {data}: {', '.join(lost)}."] if lost else []
     pairs = {
         "Data": (_name(published.data.protocol), data),
         "Backbone": (published.model.backbone, adapted.model.backbone),
@@ -176,18 +198,21 @@ def changes(published: Recipe, adapted: Recipe) -> list[str]:
             f"{each.optimizer.name} with {each.optimizer.lr:g}" for each in (published, adapted)
         ),
     }
-    return told + [f"{what}: {new}, not {old}." for what, (old, new) in pairs.items() if old != new]
+    return notes + [
+        f"{what}: {new}, not {old}." for what, (old, new) in pairs.items() if old != new
+    ]
 
 
 def fit_columns(part: Part, tasks: Sequence[Task]) -> Part:
-    """Part whose columns are metrics that the tasks of another protocol have.
+    """Part whose columns are metrics that the tasks of another protocol compute.
 
-    Protocols score some tasks by metrics of their own, edges for example by odsF, which takes long.
-    A column of a metric that a task lacks becomes one of the task's primary metric, and says so.
+    Some protocols compute other metrics for a task: odsF of edges, for example, which is slow. A
+    column of a metric that the protocol's task does not compute is replaced by the task's primary
+    metric, which its header names.
 
     Args:
         part: Part of the published table.
-        tasks: Tasks of the protocol that is scored.
+        tasks: Tasks of the protocol.
     """
     known = {task.name: task for task in tasks}
 
@@ -208,7 +233,7 @@ def _name(protocol: str | list[str]) -> str:
 
 
 def _without_data(values: Mapping[str, Any], published: Recipe, protocol: str) -> dict[str, Any]:
-    """Recipe on another protocol, without what was said for the paper's."""
+    """Recipe on another protocol, without the settings for the paper's protocol."""
     data = {
         "protocol": protocol,
         "batch_size": published.data.batch_size,
@@ -222,12 +247,12 @@ def _without_data(values: Mapping[str, Any], published: Recipe, protocol: str) -
 def _with_root(data: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
     if root is not None:
         return {**data, "root": root}
-    given = data.get("root")  # of a budget: a cache, in the user's home
-    return {**data, "root": Path(given).expanduser()} if isinstance(given, str) else dict(data)
+    cache = data.get("root")  # of a budget: a cache in the user's home
+    return {**data, "root": Path(cache).expanduser()} if isinstance(cache, str) else dict(data)
 
 
 def _with_tasks_of(values: dict[str, Any], published: Recipe, name: str) -> dict[str, Any]:
-    """Recipe with those of its tasks that its protocol labels."""
+    """Recipe with only those of its tasks that its protocol labels."""
     protocol = build_protocol(DataSettings.model_validate(values["data"]))
     known = [task.name for task in protocol.tasks]
     auxiliary = published.auxiliary_tasks
@@ -237,8 +262,8 @@ def _with_tasks_of(values: dict[str, Any], published: Recipe, name: str) -> dict
     tasks = [task for task in wanted if task in known]
     if not tasks:
         raise InputError(
-            f"{name} has the main tasks {', '.join(wanted)}, of which protocol {protocol.name!r} "
-            f"labels none; it labels {', '.join(known)}."
+            f"{name} has the main tasks {', '.join(wanted)}, none of which protocol "
+            f"{protocol.name!r} labels; it labels {', '.join(known)}."
         )
     helpers = [task for task in auxiliary if task in known]
     loss = dict(values.get("loss") or {})
@@ -253,13 +278,13 @@ def _with_tasks_of(values: dict[str, Any], published: Recipe, name: str) -> dict
 
 
 def _scored_as(values: dict[str, Any], paper: Protocol, own: Protocol) -> dict[str, Any]:
-    """Recipe whose main tasks have the metrics of the paper's, such as odsF."""
+    """Recipe whose main tasks are scored as in the paper, for example by odsF."""
     theirs = {task.name: task for task in paper.tasks}
     changes: dict[str, dict[str, Any]] = {}
     for task in map(own.task, values["tasks"]):
         other = theirs[task.name]
         if other.scoring_fields != task.scoring_fields:
-            continue  # another kind of task under this name
+            continue  # a different kind of task with the same name
         fields = {field: getattr(other, field) for field in task.scoring_fields}
         differing = {k: v for k, v in fields.items() if v != getattr(task, k)}
         if differing:
@@ -270,7 +295,7 @@ def _scored_as(values: dict[str, Any], paper: Protocol, own: Protocol) -> dict[s
 
 
 def _varied_options(table: Table, row: str) -> set[_OptionPath]:
-    """Options of the model in which rows of the same part, model and backbone differ."""
+    """Model options in which rows of the same part, model and backbone differ."""
     part = table.part_of(row)
     models = {
         key: recipe_values(RowRecipe(table.file, key)).get("model") or {}
@@ -300,7 +325,7 @@ def _leaves(
 
 
 def _without_options(layer: Mapping[str, Any], kept: set[_OptionPath]) -> dict[str, Any]:
-    """Layer of a budget without the model's options that are to stay as they are."""
+    """Changes of a budget without those to model options that must keep their values."""
 
     def strip(options: Mapping[str, Any], above: _OptionPath = ()) -> dict[str, Any]:
         return {

@@ -1,15 +1,18 @@
-"""How large the network of a recipe is, without training it."""
+"""Size of the network of a recipe, without training it."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +20,7 @@ import taskprism
 from taskprism.atomic import write_json
 from taskprism.errors import CheckpointError
 from taskprism.recipes.schema import Recipe
+from taskprism.registry import Registry, load_plugins
 from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training.experiment import build_experiment
 
@@ -26,8 +30,15 @@ class Size:
     """Size of a network.
 
     Attributes:
-        parameters: Number of learnt values.
+        parameters: Number of learned values.
         macs: Multiply-adds for one image of the protocol's input size.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> from taskprism.papers.settings import row_recipe
+        >>> size = measure(row_recipe(load_table("mti_net/2a"), "multi_task"))
+        >>> f"{size.parameters / 1e6:.1f} M"
+        '4.0 M'
     """
 
     parameters: int
@@ -37,17 +48,22 @@ class Size:
 def size_of(recipe: Recipe) -> Size:
     """Size of a recipe's network; needs neither data nor weights.
 
-    Answers are kept in the user's cache folder for as long as the code stays the same.
+    Sizes are cached in the user's cache folder until the code changes. Networks with parts from
+    outside taskprism are not cached, because changes to their code cannot be detected.
 
     Raises:
         TaskprismError: The recipe names something that does not exist or fit.
     """
+    if _has_outside_parts(recipe):
+        return measure(recipe)
     file = _cache_file(recipe)
     try:
         return Size(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         size = measure(recipe)
-    with contextlib.suppress(CheckpointError):  # a home that cannot be written only costs time
+    with contextlib.suppress(
+        CheckpointError
+    ):  # without a writable cache the next call only takes longer
         write_json(file, asdict(size))
     return size
 
@@ -58,12 +74,36 @@ def measure(recipe: Recipe) -> Size:
         update={"model": recipe.model.model_copy(update={"pretrained": False})}
     )
     try:
-        with torch.device("meta"):  # no memory, no time for random numbers
+        with torch.device("meta"):  # needs no memory and draws no random numbers
             experiment = build_experiment(untrained)
-    except (NotImplementedError, RuntimeError):  # a backbone that computes while it is built
+    except (NotImplementedError, RuntimeError):  # a backbone that computes during construction
         experiment = build_experiment(untrained)
     model = experiment.model
     return Size(count_parameters(model), count_macs(model, experiment.protocol.input_size))
+
+
+def _has_outside_parts(recipe: Recipe) -> bool:
+    """Whether a recipe names parts that are not in taskprism itself."""
+    load_plugins()
+    outside = {
+        name
+        for registry in Registry.all.values()
+        for name, entry in registry._entries.items()
+        if not entry.builtin
+    }
+    values = recipe.model_dump(mode="json", include={"model", "data", "tasks", "auxiliary_tasks"})
+    names = set(_strings(values))
+    return bool(recipe.imports or names & outside or any(":" in name for name in names))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in nested values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from itertools.chain.from_iterable(map(_strings, value.values()))
+    elif isinstance(value, list | tuple):
+        yield from itertools.chain.from_iterable(map(_strings, value))
 
 
 def _cache_file(recipe: Recipe) -> Path:
@@ -81,7 +121,7 @@ def _cache_file(recipe: Recipe) -> Path:
 
 @cache
 def _code() -> str:
-    """Fingerprint of all code that networks are made of."""
+    """Fingerprint of all code that defines networks."""
     digest = hashlib.sha256()
     for package in ("torch", "torchvision", "timm"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())

@@ -1,7 +1,6 @@
-"""A table of a paper as data: what is printed, and the recipe of every row.
+"""A table of a paper as data: the printed numbers, and the recipe of every row.
 
-The classes here are the schema of the table files; reading them is in
-:mod:`taskprism.papers.table`.
+The classes are the schema of the table files, and :func:`load_table` reads them.
 """
 
 from __future__ import annotations
@@ -22,74 +21,96 @@ Form = Literal["absolute", "ratio", "percent"]
 
 
 class Column(Strict):
-    """One column: a metric of a task, or a quantity of the whole network."""
+    """One column: a metric of a task, or a quantity of the whole network.
+
+    Example:
+        >>> column = Column(key="gain", header="Δm %", quantity="gain")
+        >>> column.relative
+        True
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    key: str = Field(description="by which the rows' figures are filed")
-    header: str = Field(description="as it stands above the column")
-    task: str | None = Field(None, description="task whose metric it is")
-    metric: str | None = Field(None, description="key in the task's metrics")
+    key: str = Field(description="key of this column in the rows' numbers")
+    header: str = Field(description="heading as printed")
+    task: str | None = Field(None, description="task of the metric")
+    metric: str | None = Field(None, description="name of the metric")
     quantity: Quantity | None = Field(
-        None, description="in place of task and metric; drop is the negated gain"
+        None, description="instead of task and metric; drop is the negated gain"
     )
-    scale: float = Field(1.0, description="printed figure / ours; 100 for a share in percent")
-    digits: int = Field(2, ge=0, description="decimals that the paper prints")
+    scale: float = Field(
+        1.0, description="factor from our unit to the printed one; 100 for percent"
+    )
+    digits: int = Field(2, ge=0, description="printed decimals")
     form: Form = Field(
         "absolute",
         alias="as",
-        description="absolute, ratio to the baseline row, or percent of change against it",
+        description="absolute, ratio to the baseline row, or change against it in percent",
     )
-    baseline: str | None = Field(None, description="row compared with, if not the part's")
+    baseline: str | None = Field(None, description="baseline row, if not that of the part")
 
     @property
     def relative(self) -> bool:
-        """Whether the figure compares the row with a baseline row."""
+        """Whether the number compares the row with a baseline row."""
         return self.quantity in {"gain", "drop"} or self.form != "absolute"
 
     @model_validator(mode="after")
-    def _is_one_thing(self) -> Self:
+    def _has_one_meaning(self) -> Self:
         metric = self.task is not None and self.metric is not None
         if metric == (self.quantity is not None) or (self.task is None) != (self.metric is None):
-            raise ValueError("a column is a task with a metric, or a quantity; give one of these")
+            raise ValueError("a column needs either task and metric, or quantity")
         return self
 
 
 class Readout(Strict):
-    """A row that is read out of another row's trained network."""
+    """A row that is evaluated from the trained network of another row.
 
-    of: str = Field(description="the row whose run is looked into")
+    Example:
+        >>> Readout(of="mti_net", initial_stride=32).initial_stride
+        32
+    """
+
+    of: str = Field(description="row whose run is evaluated")
     initial_stride: int = Field(
         gt=0, description="stride of the scale whose initial predictions are scored"
     )
 
 
 class Row(Strict):
-    """One row: the paper's figures, and how ours come about."""
+    """One row: the paper's numbers, and how ours are obtained.
 
-    label: str = Field("", description="as printed; empty: made of the row's key")
+    Example:
+        >>> row = Row(paper={"semseg": 36.6}, recipe={"model": {"name": "pad_net"}})
+        >>> row.trained
+        True
+    """
+
+    label: str = Field("", description="as printed; derived from the row's key if empty")
     paper: dict[str, float] = Field(
-        default_factory=dict, description="column key -> printed figure"
+        default_factory=dict, description="column key -> printed number"
     )
     paper_std: dict[str, float] = Field(
         default_factory=dict, description="column key -> printed standard deviation"
     )
     recipe: dict[str, Any] = Field(
-        default_factory=dict, description="laid over the common one, or with `extends` instead"
+        default_factory=dict,
+        description="merged into the common recipe; with `extends` it replaces it",
     )
-    readout: Readout | None = Field(None, description="not trained, but read out of another row")
+    readout: Readout | None = Field(
+        None, description="evaluated from another row's run instead of trained"
+    )
     quoted: str | None = Field(
-        None, description="not a system of this library; says whose figures these are"
+        None, description="not a system of this library; source of the numbers"
     )
-    baseline: str | None = Field(None, description="row compared with, if not the part's")
+    baseline: str | None = Field(None, description="baseline row, if not that of the part")
     notes: tuple[str, ...] = Field((), description="sentences printed below the table")
     misprints: dict[str, str] = Field(
-        default_factory=dict, description="column key -> why its figure contradicts the others"
+        default_factory=dict, description="column key -> why its number contradicts the others"
     )
 
     @property
     def trained(self) -> bool:
-        """Whether the row has a run of its own."""
+        """Whether the row is trained."""
         return self.readout is None and self.quoted is None
 
     @field_validator("label", mode="before")
@@ -98,32 +119,42 @@ class Row(Strict):
         return str(label) if isinstance(label, int | float) else label
 
     @model_validator(mode="after")
-    def _comes_about_in_one_way(self) -> Self:
+    def _has_one_origin(self) -> Self:
         ways = [bool(self.recipe), self.readout is not None, self.quoted is not None]
         if sum(ways) > 1:
-            raise ValueError("a row has a recipe, a readout or is quoted; give one of these")
+            raise ValueError("a row needs one of recipe, readout and quoted, but has several")
         return self
 
 
 class Part(Strict):
-    """Rows that are compared with one another: one data set, one backbone."""
+    """Rows that are compared with one another: one data set, one backbone.
+
+    Example:
+        >>> part = load_table("mti_net/2a").parts[""]
+        >>> part.baseline_of("pad_net")
+        'single_task'
+    """
 
     label: str = Field("", description="what the part's rows share")
-    baseline: str | None = Field(None, description="the row that gains are taken against")
+    baseline: str | None = Field(None, description="row that gains are computed against")
     columns: tuple[Column, ...] = Field(min_length=1, description="in the paper's order")
     recipe: dict[str, Any] = Field(default_factory=dict, description="common to all rows")
     rows: dict[str, Row] = Field(min_length=1, description="row key -> row, in the paper's order")
     notes: tuple[str, ...] = Field((), description="sentences printed below the part")
 
     def column(self, key: str) -> Column:
-        """Column of that key; an unknown one answers with those that exist."""
+        """Column of that key.
+
+        Raises:
+            UnknownNameError: No column has it; the message lists those that exist.
+        """
         for column in self.columns:
             if column.key == key:
                 return column
         raise UnknownNameError("column", key, [column.key for column in self.columns])
 
     def baseline_of(self, row: str, column: Column | None = None) -> str | None:
-        """Key of the row with which a row is compared: the column's own, the row's, the part's."""
+        """Key of a row's baseline: that of the column, else of the row, else of the part."""
         return (column.baseline if column else None) or self.rows[row].baseline or self.baseline
 
     @field_validator("rows", mode="before")
@@ -134,17 +165,17 @@ class Part(Strict):
         labeled = {}
         for key, row in rows.items():
             if isinstance(key, str) and not key.isidentifier():
-                raise ValueError(f"row {key!r} must be named by letters, digits and underscores")
+                raise ValueError(f"row key {key!r} must consist of letters, digits and underscores")
             row = {} if row is None else row
             named = isinstance(row, dict) and not row.get("label")
             labeled[key] = {**row, "label": _words(key)} if named else row
         return labeled
 
     @model_validator(mode="after")
-    def _names_what_it_has(self) -> Self:
+    def _keys_exist(self) -> Self:
         keys = [column.key for column in self.columns]
         if len(set(keys)) < len(keys):
-            raise ValueError(f"two columns have one key ({', '.join(keys)})")
+            raise ValueError(f"several columns have the same key: {', '.join(keys)}")
         compared = [self.baseline, *(column.baseline for column in self.columns)]
         for name, row in self.rows.items():
             compared.append(row.baseline)
@@ -152,17 +183,19 @@ class Part(Strict):
                 for key in getattr(row, field):
                     if key not in keys:
                         raise ValueError(
-                            f"row {name!r} has a {field} figure {key!r}, which is no column; the "
-                            f"columns are {', '.join(keys)}"
+                            f"row {name!r} has {field!r} for unknown column {key!r}; the columns "
+                            f"are {', '.join(keys)}"
                         )
             if row.readout and row.readout.of not in self._trained():
                 raise ValueError(
-                    f"row {name!r} is read out of {row.readout.of!r}, which is no trained row; "
-                    f"those are {', '.join(self._trained())}"
+                    f"row {name!r} is evaluated from {row.readout.of!r}, which is not a trained "
+                    f"row; the trained rows are {', '.join(self._trained())}"
                 )
         for row in compared:
             if row is not None and row not in self.rows:
-                raise ValueError(f"baseline {row!r} is no row; rows are {', '.join(self.rows)}")
+                raise ValueError(
+                    f"unknown baseline row {row!r}; the rows are {', '.join(self.rows)}"
+                )
         return self
 
     def _trained(self) -> list[str]:
@@ -170,14 +203,28 @@ class Part(Strict):
 
 
 class PlainTable(Part):
-    """File of a table that has one part."""
+    """File of a table that has one part.
+
+    Example:
+        >>> columns = [{"key": "miou", "header": "mIoU", "task": "semseg", "metric": "miou"}]
+        >>> table = PlainTable(title="T", source="S", columns=columns, rows={"ours": None})
+        >>> table.rows["ours"].label
+        'Ours'
+    """
 
     title: str
     source: str
 
 
 class PartedTable(Strict):
-    """File of a table that has several parts side by side."""
+    """File of a table that has several parts.
+
+    Example:
+        >>> columns = [{"key": "miou", "header": "mIoU", "task": "semseg", "metric": "miou"}]
+        >>> parts = {"left": {"columns": columns, "rows": {"ours": None}}}
+        >>> list(PartedTable(title="T", source="S", parts=parts).parts["left"].rows)
+        ['ours']
+    """
 
     title: str
     source: str
@@ -185,14 +232,14 @@ class PartedTable(Strict):
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _rows_are_told_apart(self) -> Self:
+    def _rows_are_unique(self) -> Self:
         seen: dict[str, str] = {}
         for name, part in self.parts.items():
             for row in part.rows:
                 if row in seen:
                     raise ValueError(
-                        f"row {row!r} is in the parts {seen[row]!r} and {name!r}; give rows keys "
-                        "of their own over the whole table"
+                        f"row {row!r} is in the parts {seen[row]!r} and {name!r}; row keys must be "
+                        "unique in the table"
                     )
                 seen[row] = name
         return self
@@ -204,11 +251,16 @@ class Table:
 
     Attributes:
         name: ``PAPER/TABLE``; its rows' recipes are ``PAPER/TABLE/ROW``.
-        file: Where it was read from.
-        title: What the table shows.
-        source: Where it is printed.
-        parts: Name -> part; a table of one part has the name ``""`` for it.
+        file: File of the table.
+        title: Title.
+        source: Paper and number of the table.
+        parts: Name -> part; the part of a table with one part is named ``""``.
         notes: Sentences printed below the table.
+
+    Example:
+        >>> table = load_table("mti_net/2a")
+        >>> table.part_of("pad_net").column("depth").metric
+        'rmse'
     """
 
     name: str
@@ -224,7 +276,11 @@ class Table:
         return {key: row for part in self.parts.values() for key, row in part.rows.items()}
 
     def row(self, key: str) -> Row:
-        """Row of that key; an unknown one answers with those that exist."""
+        """Row of that key.
+
+        Raises:
+            UnknownNameError: No row has it; the message lists those that exist.
+        """
         return self.part_of(key).rows[key]
 
     def part_of(self, row: str) -> Part:
@@ -282,5 +338,5 @@ def load_table(name: str | Path) -> Table:
 
 
 def _without_notes(table: PlainTable) -> Part:
-    """The one part of a table, whose notes are the table's."""
+    """The only part of a table, without the notes, which belong to the table."""
     return table.model_copy(update={"notes": ()})

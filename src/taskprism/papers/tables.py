@@ -1,4 +1,4 @@
-"""A result in the terminal, as Markdown and as JSON."""
+"""Results and lists of tables in the terminal; results as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from taskprism.training.log import without_nan
 
 
 def lines(result: TableResult, part: PartResult) -> tuple[list[list[str]], set[tuple[int, int]]]:
-    """Cells of all rows, and the places of our best figures."""
+    """Cells of all rows, and the ``(row, column)`` of our best numbers."""
     step = _step(result)
     marks = {
         (index, 2 + number * step)
@@ -45,7 +45,7 @@ def lines(result: TableResult, part: PartResult) -> tuple[list[list[str]], set[t
 
 
 def print_result(result: TableResult, console: Console) -> None:
-    """Print all parts, in several tables where one is too wide for the terminal, and all notes."""
+    """Print all parts and notes; a table too wide for the terminal is split by columns."""
     for part in result.parts:
         for table in _fitting(result, part, console):
             _print_whole(table, console)
@@ -72,7 +72,7 @@ def markdown(result: TableResult) -> str:
 
 
 def to_json(result: TableResult) -> str:
-    """Everything at full precision."""
+    """The whole result at full precision."""
     request = asdict(result.plan.request)
     content = {
         "table": result.plan.table.name,
@@ -91,9 +91,9 @@ def to_json(result: TableResult) -> str:
 
 
 def commands(result: TableResult) -> list[str]:
-    """Command lines that make this table, and each of its rows alone."""
+    """Command lines that reproduce this table, and each of its rows."""
     plan, out = result.plan, result.folder
-    text = ["# the whole table; what is done is not done again", plan.command(out)]
+    text = ["# the whole table; finished runs are kept", plan.command(out)]
     text += ["", "# one row"]
     for row in plan.recipes:
         run = plan.runs_of(row)[0]
@@ -128,7 +128,7 @@ def _row(row: RowResult) -> dict[str, Any]:
 
 
 def _fitting(result: TableResult, part: PartResult, console: Console) -> list[RichTable]:
-    """Tables with all columns, each with as many as the terminal is wide for, but at least one."""
+    """Tables that together show all columns, each as wide as fits the terminal."""
     step, columns = _step(result), len(part.columns)
     places = [range(1 + n * step, 1 + (n + 1) * step) for n in range(columns)]
     places.append(range(1 + columns * step, len(headings(result, part))))
@@ -144,7 +144,7 @@ def _fitting(result: TableResult, part: PartResult, console: Console) -> list[Ri
 
 
 def _rich(result: TableResult, part: PartResult, places: Sequence[int]) -> RichTable:
-    """Table of the rows' names and some columns."""
+    """Table of the row labels and some columns."""
     names = headings(result, part)
     rows, marks = lines(result, part)
     table = RichTable(title=escape(title(result)))
@@ -160,7 +160,7 @@ def _rich(result: TableResult, part: PartResult, places: Sequence[int]) -> RichT
 
 
 def _step(result: TableResult) -> int:
-    """Columns of text for each column of the table."""
+    """Number of text columns per column of the table."""
     return 3 if result.plan.request.as_published else 2
 
 
@@ -191,9 +191,9 @@ def print_tables(console: Console) -> None:
 
 
 def print_rows(table: Table, request: Request, console: Console, reporter: Reporter) -> None:
-    """Print every row of a table with the size of its network, which nothing is trained for.
+    """Print every row of a table with the size of its network, without training.
 
-    Where the paper prints sizes, its figure stands beside ours.
+    If the paper prints sizes, they are shown too.
     """
     for part in table.parts.values():
         recipes: dict[str, Recipe] = {}
@@ -219,7 +219,7 @@ def print_rows(table: Table, request: Request, console: Console, reporter: Repor
         )
         for key, reason in reasons.items():
             console.print(f"{key}: {reason}", markup=False, soft_wrap=True)
-    console.print(f"One row alone: `taskprism train {table.name}/ROW --out DIR`.", soft_wrap=True)
+    console.print(f"`taskprism train {table.name}/ROW --out DIR` trains one row.", soft_wrap=True)
 
 
 def _grid(
@@ -244,7 +244,7 @@ def _grid(
 def _network(row: Row, recipe: Recipe | None, size: Size | None) -> list[str]:
     if recipe is None or size is None:
         how = "quoted" if row.quoted is not None else NOTHING
-        how = f"read out of {row.readout.of}" if row.readout is not None else how
+        how = f"from the run of {row.readout.of}" if row.readout is not None else how
         return [how, NOTHING, NOTHING, NOTHING]
     sizes = (f"{size.parameters / 1e6:.2f}", f"{size.macs / 1e9:.2f}")
     return [recipe.model.name, recipe.model.backbone, *sizes]

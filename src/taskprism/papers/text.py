@@ -1,4 +1,4 @@
-"""A result as text: headings, cells and notes, for the terminal, Markdown and HTML alike."""
+"""A result as text: headings, cells and notes, for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MISPRINT = "*"
 
 
 def title(result: TableResult) -> str:
-    """Which table, and what ours were trained on: no figure is printed without it."""
+    """Table, protocol and budget; no number is printed without them."""
     return f"{result.plan.table.name}: {result.plan.table.title} ({setting(result)})"
 
 
 def setting(result: TableResult) -> str:
-    """Data and budget of ours in a few words."""
+    """Protocol and budget of our numbers."""
     request = result.plan.request
     names = result.protocols or tuple(
         dict.fromkeys(str(recipes[0].data.protocol) for recipes in result.plan.recipes.values())
@@ -26,7 +26,7 @@ def setting(result: TableResult) -> str:
 
 
 def headings(result: TableResult, part: PartResult) -> list[str]:
-    """Titles of the columns: the paper's, each with ours beside it, then what runs cost."""
+    """Headings of the columns: each of the paper's, followed by ours, then sizes and time."""
     names = [part.part.label or "row"]
     for column in part.columns:
         names += [f"{column.header}{arrow(part, column)} paper", "ours"]
@@ -46,7 +46,7 @@ def cells(result: TableResult, part: PartResult, row: RowResult) -> list[str]:
 
 
 def paper_text(column: Column, cell: Cell) -> str:
-    """The printed figure; a star marks one that contradicts the others."""
+    """The printed number; a star marks one that contradicts others."""
     if cell.paper is None:
         return NOTHING
     spread = f" ± {cell.paper_std:.{column.digits}f}" if cell.paper_std is not None else ""
@@ -54,7 +54,7 @@ def paper_text(column: Column, cell: Cell) -> str:
 
 
 def ours_text(column: Column, cell: Cell) -> str:
-    """Mean, spread over seeds and confidence interval, as far as there are any."""
+    """Mean, standard deviation over seeds and confidence interval, if known."""
     if cell.ours is None:
         return NOTHING
     if cell.reference and column.quantity in {"gain", "drop"}:
@@ -75,7 +75,7 @@ def difference_text(column: Column, cell: Cell) -> str:
 
 
 def best(part: PartResult, column: Column) -> set[str]:
-    """Keys of the rows with our best figure in a column, as it would be printed."""
+    """Keys of the rows with our best number in a column, compared as printed."""
     if column.key not in part.higher_is_better:
         return set()
     values = {
@@ -90,7 +90,7 @@ def best(part: PartResult, column: Column) -> set[str]:
 
 
 def seconds_text(seconds: float) -> str:
-    """A length of time in the unit that people would use."""
+    """A duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -109,7 +109,7 @@ def arrow(part: PartResult, column: Column) -> str:
 
 
 def _shown_sizes(part: PartResult) -> list[tuple[str, str, float]]:
-    """Sizes that the paper's own columns do not show in full: heading, attribute, divisor."""
+    """Sizes that no column of the paper shows: heading, attribute, divisor."""
     printed = {column.quantity for column in part.columns if column.form == "absolute"}
     sizes = [("params (M)", "parameters", 1e6), ("MACs (G)", "macs", 1e9)]
     return [each for each in sizes if each[1] not in printed]
@@ -135,22 +135,22 @@ def _time(seconds: Statistic | None) -> str:
     return NOTHING if seconds is None else seconds_text(seconds.mean)
 
 
-NO_ORDER = "Fewer than three rows have both figures, so there is no order to compare."
+NO_ORDER = "Fewer than three rows have both numbers, so there is no order to compare."
 
 
 def setting_notes(result: TableResult) -> list[str]:
-    """Whose figures stand beside whose, and whether they may be compared."""
+    """Sources of the numbers, and whether they can be compared."""
     request, table = result.plan.request, result.plan.table
     lines = [f"Paper: {table.source}."]
     if request.as_published:
         lines.append(
-            "Ours: the recipes of the paper on its data; the difference is ours minus the paper's."
+            "Ours: the paper's recipes and data. The difference is ours minus the paper's."
         )
     else:
         lines.append(
             f"Ours: {' and '.join(result.protocols) or request.protocol or 'the same data'}, "
-            f"budget {request.budget}. Other data or a shorter training than the paper's: compare "
-            "the order of the rows with the paper, not the figures."
+            f"budget {request.budget}. Data or length of training differ from the paper: compare "
+            "the order of the rows, not the numbers."
         )
     if result.done < result.total:
         lines.append(f"Not finished: {result.done} of {result.total} runs have scores.")
@@ -161,7 +161,7 @@ def setting_notes(result: TableResult) -> list[str]:
 
 
 def part_notes(result: TableResult, part: PartResult) -> list[str]:
-    """How the columns of a part are to be read, and what is special about its rows."""
+    """Meaning of a part's columns, and remarks about its rows."""
     lines = [f"Columns: {'; '.join(_meaning(part, column) for column in part.columns)}."]
     if any(len(row.seeds) > 1 for row in part.rows):
         lines.append("Mean ± sample standard deviation over seeds.")
@@ -187,7 +187,7 @@ def part_notes(result: TableResult, part: PartResult) -> list[str]:
 
 
 def change_notes(result: TableResult, part: PartResult) -> list[str]:
-    """What the rows' recipes have otherwise than published, each change once."""
+    """Differences between the rows' recipes and the published ones, each named once."""
     rows: dict[str, list[str]] = {}
     changed = [row for row in part.rows if row.key in result.plan.changes]
     for row in changed:
@@ -200,7 +200,7 @@ def change_notes(result: TableResult, part: PartResult) -> list[str]:
 
 
 def order_notes(part: PartResult) -> list[str]:
-    """Which order the rows stand in, here and in the paper."""
+    """Order of the rows, ours and the paper's."""
     lines = [
         sentence
         for column, each in orderings(part)
@@ -210,17 +210,17 @@ def order_notes(part: PartResult) -> list[str]:
 
 
 def one_seed_note(rows: Sequence[RowResult]) -> str:
-    """What is to be said about rows of a single seed; empty if there are none."""
+    """Remark about rows with a single seed; empty if there are none."""
     single = [row.label for row in rows if len(row.seeds) == 1]
     if not single:
         return ""
     if len(single) == sum(bool(row.seeds) for row in rows):
-        return "One seed each, so there is no spread over seeds, and no order is settled."
-    return f"One seed only, so no spread over seeds: {', '.join(single)}."
+        return "One seed per row: there is no spread over seeds, and no order is certain."
+    return f"One seed only, without spread over seeds: {', '.join(single)}."
 
 
 def same_run_notes(rows: Sequence[RowResult]) -> list[str]:
-    """Which rows are the same runs under this request, one sentence per group."""
+    """Rows that share their runs under this request, one sentence per group."""
     labels: Mapping[str, str] = {row.key: row.label for row in rows}
     groups = dict.fromkeys(
         tuple(key for key in labels if key == row.key or key in row.same_as)
@@ -228,7 +228,7 @@ def same_run_notes(rows: Sequence[RowResult]) -> list[str]:
         if row.same_as
     )
     return [
-        "The same runs here, because their recipes do not differ under this request: "
+        "Rows with equal recipes under this request share their runs: "
         f"{', '.join(labels[key] for key in group)}."
         for group in groups
         if len(group) > 1
@@ -239,12 +239,12 @@ def _meaning(part: PartResult, column: Column) -> str:
     if column.task is not None:
         unit = "" if column.scale == 1 else f" times {column.scale:g}"
         missing = part.tasks and column.task not in part.tasks
-        absent = ", which is not among the tasks here" * bool(missing)
+        absent = " (not a task here)" * bool(missing)
         return f"{column.header}: {column.metric} of {column.task}{unit}{absent}"
     meaning = {
         "gain": "mean relative gain over the tasks against the baseline row of the same seed",
         "drop": "mean relative drop over the tasks against the baseline row of the same seed",
-        "parameters": "learnt values of the network",
+        "parameters": "learned values of the network",
         "macs": "multiply-adds for one image",
         "seconds": "seconds of training one run",
     }[str(column.quantity)]
