@@ -1,7 +1,6 @@
 """Resources, comparisons and what a trained model does inside.
 
-* :func:`compare` sets runs side by side, with Δm against their single-task networks; its modules
-  ``tables`` and ``bootstrap`` print the table and say how sure it is;
+* :func:`compare` puts runs in one table, with Δm relative to their single-task networks;
 * :mod:`~taskprism.scoring.resources` counts parameters and operations and measures time;
 * :mod:`~taskprism.analysis.affinity` counts which pixels belong together in the labels of two
   tasks (MTI-Net, figure 2b);
@@ -11,8 +10,7 @@
 * :mod:`~taskprism.analysis.modulation` maps how ASTMT attends to its tasks (figure 6);
 * :mod:`~taskprism.analysis.qualitative` sets the predictions of several methods side by side.
 
-Those that read trained runs stand above :mod:`taskprism.training` and are imported by their own
-names. ``taskprism analyze`` runs them from the command line.
+Import the modules by name. ``taskprism analyze`` runs them from the command line.
 
 >>> import torch
 >>> from taskprism.analysis.features import collect_features

@@ -62,7 +62,7 @@ def information_flow(
         root: Folder of the data, if it is no longer where the recipe says.
         refresh: Make the scores again in any case.
         device: Where to run; by default a GPU if there is one.
-        reporter: Progress for people; by default on standard error.
+        reporter: Progress display; by default on standard error.
 
     Returns:
         Stride in pixels -> task -> metric -> value, finest first, then ``"final"``. Main tasks

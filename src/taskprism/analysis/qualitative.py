@@ -21,7 +21,7 @@ from taskprism.visualization.panels import comparison_panel
 
 
 class Gallery:
-    """Trained methods beside each other; networks of one method and several tasks are one.
+    """Predictions of trained methods; the single-task networks of one method form one row.
 
     Args:
         runs: Of one protocol. Runs of one method that predict different tasks (single-task

@@ -1,6 +1,6 @@
 """What a run records and how runs compare: metrics, image states, resources, Δm, intervals, tables.
 
-:func:`find_runs` reads run directories, :func:`compare` sets them side by side.
+:func:`find_runs` reads run directories, :func:`compare` puts them in one table.
 """
 
 from taskprism.scoring.compare import compare

@@ -1,7 +1,7 @@
-"""Trivial baselines: the best answer of one who never looks at the image.
+"""Constant baselines: the best constant prediction of each task.
 
 Majority class, mean depth in meters, mean normal, one probability of an edge, mean albedo: each
-task says what it would answer everywhere, from the labels of the training images alone
+task computes its constant from the labels of the training images
 (:meth:`taskprism.tasks.Task.constant_output`). A network that does not beat this has learned
 nothing.
 """
@@ -22,10 +22,10 @@ from taskprism.tasks.base import Task
 
 
 class ConstantModel(MultiTaskModel):
-    """A model without weights that answers the same at every pixel of every image.
+    """A model without weights that predicts the same value at every pixel of every image.
 
     Args:
-        tasks: What it answers.
+        tasks: Tasks to predict.
         outputs: Task name -> raw output ``(channels,)``.
     """
 
@@ -47,14 +47,14 @@ class ConstantModel(MultiTaskModel):
 
 
 def fit_constants(samples: Iterable[Sample], tasks: Sequence[Task]) -> ConstantModel:
-    """Best constant answer of each task to labeled images.
+    """Best constant prediction of each task for labeled images.
 
     Args:
-        samples: Training images, each once, as the evaluation would see them.
-        tasks: What to answer.
+        samples: Training images, each once, with the evaluation transform.
+        tasks: Tasks to predict.
 
     Raises:
-        DataError: No image has a label of some task.
+        DataError: A task has no label in any image.
     """
     sums: dict[str, Tensor] = {}
     for sample in samples:
@@ -69,8 +69,8 @@ def fit_constants(samples: Iterable[Sample], tasks: Sequence[Task]) -> ConstantM
     missing = [task.name for task in tasks if task.name not in sums]
     if missing:
         raise DataError(
-            f"No training image has a label of {', '.join(missing)}, so there is no trivial answer "
-            "to it; leave the task out."
+            f"No training image has a label of {', '.join(missing)}, so it has no constant "
+            "prediction; remove the task."
         )
     return ConstantModel(
         tasks, {task.name: task.constant_output(sums[task.name]) for task in tasks}

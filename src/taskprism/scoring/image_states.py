@@ -1,4 +1,4 @@
-"""What a run's scores were made of, image by image.
+"""The metrics' states of each image, from which a run's scores are computed.
 
 The state of every metric of this library is a sum over images. Kept per image, the states tell the
 score over any selection of images, with any image counted several times, without running the

@@ -1,4 +1,4 @@
-r"""How sure a gain Δm is: a paired bootstrap over images and seeds.
+r"""Confidence intervals of Δm: a paired bootstrap over images and seeds.
 
 A sample draws as many test images as there are, with replacement, and scores the method and its
 single-task networks on *the same* draw, because images that are hard for one are hard for the
@@ -256,7 +256,7 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
 
     Raises:
         UnknownNameError: The run has no states of this task, or the task no such metric.
-        InputError: The metric is made of sums that were too many to keep.
+        InputError: The metric's states were too large to record.
     """
     if task not in states.tasks:
         raise UnknownNameError("task with image states", task, list(states.tasks))
@@ -269,8 +269,8 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
     shapes = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
     if any(name not in kept or kept[name].shape[1:] != shape for name, shape in shapes.items()):
         raise InputError(
-            f"The image states of task {task!r} do not hold the sums that {metric!r} is made of "
-            f"({', '.join(shapes)}), which may be too many to keep; take another metric."
+            f"The image states of task {task!r} do not include the states of {metric!r} "
+            f"({', '.join(shapes)}), which may be too large to record; use another metric."
         )
     return _scores(chosen, {name: _weighted(kept[name], counts) for name in shapes})
 

@@ -1,4 +1,4 @@
-"""What a finished run says about itself: its scores, under which protocol, from which seed."""
+"""Read the scores of finished runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunResult:
 
 
 def read_run(path: str | Path) -> RunResult:
-    """Read the scores of a run directory (``metrics.json``, and what stands beside it).
+    """Read the scores of a run directory (``metrics.json`` and the files next to it).
 
     Raises:
         DataError: The file is missing or broken, or lacks something; the message names it.

@@ -1,4 +1,4 @@
-"""A trivial baseline as a run directory, so that it stands in tables beside trained networks."""
+"""Write a constant baseline as a run directory, to compare it with trained networks."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def score_baseline(
     split: Split = "test",
     reporter: Reporter | None = None,
 ) -> Results:
-    """Score the best answers that ignore the image, and write them as a run.
+    """Score the best constant predictions, and write them as a run.
 
     Args:
         data: Protocol and how it is fed.
         out: Run directory to write; scores and pictures that are there already are replaced.
         tasks: Names of tasks; by default all of the protocol.
         split: Which images to score on.
-        reporter: Progress for people; by default on standard error.
+        reporter: Progress display; by default on standard error.
 
     Returns:
         Task name -> metric name -> value.
@@ -61,7 +61,7 @@ def score_baseline(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CheckpointError(f"{out} cannot be made: {error}; give another --out.") from error
+        raise CheckpointError(f"Cannot create {out}: {error}. Give another --out.") from error
     scored = Scored(split, "last", epoch=0)
     write_scores(run, recipe, protocol, model, results, scored, image_states)
     write_pictures(run.pictures, protocol, split, model)

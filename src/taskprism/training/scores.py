@@ -44,7 +44,7 @@ def write_scores(
 ) -> Path:
     """Write the scores of a split: ``metrics.json`` for the test images, else ``metrics_SPLIT``.
 
-    Where there are scores of test images, the states of each image stand beside them.
+    Where there are scores of test images, the states of each image are written next to them.
 
     Args:
         run: Where to.
@@ -53,7 +53,7 @@ def write_scores(
         model: For its tasks and size.
         results: Task -> metric -> value; NaN is written as null.
         scored: Which images, with which weights.
-        image_states: What the scores were made of, image by image.
+        image_states: The metrics' states of each image.
 
     Returns:
         The file.
