@@ -31,53 +31,13 @@ parts (:mod:`.backbones`, :mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :
 :mod:`.metrics`, :mod:`.recipes`, :mod:`.training`, :mod:`.scoring`, :mod:`.analysis` and
 :mod:`.visualization`.
 
-Names are imported on first use, so that ``import taskprism`` is fast.
+Names are imported on first use, so that ``import taskprism`` is fast. ``__init__.pyi`` lists them.
 """
 
-from __future__ import annotations
-
-import ast
-import importlib
 from importlib import metadata
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the one list of public names: __getattr__ below reads it too
-    from taskprism.backbones import list_backbones, register_backbone
-    from taskprism.data import Protocol, create_protocol, list_protocols, register_protocol
-    from taskprism.distillation import list_distillations, register_distillation
-    from taskprism.interop import import_official
-    from taskprism.layers.heads import list_heads, register_head
-    from taskprism.losses import list_balancers, register_balancer
-    from taskprism.metrics import list_metrics, register_metric
-    from taskprism.models import create_model, list_models, register_model
-    from taskprism.models.hub import load
-    from taskprism.models.inference import predict
-    from taskprism.recipes import list_recipes, load_recipe, register_recipes
-    from taskprism.registry import import_parts
-    from taskprism.tasks import Task, create_task, list_tasks, register_task
-    from taskprism.training.run import evaluate, train
+import lazy_loader
 
 __version__ = metadata.version("taskprism")
 
-
-def _public_names() -> dict[str, str]:
-    """Name -> module, from the imports for type checkers above."""
-    statements = ast.parse(Path(__file__).read_text(encoding="utf-8")).body
-    block = next(s for s in statements if isinstance(s, ast.If))
-    imports = [s for s in block.body if isinstance(s, ast.ImportFrom)]
-    return {alias.name: str(s.module) for s in imports for alias in s.names}
-
-
-_HOMES = _public_names()
-__all__ = ["__version__", *_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'taskprism' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

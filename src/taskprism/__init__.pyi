@@ -1,0 +1,32 @@
+from .backbones import list_backbones as list_backbones
+from .backbones import register_backbone as register_backbone
+from .data import Protocol as Protocol
+from .data import create_protocol as create_protocol
+from .data import list_protocols as list_protocols
+from .data import register_protocol as register_protocol
+from .distillation import list_distillations as list_distillations
+from .distillation import register_distillation as register_distillation
+from .interop import import_official as import_official
+from .layers.heads import list_heads as list_heads
+from .layers.heads import register_head as register_head
+from .losses import list_balancers as list_balancers
+from .losses import register_balancer as register_balancer
+from .metrics import list_metrics as list_metrics
+from .metrics import register_metric as register_metric
+from .models import create_model as create_model
+from .models import list_models as list_models
+from .models import register_model as register_model
+from .models.hub import load as load
+from .models.inference import predict as predict
+from .recipes import list_recipes as list_recipes
+from .recipes import load_recipe as load_recipe
+from .recipes import register_recipes as register_recipes
+from .registry import import_parts as import_parts
+from .tasks import Task as Task
+from .tasks import create_task as create_task
+from .tasks import list_tasks as list_tasks
+from .tasks import register_task as register_task
+from .training.run import evaluate as evaluate
+from .training.run import train as train
+
+__version__: str

@@ -1,0 +1,33 @@
+"""Every tutorial is a complete program that runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+FILES = sorted(TUTORIALS.glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_tutorial_runs_and_prints_its_result(file, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(file)], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_page_shows_every_tutorial():
+    page = (TUTORIALS / "index.md").read_text()
+    assert FILES
+    for file in FILES:
+        assert f"{{literalinclude}} {file.name}" in page
+
+
+def test_the_training_loop_is_short_and_needs_no_accelerate():
+    text = (TUTORIALS / "own_training_loop.py").read_text()
+    assert len(text.splitlines()) < 40
+    assert "accelerate" not in text.split('"""')[2]

@@ -1,0 +1,216 @@
+"""A package outside taskprism goes through every command and function, without a change here.
+
+``shading_parts.py`` holds a task, metric, distillation, backbone, model, protocol and balancer. It
+is copied into a temporary folder and used as a file (``imports``, ``--import``) and as an installed
+package with an entry point.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+import taskprism
+import taskprism.errors
+
+PARTS = Path(__file__).with_name("shading_parts.py")
+RECIPE = {
+    "model": {"name": "pairs", "backbone": "two_strides", "options": {"distillation": "swap"}},
+    "data": {"protocol": "discs", "batch_size": 2},
+    "loss": {"balancing": "square_root"},
+    "optimizer": {"lr": 0.01},
+    "epochs": 6,
+}
+
+
+class Place:
+    """A folder with the parts, and a way to run commands in it."""
+
+    def __init__(self, folder: Path, installed: bool) -> None:
+        self.folder = folder
+        self.installed = installed
+        self.site = folder / "site"
+        self.site.mkdir(parents=True)
+        shutil.copy(PARTS, self.site / PARTS.name)
+        if installed:
+            info = self.site / "shading_parts-1.0.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(
+                "Metadata-Version: 2.1\nName: shading-parts\nVersion: 1.0\n"
+            )
+            (info / "entry_points.txt").write_text("[taskprism.plugins]\nshading = shading_parts\n")
+        recipe = RECIPE if installed else {"imports": ["site/shading_parts.py"], **RECIPE}
+        self.recipe = folder / "recipe.yaml"
+        self.recipe.write_text(yaml.safe_dump(recipe))
+        self.photograph = folder / "photograph.png"
+        Image.new("RGB", (40, 30), (200, 180, 160)).save(self.photograph)
+        self.imports = [] if installed else ["--import", str(self.site / PARTS.name)]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        paths = [str(self.site)] if self.installed else []
+        paths += [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        return subprocess.Popen(
+            [sys.executable, "-m", "taskprism", *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str, status: int = 0) -> str:
+        process = self.start(*words)
+        out, error = process.communicate(timeout=300)
+        assert process.returncode == status, f"{words}\n{out}\n{error}"
+        return out + error
+
+    def python(self, code: str) -> str:
+        paths = [str(self.site), *sys.path]
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module", params=["file", "installed"])
+def place(request, tmp_path_factory) -> Place:
+    return Place(tmp_path_factory.mktemp(request.param), request.param == "installed")
+
+
+@pytest.fixture(scope="module")
+def trained(place: Place) -> Path:
+    """A run that was killed after its first checkpoint and resumed."""
+    run = place.folder / "killed"
+    process = place.start("train", str(place.recipe), "--out", str(run))
+    deadline = time.monotonic() + 240
+    while not (run / "checkpoints" / "last" / "model.safetensors").is_file():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    place.run("train", str(place.recipe), "--out", str(run), "--resume")
+    return run
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(place, trained):
+    whole = place.folder / "whole"
+    place.run("train", str(place.recipe), "--out", str(whole))
+    first, second = (
+        load_file(run / "checkpoints" / "last" / "model.safetensors") for run in (trained, whole)
+    )
+    assert first.keys() == second.keys()
+    assert all(first[key].equal(second[key]) for key in first)
+
+
+def test_a_run_records_where_its_parts_come_from(trained):
+    config = json.loads((trained / "checkpoints" / "last" / "config.json").read_text())
+    text = json.dumps(config)
+    for part in ("Pairs", "Swap", "TwoStrides", "Shading"):
+        assert f"shading_parts:{part}" in text
+
+
+def test_commands_work_on_the_run(place, trained):
+    place.run("evaluate", str(trained), *place.imports)
+    metrics = json.loads((trained / "metrics.json").read_text())
+    scores = metrics["metrics"] if "metrics" in metrics else metrics["tasks"]
+    assert scores["shading"]["error"] < 0.35
+    assert scores["depth"]["worst_error"] > 0
+    table = place.run("compare", str(trained), *place.imports)
+    assert "error" in table and "pairs" in table
+    out = place.folder / "predicted"
+    place.run("predict", str(trained), str(place.photograph), "--out", str(out), *place.imports)
+    assert any(out.rglob("*.png"))
+    assert "Parameters" in place.run("profile", str(trained), *place.imports).replace(
+        "parameters", "Parameters"
+    )
+    sheet = place.folder / "sheet"
+    place.run("analyze", "sheet", str(trained), "--out", str(sheet), *place.imports)
+    for kind, name in {
+        "models": "pairs",
+        "tasks": "shading",
+        "distillations": "swap",
+        "backbones": "two_strides",
+        "protocols": "discs",
+        "metrics": "worst_error",
+        "balancers": "square_root",
+    }.items():
+        line = next(
+            line
+            for line in place.run("list", kind, *place.imports).splitlines()
+            if name in line.split()
+        )
+        assert "shading_parts" in line
+
+
+def test_a_run_is_not_loaded_by_importing_its_code(place, trained):
+    if place.installed:
+        pytest.skip("an installed plug-in is imported at the first lookup")
+    message = place.run(
+        "predict", str(trained), str(place.photograph), "--out", "nowhere", status=2
+    )
+    assert "shading_parts" in message and "--import" in message
+    assert not (place.folder / "nowhere").exists()
+
+
+def test_python_trains_saves_and_loads_objects(place):
+    place.python(
+        """
+import torch, taskprism, shading_parts as parts
+from taskprism.training import Recipe, evaluate, train
+
+model = taskprism.create_model(
+    parts.Pairs, [parts.Shading(), "depth"], backbone=parts.TwoStrides, distillation=parts.Swap
+)
+model.save_pretrained("saved")
+again = taskprism.load("saved")
+images = torch.rand(1, 3, 32, 48)
+first, second = model.eval()(images), again(images)
+assert all(torch.equal(first[name], second[name]) for name in first)
+assert isinstance(again.tasks[0], parts.Shading)
+
+direct = parts.Pairs([parts.Shading()], [], parts.TwoStrides(width=4))
+direct.save_pretrained("direct")
+assert taskprism.load("direct").backbone.channels == (4, 4)
+
+run = train(Recipe(epochs=1), "objects", protocol=parts.DiscsProtocol(), model=model)
+print(run)
+"""
+    )
+
+
+def test_a_file_from_a_stranger_runs_no_code(tmp_path):
+    model = taskprism.create_model("multi_task", ["depth"], backbone="test_resnet")
+    model.save_pretrained(tmp_path / "saved")
+    file = tmp_path / "saved" / "config.json"
+    config = json.loads(file.read_text())
+    marker = tmp_path / "executed"
+    for key, value in {
+        "name": "os:system",
+        "backbone": "os:system",
+        "tasks": [{"kind": "os:system", "name": f"touch {marker}", "channels": 1}],
+        "options": {"head": "os:system"},
+    }.items():
+        file.write_text(json.dumps({**config, key: value}))
+        with pytest.raises(taskprism.errors.TaskprismError):
+            taskprism.load(tmp_path / "saved")
+    assert not marker.exists()
