@@ -12,9 +12,8 @@ from taskprism.papers.settings import row_recipe
 from taskprism.scoring.resources import count_macs, count_parameters
 from taskprism.training import Recipe, load_recipe
 from taskprism.training.experiment import Experiment, build_experiment, build_protocol
-from taskprism.training.optimizers import create_optimizer
-from taskprism.training.schedules import learning_rate_factor
-from taskprism.training.stepping import rate_factors
+from taskprism.training.optimizers import create_optimizer, learning_rate_factor
+from taskprism.training.steps import rate_factors
 
 DIRECT = {"model.options.distillation_options.method": "direct"}
 

@@ -5,7 +5,7 @@ import torch
 
 from taskprism.scoring.selection import Selection
 from taskprism.tasks import create_task
-from taskprism.training.meter import LossMeter
+from taskprism.training.steps import LossMeter
 
 TASKS = [create_task("semseg", 2), create_task("depth")]
 

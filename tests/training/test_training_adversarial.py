@@ -14,7 +14,7 @@ from taskprism.training.adversarial import (
     reversal_strength,
     reverse_gradient,
 )
-from taskprism.training.network import LossNetwork
+from taskprism.training.steps import LossNetwork
 
 TASKS = ["edge", "semseg", "depth"]
 

@@ -9,8 +9,7 @@ from torchvision import tv_tensors
 
 from taskprism.errors import DataError
 from taskprism.scoring.evaluation import evaluation_loader
-from taskprism.training.feeding import EpochOrder, TrainingFeed
-from taskprism.training.randomness import derive_seed, seeded
+from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed, seeded
 
 
 class Noise(torch.utils.data.Dataset):

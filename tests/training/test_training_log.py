@@ -4,7 +4,7 @@ import math
 import pytest
 
 from taskprism.errors import CheckpointError
-from taskprism.training.log import RunLog
+from taskprism.training.run_directory import RunLog
 
 
 def test_appends_lines_of_json(tmp_path):

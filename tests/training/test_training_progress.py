@@ -8,7 +8,7 @@ from rich.console import Console
 
 from taskprism import progress
 from taskprism.progress import Reporter
-from taskprism.training.interrupt import stop_on_interrupt
+from taskprism.training.launch import stop_on_interrupt
 
 
 @pytest.fixture

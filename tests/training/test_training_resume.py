@@ -7,8 +7,8 @@ import torch
 
 from reference.run_files import log, weights
 from taskprism.training import train
-from taskprism.training.loop import Trainer
-from taskprism.training.state import TrainingState
+from taskprism.training.run_directory import TrainingState
+from taskprism.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -34,7 +34,7 @@ def stop_after():
 
     def patch(monkeypatch, batches):
         done = 0
-        descend = Trainer._descend
+        descend = Trainer._train_batch
 
         def counting(self, *args):
             nonlocal done
@@ -43,7 +43,7 @@ def stop_after():
             if done == batches:
                 self.stop.ask()
 
-        monkeypatch.setattr(Trainer, "_descend", counting)
+        monkeypatch.setattr(Trainer, "_train_batch", counting)
 
     return patch
 

@@ -9,9 +9,11 @@ from PIL import Image
 
 import taskprism
 from reference.run_files import log, weights
+from taskprism.data import create_protocol
 from taskprism.errors import (
     CheckpointError,
     DivergenceError,
+    InputError,
     RecipeError,
     TaskprismError,
 )
@@ -19,8 +21,8 @@ from taskprism.scoring.evaluation import flat
 from taskprism.tasks import create_task
 from taskprism.training import evaluate, load_recipe, train
 from taskprism.training.experiment import weights_source
-from taskprism.training.loop import Trainer
-from taskprism.training.state import TrainingState
+from taskprism.training.run_directory import TrainingState
+from taskprism.training.trainer import Trainer
 
 
 def test_a_run_writes_everything(tiny_recipe, tmp_path):
@@ -223,14 +225,14 @@ def test_a_loss_that_is_not_finite_names_tasks_and_images(tiny_recipe, tmp_path,
 
 @pytest.mark.usefixtures("quick")
 def test_weights_that_are_not_finite_are_not_saved(tiny_recipe, tmp_path, monkeypatch):
-    descend = Trainer._descend
+    descend = Trainer._train_batch
 
     def breaking(self, batch, number, *rest):
         descend(self, batch, number, *rest)
         if self.learner.position.epoch == 1 and number == 2:
             next(self.learner.model.parameters()).data.fill_(math.nan)
 
-    monkeypatch.setattr(Trainer, "_descend", breaking)
+    monkeypatch.setattr(Trainer, "_train_batch", breaking)
     run = tmp_path / "run"
     with pytest.raises(DivergenceError, match="no longer finite, so they are not saved"):
         train(tiny_recipe(), run)
@@ -255,3 +257,37 @@ def test_accumulation_equals_one_large_batch(tiny_recipe, tmp_path):
     whole, halves = map(weights, runs)
     for key in whole:
         torch.testing.assert_close(whole[key], halves[key], rtol=1e-4, atol=1e-6)
+
+
+def test_a_trainer_needs_only_a_model_and_a_protocol(tiny_data, tmp_path):
+    protocol = create_protocol(str(tiny_data))
+    model = taskprism.create_model(
+        "multi_task", [protocol.task("depth")], backbone="test_resnet", neck_channels=8
+    )
+    before = next(model.parameters()).detach().clone()
+    trainer = Trainer(model, protocol, epochs=2, data={"batch_size": 2})
+    trainer.train()
+    assert trainer.learner.position.epoch == 2
+    assert not torch.equal(before, next(model.parameters()))
+    assert list(trainer.evaluate("test")) == ["depth"]
+    with_files = Trainer(model, protocol, tmp_path / "run", epochs=1)
+    with_files.train()
+    assert len(log(tmp_path / "run")) == 2
+    assert weights(tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"unknown key 'epoch' at the top. Did you mean 'epochs'"):
+        Trainer(model, protocol, epoch=1)
+    with pytest.raises(InputError, match="Put epochs into the recipe"):
+        Trainer(model, protocol, recipe=trainer.recipe, epochs=1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_runs_with_british_keys_are_resumed(tiny_recipe, tmp_path):
+    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+    state_file = run / "checkpoints" / "last" / "training_state.pt"
+    state = torch.load(state_file, weights_only=True)
+    state["optimiser"] = state.pop("optimizer")
+    torch.save(state, state_file)
+    recipe_file = run / "recipe.yaml"
+    recipe_file.write_text(recipe_file.read_text().replace("optimizer:", "optimiser:"))
+    train(tiny_recipe(epochs=1), run, resume=True)
+    assert load_recipe(run) == tiny_recipe(epochs=1)

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from taskprism.recipes.schema import ScheduleSettings
-from taskprism.training.schedules import learning_rate_factor
+from taskprism.training.optimizers import learning_rate_factor
 
 
 def factors(epochs, steps=1, **settings):

@@ -10,7 +10,7 @@ from taskprism.data.shards import pack
 from taskprism.errors import InputError
 from taskprism.training import train
 from taskprism.training.feeding import EpochOrder, TrainingFeed
-from taskprism.training.loop import Trainer
+from taskprism.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -39,7 +39,7 @@ def test_training_from_tars_is_training_from_files(tiny_recipe, packed, tmp_path
 def test_stopped_and_resumed_is_bit_equal(tiny_recipe, packed, tmp_path, monkeypatch):
     recipe = tiny_recipe(data={"protocol": "shards", "root": str(packed)})
     with monkeypatch.context() as patch:
-        descend, done = Trainer._descend, []
+        descend, done = Trainer._train_batch, []
 
         def counting(self, *arguments):
             descend(self, *arguments)
@@ -47,7 +47,7 @@ def test_stopped_and_resumed_is_bit_equal(tiny_recipe, packed, tmp_path, monkeyp
             if len(done) == 5:  # amid the second epoch
                 self.stop.ask()
 
-        patch.setattr(Trainer, "_descend", counting)
+        patch.setattr(Trainer, "_train_batch", counting)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, tmp_path / "stopped")
     resumed = train(recipe, tmp_path / "stopped", resume=True)

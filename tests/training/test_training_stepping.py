@@ -11,10 +11,10 @@ from taskprism.errors import RecipeError
 from taskprism.models import create_model
 from taskprism.recipes.schema import OptimizerSettings
 from taskprism.training import build_experiment, evaluate, train
-from taskprism.training.loop import Trainer
 from taskprism.training.optimizers import parameter_groups
-from taskprism.training.state import TrainingState
-from taskprism.training.stepping import create_adversary, rate_factors
+from taskprism.training.run_directory import TrainingState
+from taskprism.training.steps import create_adversary, rate_factors
+from taskprism.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
 NAMES = ["edge", "semseg", "depth"]
@@ -43,7 +43,7 @@ def owner(name):
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
 def test_a_step_for_one_task_moves_nothing_of_the_others(astmt, tmp_path, monkeypatch, adversarial):
     moved = []
-    step = Trainer._step
+    step = Trainer._optimizer_step
 
     def watching(self, number):
         before = {n: p.detach().clone() for n, p in self.learner.model.named_parameters()}
@@ -55,7 +55,7 @@ def test_a_step_for_one_task_moves_nothing_of_the_others(astmt, tmp_path, monkey
             gone = {n for n in after if owner(n) not in (None, "edge")}
             assert len(momenta) == len(after) - len(gone) + (3 if adversarial else 0)
 
-    monkeypatch.setattr(Trainer, "_step", watching)
+    monkeypatch.setattr(Trainer, "_optimizer_step", watching)
     run = train(astmt(adversarial), tmp_path / "run")
     assert len(moved) == 9
     for number, names in enumerate(moved):
@@ -76,9 +76,9 @@ def test_a_step_for_one_task_moves_nothing_of_the_others(astmt, tmp_path, monkey
 def test_a_task_without_labels_takes_no_step(astmt, tmp_path, monkeypatch, tiny_data):
     """Images 1 and 5 of the tiny data have no edges, so a batch of one of them has none."""
     steps = []
-    step = Trainer._step
+    step = Trainer._optimizer_step
     monkeypatch.setattr(
-        Trainer, "_step", lambda self, number: (steps.append(number), step(self, number))
+        Trainer, "_optimizer_step", lambda self, number: (steps.append(number), step(self, number))
     )
     model = {"name": "astmt", "backbone": "mobilenet_v2", "options": {"decoder": "uber_net"}}
     recipe = astmt(data={"batch_size": 1}, model=model)  # it normalizes no single values
@@ -91,14 +91,14 @@ def test_a_task_without_labels_takes_no_step(astmt, tmp_path, monkeypatch, tiny_
 def test_stopped_and_resumed_is_bit_equal(astmt, tmp_path, monkeypatch):
     recipe = astmt(0.1, ema_decay=0.9, clip_norm=1.0)
     whole = train(recipe, tmp_path / "whole")
-    descend = Trainer._descend
+    descend = Trainer._train_batch
 
     def once(self, *arguments):
         descend(self, *arguments)
         self.stop.ask()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_descend", once)
+        patch.setattr(Trainer, "_train_batch", once)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, tmp_path / "parts")
     parts = train(recipe, tmp_path / "parts", resume=True)
@@ -142,7 +142,7 @@ def _of(tasks, name):
 
 def test_clear_errors(astmt, tiny_recipe):
     with pytest.raises(
-        RecipeError, match=r"'stepping.mode': 'multi_task'.*per_task is for 'astmt'"
+        RecipeError, match=r"'stepping.mode': 'multi_task'.*per_task; use the model 'astmt'"
     ):
         build_experiment(tiny_recipe(stepping={"mode": "per_task"}))
     with pytest.raises(RecipeError, match=r"key 'accumulate'.*set it to 1"):

@@ -34,8 +34,7 @@ from taskprism.recipes.schema import DataSettings
 from taskprism.scoring.evaluation import Results, score_outputs, split_loader
 from taskprism.scoring.tables import Statistic
 from taskprism.training.experiment import build_protocol
-from taskprism.training.log import without_nan
-from taskprism.training.run_directory import RunDirectory
+from taskprism.training.run_directory import RunDirectory, without_nan
 from taskprism.visualization.plotting import LINES, plot_style, tidy
 
 FILE = "information_flow.json"

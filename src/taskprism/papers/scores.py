@@ -19,7 +19,7 @@ from taskprism.progress import Reporter
 from taskprism.scoring.intervals import GainBootstrap
 from taskprism.scoring.runs import RunResult, read_run
 from taskprism.scoring.tables import Statistic
-from taskprism.training.log import RunLog
+from taskprism.training.run_directory import RunLog
 
 Metrics = Mapping[str, Mapping[str, float]]
 

@@ -29,7 +29,7 @@ from taskprism.papers.text import (
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.tables import NOTHING
-from taskprism.training.log import without_nan
+from taskprism.training.run_directory import without_nan
 
 
 def lines(result: TableResult, part: PartResult) -> tuple[list[list[str]], set[tuple[int, int]]]:

@@ -197,7 +197,10 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
         3
     """
     file = find_recipe(source)
+    recorded = file.path.name == _RECORDED and (file.path.parent / "manifest.json").is_file()
     values = recipe_values(file)
+    if recorded and "optimiser" in values:  # the spelling of version 0.1
+        values["optimizer"] = values.pop("optimiser")
     overrides = overrides or {}
     data = values.get("data")
     if isinstance(data, dict):
@@ -207,7 +210,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     for key, value in overrides.items():
         _set(values, key, value)
     recipe = validate(values, source=str(source))
-    if file.path.name == _RECORDED and (file.path.parent / "manifest.json").is_file():
+    if recorded:
         check_imported(recipe, file.path.parent)
     else:
         import_parts(recipe.imports)

@@ -1,15 +1,16 @@
-"""From a recipe to a scored run.
+"""Training: from a recipe to a scored run.
 
-* :func:`load_recipe` reads a recipe (YAML, with ``extends`` and overrides), :func:`train` trains it
-  into a run directory (:class:`RunDirectory` says what is in there), :func:`evaluate` scores a run.
-* :class:`Trainer` is the loop: a plain one, whose backward pass is in ``Trainer._descend``.
-  accelerate owns devices, processes, precision and trackers.
-* :class:`Criterion` adds up the losses of tasks and scales; a user with their own loop can use it
-  alone.
+* A *recipe* is one YAML file that describes a run; :func:`load_recipe` reads it. A *protocol* is a
+  named benchmark: data, tasks, input size and rules of scoring.
+* :func:`train` trains a recipe into a run directory (:class:`RunDirectory` lists its files), and
+  :func:`evaluate` scores a run.
+* :class:`Trainer` is the loop: a batch goes through ``Trainer._train_batch``. accelerate manages
+  devices, processes, precision and trackers.
+* :class:`Criterion` adds up the losses of tasks and scales; it works in any training loop.
 * :class:`Adversary` makes the gradients of tasks alike while one task is trained at a time (ASTMT).
 
-Everything is deterministic on a CPU given the recipe's seed, and stays so through ``--resume``, see
-:mod:`taskprism.training.randomness`.
+On a CPU the recipe's seed determines every number, with and without ``--resume``: see
+:mod:`taskprism.training.feeding`.
 """
 
 from taskprism.losses.criterion import Criterion, LossBreakdown
@@ -19,9 +20,9 @@ from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import score, split_loader
 from taskprism.training.adversarial import Adversary
 from taskprism.training.experiment import Experiment, build_experiment
-from taskprism.training.loop import Stopped, Trainer
 from taskprism.training.run import evaluate, train
 from taskprism.training.run_directory import RunDirectory
+from taskprism.training.trainer import Stopped, Trainer
 
 __all__ = [
     "Adversary",

@@ -20,7 +20,7 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import Registry, describe_part
 from taskprism.tasks.base import Task
-from taskprism.training.stepping import check_stepping
+from taskprism.training.steps import check_stepping
 
 #: How a recipe names an object that was passed from Python: ``object:module:Class``.
 OBJECT = "object:"

@@ -1,11 +1,20 @@
-"""From data sets to batches: which image when, with which randomness, on which process."""
+"""Batches of a run: which image when, on which process, and with which random numbers.
+
+Every random number of training is drawn from a generator that is seeded by the recipe's seed and
+the place where the number is needed (epoch, image, step). Resuming a run, another number of loader
+processes or an evaluation in between therefore change no number.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -14,11 +23,34 @@ from taskprism.data.sample import Batch, Sample, collate
 from taskprism.errors import DataError
 from taskprism.scoring.evaluation import leave_signals_to_parent
 from taskprism.tasks.base import Task
-from taskprism.training.randomness import derive_seed, seeded
+
+
+def derive_seed(*place: int | str) -> int:
+    """Seed in [0, 2**63) of a place such as ``(seed, "order", epoch)``; equal on all machines."""
+    text = "/".join(str(part) for part in place)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU generators of torch, numpy and Python inside, and restore them after.
+
+    NumPy's is its legacy global one, which a user's own data set may draw from.
+    """
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)  # not CUDA's: augmentation runs on the CPU
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
 
 
 class Draw(NamedTuple):
-    """One image in one epoch; what the sampler asks the data set for."""
+    """One image in one epoch: what the sampler requests from the data set."""
 
     epoch: int
     index: int
@@ -50,7 +82,7 @@ class EpochOrder:
 
     All processes shuffle alike and take turns in each global batch. The last, incomplete global
     batch is used unless it would leave a process fewer than two images (batch normalization has no
-    variance over one), except where batches of one are asked for or nothing else is left.
+    variance over one image), unless the batch size is 1 or no other batch is left.
 
     Args:
         length: Number of images.
@@ -100,7 +132,7 @@ class TrainingFeed:
         dataset: Training split with its transform.
         tasks: Tasks whose labels are collated.
         order: Which images when.
-        workers: Loader processes; 0 loads in this one. Changes speed only.
+        workers: Loader processes; 0 loads in this one. They change nothing but the speed.
     """
 
     def __init__(
@@ -110,7 +142,7 @@ class TrainingFeed:
         self._batches: list[list[Draw]] = []
         self._loader: DataLoader[Sample] = DataLoader(
             DrawnDataset(dataset, order.seed),
-            batch_sampler=_Pending(self),  # a fresh list per epoch, so that workers live on
+            batch_sampler=_Pending(self),  # one list per epoch, so that workers persist
             collate_fn=partial(collate, tasks=tuple(tasks)),
             num_workers=workers,
             worker_init_fn=leave_signals_to_parent,
@@ -124,17 +156,17 @@ class TrainingFeed:
         return iter(self._loader)  # pyrefly: ignore[bad-return]
 
     def close(self) -> None:
-        """End the loader processes, unless something still walks an epoch."""
+        """End the loader processes, unless an epoch is still being read."""
         del self._loader
 
     @property
     def pending(self) -> list[list[Draw]]:
-        """Batches of the epoch that was asked for last."""
+        """Batches of the epoch that was requested last."""
         return self._batches
 
 
 class _Pending:
-    """Batch sampler that walks whatever its feed holds when the loader starts an epoch."""
+    """Batch sampler over the batches that its feed holds when the loader starts an epoch."""
 
     def __init__(self, feed: TrainingFeed) -> None:
         self.feed = feed

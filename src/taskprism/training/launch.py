@@ -1,9 +1,14 @@
-"""The accelerator of a run: devices, processes, precision, trackers."""
+"""What surrounds a run: devices, processes, precision, trackers, and Ctrl-C."""
 
 from __future__ import annotations
 
 import importlib.util
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -14,13 +19,13 @@ from taskprism.recipes.schema import Recipe
 
 
 def create_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
-    """Accelerator as the recipe and the launching environment say.
+    """Accelerator for a recipe in the environment that launched this process.
 
-    One process on the best device at hand by default; ``accelerate launch`` or ``torchrun`` start
-    several. Nothing is sent anywhere unless the recipe names an online tracker.
+    By default one process on the best available device; ``accelerate launch`` or ``torchrun``
+    start several. Nothing is uploaded unless the recipe names an online tracker.
 
     Args:
-        recipe: For precision and trackers.
+        recipe: Gives precision and trackers.
         folder: Run directory; TensorBoard and W&B write into ``trackers/`` there.
 
     Raises:
@@ -59,12 +64,64 @@ def start_trackers(accelerator: Accelerator, recipe: Recipe) -> None:
 
 
 def stop_trackers(accelerator: Accelerator) -> None:
-    """Close the trackers; the processes stay connected for whatever comes next."""
+    """Close the trackers; the processes stay connected."""
     for tracker in accelerator.trackers:
         tracker.finish()
 
 
 def disconnect() -> None:
-    """Take leave of the other processes, if there are any, at the end of a command."""
+    """Close the connection to other processes, if there are any, at the end of a command."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+class StopRequest:
+    """Becomes true when the user asks to stop.
+
+    Example:
+        >>> stop = StopRequest()
+        >>> stop.ask()
+        >>> bool(stop)
+        True
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def __bool__(self) -> bool:
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Stop at the next safe point."""
+        self._asked.set()
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM inside into a :class:`StopRequest`.
+
+    A second one interrupts at once, as usual. Outside the main thread, where Python allows no
+    signal handlers, signals keep their usual effect.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        request.ask()
+        restore()
+
+    for number in signals:
+        signal.signal(number, handle)
+    try:
+        yield request
+    finally:
+        restore()

@@ -1,7 +1,12 @@
-"""Optimizers by name, with the backbone's learning rate apart."""
+"""Optimizers by name, and the learning rate over the epochs.
+
+A schedule is a pure function of the position in the run. It has no state, so a resumed run computes
+the same rates as one that never stopped.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +14,7 @@ import torch
 from torch import nn
 
 from taskprism.backbones.base import Backbone
-from taskprism.recipes.schema import OptimizerSettings
+from taskprism.recipes.schema import OptimizerSettings, ScheduleSettings
 
 _BASE_LR = "base_lr"
 
@@ -21,15 +26,15 @@ RateFactor = tuple[Iterable[nn.Parameter], float]
 def parameter_groups(
     model: nn.Module, settings: OptimizerSettings, factors: Iterable[RateFactor] = ()
 ) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate: those of backbones first, the rest last.
+    """Trainable parameters grouped by learning rate: backbones first, the rest last.
 
     Weight decay applies to all of them, normalization and biases included, as in the training code
     of PAD-Net, MTI-Net and ASTMT.
 
     Args:
-        model: Whose parameters.
-        settings: Of the optimizer.
-        factors: Parameters with another learning rate than the others of backbone or rest.
+        model: The model.
+        settings: Learning rate and its factor for backbones.
+        factors: Parameters whose learning rate is a multiple of that of the others.
     """
     in_backbone = {
         id(parameter)
@@ -72,7 +77,57 @@ def create_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Scale every group's own rate by ``factor`` and return that of the last group (the heads)."""
+    """Scale the rate of every group by ``factor``; return that of the last group (the heads)."""
     for group in optimizer.param_groups:
         group["lr"] = group[_BASE_LR] * factor
     return optimizer.param_groups[-1]["lr"]
+
+
+def learning_rate_factor(
+    settings: ScheduleSettings, epochs: int, epoch: int, step: int, steps: int
+) -> float:
+    """Factor in [0, 1] on the recipe's learning rate.
+
+    The shape steps once per epoch, as in the papers' training code; the warm-up steps per batch
+    and multiplies it.
+
+    ==================  ============================================================
+    constant            1
+    poly                ``(1 - epoch / epochs) ** power``
+    cosine              ``(1 + cos(pi * epoch / epochs)) / 2``
+    cosine_restarts     ``(1 + cos(pi * t / T)) / 2``, ``t`` epochs into a cycle of ``T``
+                        (SGDR, Loshchilov and Hutter, 2017)
+    warm-up             ``min(1, (epoch + (step + 1) / steps) / warmup_epochs)``
+    ==================  ============================================================
+
+    Args:
+        settings: Shape and its parameters.
+        epochs: Length of the run.
+        epoch: Current epoch, from 0.
+        step: Current optimizer step within the epoch, from 0.
+        steps: Optimizer steps per epoch.
+    """
+    match settings.name:
+        case "constant":
+            shape = 1.0
+        case "poly":
+            shape = (1 - epoch / epochs) ** settings.power
+        case "cosine":
+            shape = _half_cosine(epoch / epochs)
+        case "cosine_restarts":
+            shape = _half_cosine(_cycle_position(epoch, settings.period, settings.period_factor))
+    if settings.warmup_epochs > 0:
+        shape *= min(1.0, (epoch + (step + 1) / steps) / settings.warmup_epochs)
+    return shape
+
+
+def _half_cosine(position: float) -> float:
+    return (1 + math.cos(math.pi * position)) / 2
+
+
+def _cycle_position(epoch: float, period: float, factor: float) -> float:
+    """How far into its cycle an epoch is, in [0, 1)."""
+    while epoch >= period:
+        epoch -= period
+        period *= factor
+    return epoch / period

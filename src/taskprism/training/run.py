@@ -30,12 +30,15 @@ from taskprism.training.experiment import (
     record_objects,
     weights_source,
 )
-from taskprism.training.interrupt import stop_on_interrupt
-from taskprism.training.launch import create_accelerator, start_trackers, stop_trackers
-from taskprism.training.loop import Stopped, Trainer
-from taskprism.training.run_directory import CheckpointName, RunDirectory
+from taskprism.training.launch import (
+    create_accelerator,
+    start_trackers,
+    stop_on_interrupt,
+    stop_trackers,
+)
+from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.scores import Scored, write_pictures, write_scores
-from taskprism.training.state import TrainingState
+from taskprism.training.trainer import Stopped, Trainer
 
 
 def train(
@@ -94,7 +97,9 @@ def train(
         model if isinstance(model, MultiTaskModel) else None,
     )
     with stop_on_interrupt() as stop:
-        trainer = Trainer(experiment, run, accelerator, reporter, stop)
+        trainer = Trainer(
+            experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
+        )
         accelerator.wait_for_everyone()  # all processes check the folder before one writes
         if accelerator.is_main_process:
             _open(run, experiment, trainer, accelerator, resume)
@@ -200,7 +205,7 @@ def _open(
     accelerator: Accelerator,
     resume: bool,
 ) -> None:
-    """Write what a run directory holds before the first step."""
+    """Write recipe and manifest before the first step."""
     recipe = experiment.recipe
     if resume and run.manifest_file.is_file():
         manifest.note_resumed(run.manifest_file, experiment.protocol.fingerprint())

@@ -1,9 +1,16 @@
-"""The folder of a run: what is where, and who may write into it."""
+"""The folder of a run: its files, its log and the training state in its checkpoints."""
 
 from __future__ import annotations
 
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+import torch
 
 from taskprism.atomic import recover_folder, write_text
 from taskprism.data.protocol import Split
@@ -11,29 +18,33 @@ from taskprism.errors import CheckpointError, RecipeError
 from taskprism.recipes.files import load_recipe, to_yaml
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.runs import IMAGE_STATES_FILE
-from taskprism.training.log import RunLog
 
+STATE_FILE = "training_state.pt"
 CheckpointName = Literal["last", "best"]
-#: Keys that a resumed run may change: they touch speed and places, not numbers.
+#: Keys that a resumed run may change: they affect speed and places, not results.
 FREE_ON_RESUME = ("data.workers", "data.root", "trackers", "imports")
 
 
 class RunDirectory:
-    """A run directory.
+    """The folder that a run writes.
 
     ======================  ====================================================================
     ``recipe.yaml``         resolved recipe
     ``manifest.json``       versions, git state, data, hardware, licenses, times
     ``log.jsonl``           one line per epoch and evaluation
-    ``checkpoints/last/``   model, and the training state from which ``--resume`` goes on
+    ``checkpoints/last/``   model, and the training state that ``--resume`` reads
     ``checkpoints/best/``   model of the best evaluation so far
     ``metrics.json``        final scores on the test split
-    ``image_states.npz``    what these scores were made of, image by image
+    ``image_states.npz``    states of the metrics behind these scores, one per image
     ``pictures/``           panels of some test images
     ======================  ====================================================================
 
     Args:
         path: The folder; it need not exist yet.
+
+    Example:
+        >>> RunDirectory("runs/first").scores_file("val").name
+        'metrics_val.json'
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,16 +57,16 @@ class RunDirectory:
         self.log = RunLog(self.path / "log.jsonl")
 
     def scores_file(self, split: Split) -> Path:
-        """Where the scores of a split are: ``metrics.json`` for test, else ``metrics_SPLIT``."""
+        """File of the scores of a split: ``metrics.json`` for test, else ``metrics_SPLIT.json``."""
         file = self.metrics_file
         return file if split == "test" else file.with_name(f"{file.stem}_{split}{file.suffix}")
 
     def checkpoint(self, name: CheckpointName) -> Path:
-        """Folder of a checkpoint, whether it exists or not."""
+        """Folder of a checkpoint, which need not exist."""
         return self.path / "checkpoints" / name
 
     def has_checkpoint(self, name: CheckpointName) -> bool:
-        """Whether there is a complete checkpoint of that name."""
+        """Whether a complete checkpoint of that name exists."""
         folder = self.checkpoint(name)
         if folder.parent.is_dir():
             recover_folder(folder)
@@ -65,7 +76,7 @@ class RunDirectory:
         """Folder of a checkpoint that exists.
 
         Raises:
-            CheckpointError: There is none.
+            CheckpointError: It does not exist.
         """
         folder = self.checkpoint(name)
         if not self.has_checkpoint(name):
@@ -79,32 +90,32 @@ class RunDirectory:
         """The resolved recipe of this run.
 
         Raises:
-            CheckpointError: This is no run directory.
+            CheckpointError: The folder is not a run directory.
         """
         if not self.recipe_file.is_file():
             raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
         return load_recipe(self.recipe_file)
 
     def check_free(self) -> None:
-        """Check that a new run may start here: nothing is here, or nothing was trained yet.
+        """Check that a new run may start here: the folder is empty, or nothing was trained yet.
 
         Raises:
-            CheckpointError: Something is there that would be lost.
+            CheckpointError: The folder holds a run or other files.
         """
         if self.recipe_file.is_file():
             if self.has_checkpoint("last") or self.has_checkpoint("best"):
                 raise CheckpointError(
-                    f"{self.path} already holds a run. Add --resume to go on with it, or give "
+                    f"{self.path} already holds a run. Add --resume to continue it, or choose "
                     "another --out for a new one."
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise CheckpointError(f"{self.path} is not empty; give another --out.")
+            raise CheckpointError(f"{self.path} is not empty; choose another --out.")
 
     def check_resumable(self, recipe: Recipe) -> None:
         """Check that the run in this folder can be resumed with ``recipe``.
 
         Raises:
-            CheckpointError: There is no run.
+            CheckpointError: The folder holds no run.
             RecipeError: The recipe differs from the one the run was started with.
         """
         if not self.recipe_file.is_file():
@@ -138,3 +149,144 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         elif value != {}:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+class RunLog:
+    """``log.jsonl``: an append-only log that can be cut back to the last checkpoint.
+
+    Each line is a JSON object, of two kinds::
+
+        {"event": "train", "epoch": 1, "step": 40, "lr": ..., "losses": {task: ...}, "seconds": ...}
+        {"event": "evaluate", "epoch": 1, "step": 40, "split": ..., "metrics": {task: {...}}}
+
+    ``epoch`` counts finished epochs and ``step`` optimizer steps since the start of the run.
+
+    Args:
+        path: The file; it need not exist yet.
+
+    Example:
+        >>> import tempfile
+        >>> log = RunLog(Path(tempfile.mkdtemp()) / "log.jsonl")
+        >>> log.append({"event": "train", "epoch": 1, "total": float("nan")})
+        >>> log.entries()
+        [{'event': 'train', 'epoch': 1, 'total': None}]
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry; a number that is not finite becomes null.
+
+        Raises:
+            CheckpointError: The file cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(without_nan(entry), ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"Could not write {self.path}: {error}.") from error
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries; a last line cut short by a crash is left out."""
+        found = []
+        for line in self._lines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def __len__(self) -> int:
+        return len(self._lines())
+
+    def truncate(self, length: int) -> None:
+        """Delete the entries after the first ``length``: those of steps that are repeated."""
+        lines = self._lines()
+        if len(lines) > length or (lines and not lines[-1].endswith("\n")):
+            write_text(self.path, "".join(lines[:length]))
+
+    def _lines(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        return self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+def without_nan(value: Any) -> Any:
+    """Copy of nested plain values with None for numbers that JSON cannot store."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass
+class Position:
+    """Position in a run.
+
+    Attributes:
+        epoch: Finished epochs.
+        batch: Finished batches of the epoch after those.
+        step: Optimizer steps since the start.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+
+
+@dataclass
+class TrainingState:
+    """Contents of ``training_state.pt``; plain values and tensors only.
+
+    There is no state of random generators: every random number is seeded by its place in the run
+    (:mod:`taskprism.training.feeding`).
+
+    Attributes:
+        position: Position in the run.
+        optimizer: Its ``state_dict``.
+        meter: Losses of the unfinished epoch.
+        selection: State of the choice of the best evaluation.
+        log_length: Lines of the log that belong to finished work.
+        weights: Of the model in training, where the checkpoint's model is their moving average.
+        average: ``state_dict`` of the moving average, where there is one.
+        scaler: ``state_dict`` of the gradient scaler of fp16, where there is one.
+        adversary: ``state_dict`` of the discriminator of gradients, where there is one.
+    """
+
+    position: Position
+    optimizer: dict[str, Any]
+    meter: dict[str, Any]
+    selection: dict[str, Any]
+    log_length: int
+    weights: dict[str, Any] | None = None
+    average: dict[str, Any] | None = None
+    scaler: dict[str, Any] | None = None
+    adversary: dict[str, Any] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write into a checkpoint's folder."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        torch.save({**fields, "position": asdict(self.position)}, folder / STATE_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read from a checkpoint's folder; no code in the file is run.
+
+        Raises:
+            CheckpointError: The file is missing or broken.
+        """
+        file = folder / STATE_FILE
+        try:
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            if "optimiser" in content:  # the spelling of version 0.1
+                content["optimizer"] = content.pop("optimiser")
+            content["position"] = Position(**content["position"])
+            return cls(**content)
+        except (OSError, RuntimeError, EOFError, TypeError, KeyError, pickle.PickleError) as error:
+            raise CheckpointError(
+                f"{file} cannot be read ({error}), so the run cannot be resumed. Start a new one "
+                "in another --out."
+            ) from error

@@ -17,8 +17,7 @@ from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import Results, evenly_spaced
 from taskprism.scoring.image_states import ImageStates
 from taskprism.scoring.resources import count_macs, count_parameters
-from taskprism.training.log import without_nan
-from taskprism.training.run_directory import CheckpointName, RunDirectory
+from taskprism.training.run_directory import CheckpointName, RunDirectory, without_nan
 from taskprism.visualization import panel
 
 PICTURES = 6

@@ -19,7 +19,7 @@ from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import Recipe
 from taskprism.training.experiment import build_experiment, build_protocol
-from taskprism.training.network import LossNetwork
+from taskprism.training.steps import LossNetwork
 
 METHODS = ("single_task", "multi_task", "mti_net")
 #: Seconds for scoring, pictures and checkpoints of one run, and for the report.

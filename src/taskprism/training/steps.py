@@ -1,0 +1,242 @@
+"""One batch: which tasks each step of the optimizer is for, and the losses it follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from taskprism.data.sample import Batch
+from taskprism.errors import RecipeError
+from taskprism.losses.criterion import Criterion
+from taskprism.models import MultiTaskModel, Predictions, SingleTaskingModel
+from taskprism.recipes.schema import Recipe
+from taskprism.tasks.losses import full_precision
+from taskprism.training.adversarial import Adversary
+
+_TOTAL = "total"
+
+
+class Losses(TypedDict):
+    """Scalar losses: the ``total``, on which backward is called, and those of each task by name."""
+
+    total: Tensor
+    final: dict[str, Tensor]
+    initial: dict[str, Tensor]
+    adversarial: NotRequired[dict[str, Tensor]]
+
+
+class LossNetwork(nn.Module):
+    """Images and labels in, losses out.
+
+    Data parallelism and mixed precision wrap this module instead of the model: they traverse its
+    output, and would miss the initial predictions attached to a model's output.
+
+    Args:
+        model: The model.
+        criterion: Loss of all tasks.
+        adversary: Discriminator of gradients, for a model that runs one task at a time.
+    """
+
+    def __init__(
+        self, model: MultiTaskModel, criterion: Criterion, adversary: Adversary | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+        self.adversary = adversary
+
+    def forward(
+        self,
+        images: Tensor,
+        targets: Mapping[str, Tensor],
+        valid: Mapping[str, Tensor],
+        tasks: Sequence[str] | None = None,
+        reversal: float = 0.0,
+    ) -> Losses:
+        """Losses of a batch.
+
+        Args:
+            images: ``(B, 3, H, W)`` RGB in [0, 1], not normalized.
+            targets: Task name -> ``(B, target_channels, H, W)``.
+            valid: Task name -> ``(B, 1, H, W)`` boolean.
+            tasks: Tasks of this step, if the model can run some of them alone; None: all.
+            reversal: Strength of the adversary's gradient reversal.
+        """
+        images = self.model.normalize(images)
+        if self.adversary is not None and tasks is not None:
+            return self._judged(self.adversary, images, targets, valid, tasks[0], reversal)
+        predictions = self.model(images) if tasks is None else self.model(images, tasks)
+        total, losses = self.criterion(predictions, targets, valid)
+        return {"total": total, "final": losses.final, "initial": losses.initial}
+
+    def _judged(
+        self,
+        adversary: Adversary,
+        images: Tensor,
+        targets: Mapping[str, Tensor],
+        valid: Mapping[str, Tensor],
+        task: str,
+        reversal: float,
+    ) -> Losses:
+        """Losses of one task, with its gradient at the model's interface through the adversary."""
+        assert isinstance(self.model, SingleTaskingModel)
+        maps = self.model.interface(images, [task])[task]
+        with torch.autocast(images.device.type, enabled=False):  # gradients are as small as 1e-7
+            maps = [full_precision(each) for each in maps]
+            output = self.model.output(maps, task, images.shape[-2:])
+            loss, losses = self.criterion(Predictions({task: output}), targets, valid)
+            total, judgment = adversary(loss, maps[-1], task, valid[task], reversal)
+        return {
+            "total": total,
+            "final": losses.final,
+            "initial": {},
+            "adversarial": {task: judgment},
+        }
+
+
+class LossMeter:
+    """Mean losses of an epoch, over the batches in which a task is labeled.
+
+    Sums and counts are plain numbers, which a checkpoint can hold.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, float] = {}
+
+    def add(self, losses: Losses, valid: Mapping[str, Tensor], accelerator: Accelerator) -> None:
+        """Add one step's losses of all processes; a task without any label in a batch is absent."""
+        values = {_TOTAL: losses["total"]}
+        values |= {f"final/{name}": loss for name, loss in losses["final"].items()}
+        values |= {f"initial/{name}": loss for name, loss in losses["initial"].items()}
+        judged = losses.get("adversarial", {})
+        values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
+        labeled = {name: mask.any().float() for name, mask in valid.items()}
+        weights = [
+            labeled.get(key.partition("/")[2], losses["total"].new_ones(())) for key in values
+        ]
+        counts = torch.stack([weight.float() for weight in weights])
+        sums = torch.stack([value.detach().float() for value in values.values()]) * counts
+        both: Tensor = accelerator.reduce(torch.stack([sums, counts]), "sum")
+        for key, total, count in zip(values, *both.tolist(), strict=True):
+            self._sums[key] = self._sums.get(key, 0.0) + total
+            self._counts[key] = self._counts.get(key, 0.0) + count
+
+    @property
+    def total(self) -> float:
+        """Mean of the total loss."""
+        return self._mean(_TOTAL)
+
+    def means(self, part: str) -> dict[str, float]:
+        """Mean unweighted loss per task; NaN for a task without labels.
+
+        Args:
+            part: ``"final"``, ``"initial"`` or ``"adversarial"``.
+        """
+        keys = [key for key in self._sums if key.startswith(f"{part}/")]
+        return {key.partition("/")[2]: self._mean(key) for key in keys}
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """Plain values for a checkpoint."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
+        """Continue from :meth:`state`."""
+        self._sums = dict(state["sums"])
+        self._counts = dict(state["counts"])
+
+    def _mean(self, key: str) -> float:
+        count = self._counts.get(key, 0.0)
+        return self._sums[key] / count if count else math.nan
+
+
+def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:
+    """Check that the model can be trained with the recipe's ``stepping``.
+
+    Raises:
+        RecipeError: It cannot; the message names the key.
+    """
+    stepping = recipe.stepping
+    if stepping.mode == "joint":
+        if stepping.adversarial.weight > 0:
+            raise RecipeError(
+                "key 'stepping.adversarial.weight': the discriminator sees one task at a time; set "
+                "stepping.mode to per_task, or the weight to 0."
+            )
+        return
+    if not isinstance(model, SingleTaskingModel):
+        raise RecipeError(
+            f"key 'stepping.mode': {model.name!r} always runs all tasks, so it cannot be "
+            "trained per_task; use the model 'astmt', or set stepping.mode to joint."
+        )
+    if recipe.accumulate > 1:
+        raise RecipeError(
+            f"key 'accumulate': with stepping.mode per_task every batch is one step per task, so "
+            f"{recipe.accumulate} batches cannot be accumulated; set it to 1."
+        )
+
+
+def create_adversary(recipe: Recipe, model: MultiTaskModel) -> Adversary | None:
+    """Discriminator for this model, or None if the recipe sets none."""
+    settings = recipe.stepping.adversarial
+    if settings.weight == 0 or not isinstance(model, SingleTaskingModel):
+        return None
+    names = [task.name for task in model.tasks]
+    channels = model.interface_channels
+    return Adversary(names, channels, settings.kernel_size, settings.weight)
+
+
+def rate_factors(
+    recipe: Recipe, model: MultiTaskModel, adversary: Adversary | None
+) -> list[tuple[Sequence[nn.Parameter], float]]:
+    """Parameters whose learning rate is a multiple of the recipe's.
+
+    With one step per task, shared layers take a step for every task of a batch and layers of one
+    task take one step. The rate of the latter is therefore multiplied by the number of tasks.
+    (The paper divides the rate of shared layers by it instead.) Some models define factors for SGD.
+    """
+    stepping = recipe.stepping
+    factors: list[tuple[Sequence[nn.Parameter], float]] = []
+    if recipe.optimizer.name == "sgd":
+        factors += model.sgd_rate_factors()
+    if stepping.mode == "per_task" and isinstance(model, SingleTaskingModel):
+        default = float(len(model.tasks))
+        factor = default if stepping.task_lr_factor is None else stepping.task_lr_factor
+        factors.append((model.own_parameters(), factor))
+    if adversary is not None:
+        factors.append((list(adversary.parameters()), stepping.adversarial.lr_factor))
+    return factors
+
+
+def turns(
+    recipe: Recipe, model: MultiTaskModel, batch: Batch, accelerator: Accelerator
+) -> list[list[str] | None]:
+    """Tasks of each forward and backward pass over a batch; None means all at once.
+
+    Per task, in the model's order, every process runs the same passes; a task that no process has a
+    label of is left out.
+    """
+    if recipe.stepping.mode == "joint":
+        return [None]
+    names = [task.name for task in model.tasks]
+    labeled = torch.stack([batch.valid[name].any() for name in names]).float()
+    anywhere: Tensor = accelerator.reduce(labeled, "sum")
+    return [[name] for name, count in zip(names, anywhere.tolist(), strict=True) if count]
+
+
+def joined(turns: Sequence[Losses], model: MultiTaskModel) -> Losses:
+    """Losses of all passes over one batch; 0 for a task without a pass."""
+    if len(turns) == 1 and len(turns[0]["final"]) == len(model.tasks):
+        return turns[0]
+    total = torch.stack([losses["total"].detach() for losses in turns]).sum()
+    final = {task.name: torch.zeros_like(total) for task in model.tasks}
+    adversarial: dict[str, Tensor] = {}
+    for losses in turns:
+        final |= losses["final"]
+        adversarial |= losses.get("adversarial", {})
+    return {"total": total, "final": final, "initial": {}, "adversarial": adversarial}

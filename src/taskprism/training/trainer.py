@@ -1,0 +1,445 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from safetensors.torch import load_model
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from taskprism.atomic import write_folder
+from taskprism.data.protocol import Protocol, Split
+from taskprism.data.sample import Batch
+from taskprism.errors import DivergenceError, InputError
+from taskprism.models.base import MultiTaskModel
+from taskprism.progress import Reporter
+from taskprism.recipes.files import validate
+from taskprism.recipes.schema import Recipe
+from taskprism.scoring.evaluation import Results, describe, flat, score, split_loader
+from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
+from taskprism.scoring.selection import Selection
+from taskprism.training.adversarial import reversal_strength
+from taskprism.training.experiment import Experiment, build_experiment, record_objects
+from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
+from taskprism.training.launch import StopRequest, create_accelerator
+from taskprism.training.optimizers import (
+    create_optimizer,
+    learning_rate_factor,
+    set_learning_rate,
+)
+from taskprism.training.run_directory import (
+    CheckpointName,
+    Position,
+    RunDirectory,
+    TrainingState,
+)
+from taskprism.training.steps import (
+    Losses,
+    LossMeter,
+    LossNetwork,
+    create_adversary,
+    joined,
+    rate_factors,
+    turns,
+)
+
+
+class Stopped(Exception):
+    """The user asked to stop, and the run is at a point from which it can be resumed."""
+
+
+class Trainer:
+    """Trains a model; it can be stopped and resumed between any two steps.
+
+    A batch goes through :meth:`_train_batch` (forward and backward) and :meth:`_optimizer_step`.
+
+    Args:
+        model: The network, with its tasks.
+        protocol: The data; it has the tasks of the model.
+        run: Folder for log and checkpoints; None writes nothing. (:func:`~taskprism.training.train`
+            also writes recipe, manifest, scores and pictures there.)
+        recipe: The settings.
+        accelerator: Devices, processes, precision; by default those of the recipe and environment.
+        reporter: Shows progress; by default on standard error.
+        stop: Becomes true when the user asks to stop.
+        settings: Without a ``recipe``, the keys of one that differ from the defaults:
+            ``epochs=3, optimizer={"lr": 1e-3}, data={"batch_size": 4}``.
+
+    Attributes:
+        learner: Network, optimizer and position in the run.
+        latest: Split and scores of the current weights, if they were evaluated.
+
+    Raises:
+        TaskprismError: A setting is wrong, or model and protocol do not fit together.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> from taskprism.data import create_protocol
+        >>> rooms = create_protocol(
+        ...     "rooms", tasks=["depth"], input_size=(32, 32), train_length=2, test_length=1)
+        >>> model = create_model("multi_task", rooms.tasks, backbone="test_resnet", neck_channels=8)
+        >>> trainer = Trainer(model, rooms, reporter=Reporter(quiet=True), epochs=1)
+        >>> trainer.train()
+        >>> sorted(trainer.evaluate("test"))
+        ['depth']
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        protocol: Protocol,
+        run: RunDirectory | str | Path | None = None,
+        recipe: Recipe | None = None,
+        accelerator: Accelerator | None = None,
+        reporter: Reporter | None = None,
+        stop: StopRequest | None = None,
+        **settings: Any,
+    ) -> None:
+        if recipe is None:
+            recipe = validate({"name": model.name, **settings}, source="Trainer")
+            recipe = record_objects(recipe, protocol, model)
+            experiment = build_experiment(recipe, protocol, model)
+        elif settings:
+            raise InputError(f"Put {', '.join(settings)} into the recipe, or give no recipe.")
+        else:
+            experiment = Experiment(recipe, protocol, model)
+        self.run = RunDirectory(run) if isinstance(run, str | Path) else run
+        folder = self.run.path if self.run is not None else Path()
+        accelerator = accelerator or create_accelerator(recipe, folder)
+        self.recipe = recipe
+        self.protocol = protocol
+        self.accelerator = accelerator
+        self.reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
+        self.stop = stop or StopRequest()
+        train = protocol.dataset("train", protocol.train_transform())
+        self.order = EpochOrder(
+            len(train),
+            recipe.data.batch_size,
+            recipe.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers)
+        self.learner = Learner(experiment, accelerator)
+        self.latest: tuple[Split, Results] | None = None
+        self.image_states: ImageStates | None = None  # of these weights on the test images
+
+    @property
+    def selection_split(self) -> Split:
+        """Split that chooses the best epoch: validation images if there are some, else test."""
+        return "val" if "val" in self.protocol.splits else "test"
+
+    def train(self) -> None:
+        """Train from the current position to the last epoch.
+
+        Raises:
+            Stopped: The user asked for it; everything is saved.
+            DivergenceError: A loss or weight is no longer finite.
+            CheckpointError: Something could not be written.
+        """
+        try:
+            while self.learner.position.epoch < self.recipe.epochs:
+                started = time.monotonic()
+                self._epoch()
+                self._finish_epoch(started)
+            return
+        except Stopped:
+            pass  # the frames below, and the loaders that they hold, are released first
+        self._save("last")
+        raise Stopped
+
+    def _epoch(self) -> None:
+        """Train on every image once, or on those that a stopped run has left."""
+        position, group = self.learner.position, self.recipe.accumulate
+        batches, start = len(self.order), position.batch
+        fed = self.feed.epoch(position.epoch, start)
+        title = f"epoch {position.epoch + 1}/{self.recipe.epochs}"
+        self.learner.network.train()
+        self.learner.optimizer.zero_grad()
+        for number, batch in enumerate(self.reporter.track(fed, title, batches, start), start):
+            group_start = number - number % group
+            group_size = min(group, batches - group_start)
+            is_last = number + 1 == group_start + group_size
+            self._train_batch(batch, number, group_size, is_last)
+            if is_last:  # between two groups nothing is pending, so the run can stop here
+                position.batch = number + 1
+                self._stop_if_asked()
+
+    def _train_batch(self, batch: Batch, number: int, group_size: int, is_last: bool) -> None:
+        """One batch: forward, backward, and an optimizer step at the end of a group of batches.
+
+        Once for all tasks together, or once per task.
+        """
+        recipe, learner, accelerator = self.recipe, self.learner, self.accelerator
+        epoch, rank = learner.position.epoch, accelerator.process_index
+        torch.manual_seed(derive_seed(recipe.seed, "step", epoch, number, rank))  # for dropout
+        batch = batch.to(accelerator.device)
+        reversal = reversal_strength(epoch, recipe.epochs)
+        done: list[Losses] = []
+        for tasks in turns(recipe, learner.model, batch, accelerator):
+            # Gradients of several processes are averaged once per group.
+            with nullcontext() if is_last else accelerator.no_sync(learner.network):
+                losses: Losses = learner.network(
+                    batch.images, batch.targets, batch.valid, tasks, reversal
+                )
+                _check_losses(losses, batch)
+                accelerator.backward(losses["total"] / group_size)
+            done.append(losses)
+            if is_last:
+                self._optimizer_step(number)
+        if done:
+            learner.meter.add(joined(done, learner.model), batch.valid, accelerator)
+        if is_last and learner.average is not None:
+            learner.average.update_parameters(learner.model)
+
+    def _optimizer_step(self, number: int) -> None:
+        """Optimizer step; parameters without a gradient do not change."""
+        recipe, learner = self.recipe, self.learner
+        if recipe.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(learner.network.parameters(), recipe.clip_norm)
+        set_learning_rate(learner.optimizer, self._rate_factor(number // recipe.accumulate))
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()  # gradients become None: not even momentum moves the others
+        learner.position.step += 1
+
+    def _rate_factor(self, step: int) -> float:
+        steps = -(-len(self.order) // self.recipe.accumulate)
+        epoch = self.learner.position.epoch
+        return learning_rate_factor(self.recipe.schedule, self.recipe.epochs, epoch, step, steps)
+
+    def _finish_epoch(self, started: float) -> None:
+        """Evaluate if it is due, log, and save."""
+        learner = self.learner
+        learner.share_buffers()
+        check_finite(learner.result)
+        epoch = learner.position.epoch + 1
+        due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
+        seconds = time.monotonic() - started
+        split, is_last = self.selection_split, epoch == self.recipe.epochs
+        self.latest = (split, self.evaluate(split, is_last)) if due else None
+        learner.position = Position(epoch, 0, learner.position.step)
+        self._log(seconds)
+        learner.meter = LossMeter()
+        if self.latest is not None and learner.selection.improves(self.latest[1], epoch):
+            self._save("best")
+        self._save("last")
+
+    def _save(self, name: CheckpointName) -> None:
+        if self.run is not None:
+            self.learner.save(self.run, name)
+
+    def evaluate(self, split: Split, is_last: bool = False) -> Results:
+        """Metrics of the trained model over a split.
+
+        Args:
+            split: Which images.
+            is_last: Training has ended; the metrics' states of each test image are kept as well.
+
+        Raises:
+            Stopped: The user asked for it.
+        """
+        data, accelerator, model = self.recipe.data, self.accelerator, self.learner.result
+        place = accelerator.process_index, accelerator.num_processes
+        loader = split_loader(self.protocol, split, model, data.batch_size, data.workers, *place)
+        batches = self.reporter.track(loader, f"scoring {split}")
+        # Shares of processes differ in length, so only a single process can stop between batches.
+        check = self._stop_if_asked if accelerator.num_processes == 1 else None
+        recorder = ImageStateRecorder(model.tasks) if is_last and split == "test" else None
+        results = score(model, batches, accelerator.device, accelerator.autocast, check, recorder)
+        self.image_states = recorder.gathered() if recorder is not None else None
+        return results
+
+    def _log(self, seconds: float) -> None:
+        """Write the finished epoch to the log, the trackers and the screen."""
+        position, meter = self.learner.position, self.learner.meter
+        final, initial = meter.means("final"), meter.means("initial")
+        losses = {**initial, **final}
+        rate = self.learner.optimizer.param_groups[-1]["lr"]
+        tracked = {"loss/total": meter.total, "lr": rate}
+        tracked |= {f"loss/{name}": loss for name, loss in losses.items()}
+        words = [f"epoch {position.epoch}/{self.recipe.epochs}", f"loss {meter.total:.4g}"]
+        words += [f"{name} {loss:.4g}" for name, loss in final.items()]
+        self.reporter.line("  ".join([*words, f"({seconds:.1f} s)"]))
+        extra = meter.means("adversarial")
+        entries = [
+            {"event": "train", "lr": rate, "total": meter.total, "losses": losses}
+            | {"initial_losses": initial, "seconds": round(seconds, 3)}
+            | ({"adversarial_losses": extra} if extra else {})
+        ]
+        if self.latest is not None:
+            split, results = self.latest
+            tracked |= flat(results, (split,))
+            line = describe(results, self.learner.model)
+            self.reporter.line(f"  {self.protocol.name} {split}: {line}")
+            entries.append({"event": "evaluate", "split": split, "metrics": results})
+        if self.run is not None and self.accelerator.is_main_process:
+            for entry in entries:
+                place = {"epoch": position.epoch, "step": position.step}
+                self.run.log.append({"event": entry.pop("event"), **place, **entry})
+        self.accelerator.log(tracked, step=position.step)
+
+    def _stop_if_asked(self) -> None:
+        """Stop all processes together: a signal may reach them at different steps."""
+        asked = bool(self.stop)
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(asked), device=self.accelerator.device)
+            asked = bool(self.accelerator.reduce(flag, "sum").item())
+        if asked:
+            raise Stopped
+
+
+def _check_losses(losses: Losses, batch: Batch) -> None:
+    if torch.isfinite(losses["total"]):
+        return
+    parts = {**losses["initial"], **losses["final"]}
+    bad = [name for name, loss in parts.items() if not torch.isfinite(loss)] or list(parts)
+    raise DivergenceError(
+        f"The loss is {losses['total'].item()} for task(s) {', '.join(bad)} on the images "
+        f"{', '.join(batch.names)}. Nothing was saved since the last checkpoint. Check these "
+        "labels, lower optimizer.lr, or set clip_norm."
+    )
+
+
+class Learner:
+    """A network with its optimizer, moving average and position in the run.
+
+    Args:
+        experiment: Model and settings.
+        accelerator: Prepares network and optimizer for devices and precision.
+
+    Attributes:
+        model: The bare model, in training.
+        network: Model, criterion and adversary, wrapped for devices and processes.
+        adversary: Discriminator of gradients, or None; it is not saved with the model.
+        optimizer: Over all of it.
+        average: Moving average of the model, or None.
+        position: Position in the run.
+        meter: Losses of the current epoch.
+        selection: Chooses the best evaluation.
+    """
+
+    def __init__(self, experiment: Experiment, accelerator: Accelerator) -> None:
+        recipe = experiment.recipe
+        self.accelerator = accelerator
+        # Convolutions on a CPU take a third less time in this layout; values and shapes stay.
+        on_cpu = accelerator.device.type == "cpu"
+        layout = torch.channels_last if on_cpu else torch.contiguous_format
+        placed = experiment.model.to(accelerator.device)
+        self.model: MultiTaskModel = placed.to(memory_format=layout)
+        self.adversary = create_adversary(recipe, self.model)
+        network = LossNetwork(self.model, experiment.criterion(), self.adversary)
+        factors = rate_factors(recipe, self.model, self.adversary)
+        optimizer = create_optimizer(network, recipe.optimizer, factors)
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        decay = recipe.ema_decay
+        self.average = create_average(self.model, decay) if decay is not None else None
+        self.position = Position()
+        self.meter = LossMeter()
+        self.selection = Selection(self.model.tasks)
+
+    @property
+    def result(self) -> MultiTaskModel:
+        """The model that is evaluated and saved: the moving average if there is one."""
+        averaged = self.average.module if self.average is not None else self.model
+        assert isinstance(averaged, MultiTaskModel)
+        return averaged
+
+    def share_buffers(self) -> None:
+        """Copy the running statistics of the first process, which are saved, to all processes."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.result.buffers():
+                buffer.copy_(broadcast(buffer))
+
+    def save(self, run: RunDirectory, name: CheckpointName) -> None:
+        """Write a checkpoint; ``last`` holds what :meth:`restore` needs.
+
+        Raises:
+            CheckpointError: Writing failed; the previous checkpoint is untouched.
+            DivergenceError: The weights are no longer finite; the previous one is untouched.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        check_finite(self.result)
+
+        def fill(folder: Path) -> None:
+            self.result.save_pretrained(folder)
+            if name == "last":
+                self._state(len(run.log)).save(folder)
+
+        write_folder(run.checkpoint(name), fill)
+
+    def restore(self, run: RunDirectory) -> None:
+        """Continue from the last checkpoint; without one, from the start.
+
+        Log entries after the checkpoint are deleted.
+
+        Raises:
+            CheckpointError: The checkpoint is broken.
+        """
+        log_length = 0
+        if run.has_checkpoint("last"):
+            folder = run.find_checkpoint("last")
+            state = TrainingState.load(folder)
+            self._load(state, folder)
+            log_length = state.log_length
+        if self.accelerator.is_main_process:
+            run.log.truncate(log_length)
+
+    def _state(self, log_length: int) -> TrainingState:
+        scaler = self.accelerator.scaler
+        return TrainingState(
+            position=self.position,
+            optimizer=self.optimizer.state_dict(),
+            meter=self.meter.state(),
+            selection=self.selection.state(),
+            log_length=log_length,
+            weights=self.model.state_dict() if self.average is not None else None,
+            average=self.average.state_dict() if self.average is not None else None,
+            scaler=scaler.state_dict() if scaler is not None else None,
+            adversary=self.adversary.state_dict() if self.adversary is not None else None,
+        )
+
+    def _load(self, state: TrainingState, folder: Path) -> None:
+        if self.average is not None and state.average is not None and state.weights is not None:
+            self.model.load_state_dict(state.weights)
+            self.average.load_state_dict(state.average)
+        else:
+            load_model(self.model, folder / "model.safetensors")
+        if self.accelerator.scaler is not None and state.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        if self.adversary is not None and state.adversary is not None:
+            self.adversary.load_state_dict(state.adversary)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.meter.restore(state.meter)
+        self.selection.restore(state.selection)
+        self.position = state.position
+
+
+def check_finite(model: nn.Module) -> None:
+    """Check that all weights are finite.
+
+    Raises:
+        DivergenceError: A parameter or buffer is NaN or infinite.
+    """
+    for name, values in model.state_dict().items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise DivergenceError(
+                f"The weights {name!r} are no longer finite, so they are not saved; the last "
+                "checkpoint is still finite. Lower optimizer.lr or set clip_norm."
+            )
+
+
+def create_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Copy of ``model`` whose ``update_parameters(model)`` keeps an exponential moving average.
+
+    After the first update it equals the model, then ``average = decay * average + (1 - decay) *
+    weights``. Buffers (running statistics of normalization) are those of the model itself.
+    """
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
