@@ -5,20 +5,17 @@ import sys
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from reference.run_files import weights
 from taskprism.data import create_protocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.losses import Balancing
 from taskprism.models import create_model
-from taskprism.registry import temporary_parts
-from taskprism.training import evaluate, load_recipe, train
+from taskprism.training import Trainer, evaluate, load_recipe, train
+from taskprism.training.run_directory import TrainingState
 
-PARTS = """
-from taskprism.data.folder import FolderProtocol
-from taskprism.data import register_protocol
-
-LOADED = True
-"""
+PARTS = "LOADED = True"
 
 
 @pytest.fixture
@@ -28,8 +25,7 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / "parts" / "own_parts.py").write_text(PARTS)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("extends: rooms/multi_task\nimports: [parts/own_parts.py]")
-    with temporary_parts():
-        yield recipe
+    yield recipe
     sys.modules.pop("own_parts", None)
 
 
@@ -135,3 +131,41 @@ def test_a_model_object_brings_its_tasks(tiny_recipe, tiny_data, tmp_path):
     other = create_model("multi_task", {"normals": 3}, backbone="test_resnet", neck_channels=8)
     with pytest.raises(UnknownNameError, match="'normals'"):
         train(recipe, tmp_path / "other", protocol=protocol, model=other)
+
+
+class Learned(Balancing):
+    """Homoscedastic uncertainty in small: one learned number per task."""
+
+    name = "learned_test"
+
+    def __init__(self, weights, start=0.0):
+        super().__init__()
+        self.logs = nn.ParameterDict({k: nn.Parameter(torch.tensor(start)) for k in weights})
+
+    def forward(self, losses):
+        return sum(loss * (-self.logs[k]).exp() + self.logs[k] for k, loss in losses.items())
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_own_balancer_is_trained_and_resumed_exactly(tiny_recipe, tmp_path, monkeypatch):
+    loss = {"balancing": f"{__name__}:Learned", "balancing_options": {"start": 0.5}}
+    recipe = tiny_recipe(loss=loss)
+    whole = train(recipe, tmp_path / "whole")
+    train_batch, calls = Trainer._train_batch, []
+
+    def stopping(self, *args):
+        train_batch(self, *args)
+        calls.append(self.stop.ask() if len(calls) == 3 else None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_batch", stopping)
+        with pytest.raises(KeyboardInterrupt, match="Resume with: taskprism train"):
+            train(recipe, tmp_path / "stopped")
+    resumed = train(load_recipe(tmp_path / "stopped"), tmp_path / "stopped", resume=True)
+    states = [TrainingState.load(run / "checkpoints" / "last") for run in (whole, resumed)]
+    first, second = (state.balancing for state in states)
+    assert set(first) == {"logs.semseg", "logs.depth"}
+    assert all(value != 0.5 and value == second[key] for key, value in first.items())
+    assert all(torch.equal(value, weights(resumed)[key]) for key, value in weights(whole).items())
+    with pytest.raises(UnknownNameError, match=r"'stat'.*'start'"):
+        train(tiny_recipe(loss={**loss, "balancing_options": {"stat": 1}}), tmp_path / "wrong")

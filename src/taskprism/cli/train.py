@@ -19,9 +19,9 @@ from taskprism.training.run import train as train_recipe
 
 _USAGE = "taskprism train RECIPE"
 #: Keys below which the user chooses keys: ``--model.options.neck_channels 64``.
-_FREE = ("model.options", "data.options", "data.root", "loss.weights")
+_FREE = ("model.options", "data.options", "data.root", "loss.weights", "loss.balancing_options")
 #: Those among them with values of any type, which are read as YAML.
-_UNTYPED = ("model.options", "data.options")
+_UNTYPED = ("model.options", "data.options", "loss.balancing_options")
 #: Names of values in the help, where tyro would show STR or PATH.
 _NAMES = {
     "model.name": "MODEL",

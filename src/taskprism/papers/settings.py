@@ -162,6 +162,10 @@ def run_key(recipe: Recipe) -> str:
     The key can be used as a folder name: ``mti_net-tf_efficientnet_lite0-rooms-1f2e3d4c``.
     """
     values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers", "imports"})
+    # Folders of version 0.1 stay valid: later keys count only if they are set.
+    values["optimiser"] = values.pop("optimizer")
+    if recipe.loss.balancing == "fixed":
+        del values["loss"]["balancing"], values["loss"]["balancing_options"]
     for key in ("root", "workers"):
         del values["data"][key]
     protocols = recipe.data.protocol

@@ -95,6 +95,13 @@ class LossSettings(Strict):
         "sum", description="over the scales of deep supervision (MTI-Net sums, CTAL takes the mean)"
     )
     initial_weight: float = Field(1.0, ge=0, description="factor of all initial predictions")
+    balancing: str = Field(
+        "fixed", description="how task losses become one: `taskprism list balancers`"
+    )
+    balancing_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options of the balancing: --loss.balancing-options.KEY VALUE",
+    )
 
 
 class AdversarialSettings(Strict):

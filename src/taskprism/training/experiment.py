@@ -14,7 +14,7 @@ from taskprism.data import create_protocol
 from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol
 from taskprism.errors import InputError
-from taskprism.losses.criterion import Criterion
+from taskprism.losses import Criterion, create_balancer
 from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import DataSettings, Recipe
@@ -49,12 +49,15 @@ class Experiment:
     def criterion(self) -> Criterion:
         """The recipe's loss for the model's tasks."""
         settings = self.recipe.loss
+        weights = {task.name: task.loss_weight for task in self.tasks} | settings.weights
+        options = settings.balancing_options
         return Criterion(
             self.model.tasks,
             self.model.auxiliary_tasks,
             weights=settings.weights,
             initial=settings.initial,
             initial_weight=settings.initial_weight,
+            balancing=create_balancer(settings.balancing, weights, **options),
         )
 
 
@@ -129,6 +132,7 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "backbone": [recipe.model.backbone],
         "distillation": [options.get("distillation")],
         "head": [options.get("head")],
+        "balancer": [recipe.loss.balancing],
         "protocol": [protocols] if isinstance(protocols, str) else protocols,
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
     }

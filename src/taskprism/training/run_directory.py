@@ -254,6 +254,7 @@ class TrainingState:
         average: ``state_dict`` of the moving average, where there is one.
         scaler: ``state_dict`` of the gradient scaler of fp16, where there is one.
         adversary: ``state_dict`` of the discriminator of gradients, where there is one.
+        balancing: ``state_dict`` of the balancing of losses, where it has parameters or buffers.
     """
 
     position: Position
@@ -265,6 +266,7 @@ class TrainingState:
     average: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
     adversary: dict[str, Any] | None = None
+    balancing: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""

@@ -318,7 +318,8 @@ class Learner:
         model: The bare model, in training.
         network: Model, criterion and adversary, wrapped for devices and processes.
         adversary: Discriminator of gradients, or None; it is not saved with the model.
-        optimizer: Over all of it.
+        balancing: Combines the losses of the tasks.
+        optimizer: Updates network, adversary and balancing.
         average: Moving average of the model, or None.
         position: Position in the run.
         meter: Losses of the current epoch.
@@ -334,7 +335,9 @@ class Learner:
         placed = experiment.model.to(accelerator.device)
         self.model: MultiTaskModel = placed.to(memory_format=layout)
         self.adversary = create_adversary(recipe, self.model)
-        network = LossNetwork(self.model, experiment.criterion(), self.adversary)
+        criterion = experiment.criterion().to(accelerator.device)
+        self.balancing = criterion.balancing
+        network = LossNetwork(self.model, criterion, self.adversary)
         factors = rate_factors(recipe, self.model, self.adversary)
         optimizer = create_optimizer(network, recipe.optimizer, factors)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
@@ -404,6 +407,7 @@ class Learner:
             average=self.average.state_dict() if self.average is not None else None,
             scaler=scaler.state_dict() if scaler is not None else None,
             adversary=self.adversary.state_dict() if self.adversary is not None else None,
+            balancing=self.balancing.state_dict() or None,
         )
 
     def _load(self, state: TrainingState, folder: Path) -> None:
@@ -416,6 +420,8 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if self.adversary is not None and state.adversary is not None:
             self.adversary.load_state_dict(state.adversary)
+        if state.balancing is not None:
+            self.balancing.load_state_dict(state.balancing)
         self.optimizer.load_state_dict(state.optimizer)
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)
