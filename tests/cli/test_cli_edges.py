@@ -76,7 +76,7 @@ def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
         "at least one threshold": ["--thresholds", "0"],
         "fraction of the image diagonal": ["--max-dist", "4.3"],
         "Unknown boundary convention": ["--preset", "voc"],
-        "no such folder to write": ["--json", str(tmp_path / "absent" / "scores.json")],
+        "there is no folder": ["--json", str(tmp_path / "absent" / "scores.json")],
         "no such list": ["--list", str(tmp_path / "absent.txt")],
     }
     for message, options in cases.items():

@@ -43,7 +43,7 @@ def test_rows_in_a_circle_are_refused(write, table_file):
     ("name", "kind", "message"),
     [
         ("1/other", RecipeError, "only quotes its authors (figures of their authors)"),
-        ("1/coarse", RecipeError, "is read out of the run of row 'multi'; train that one"),
+        ("1/coarse", RecipeError, "is evaluated from the run of row 'multi'; train that one"),
         ("1/mutli", UnknownNameError, "Did you mean 'multi'? Known: single, multi, coarse, other"),
         ("1", RecipeError, "is a whole table: run it with `taskprism reproduce"),
         ("1.yaml", RecipeError, "is a whole table; name one of its rows"),

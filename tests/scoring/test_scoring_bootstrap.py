@@ -275,7 +275,7 @@ def test_sums_of_another_metric_are_refused():
     states = ImageStates(
         ("a",), {"normals": normals}, {"normals": {"angle_sums": sums.numpy()[None]}}
     )
-    with pytest.raises(InputError, match=r"'median_angle' is made of \(angle_histogram\)"):
+    with pytest.raises(InputError, match=r"'median_angle' \(angle_histogram\)"):
         resampled_scores(states, "normals", "median_angle", np.ones((1, 1)))
     with pytest.raises(UnknownNameError, match="metric of task 'normals'"):
         resampled_scores(states, "normals", "miou", np.ones((1, 1)))

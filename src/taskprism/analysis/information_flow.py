@@ -30,10 +30,9 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import WEIGHTS, load
 from taskprism.models.predictions import Predictions
 from taskprism.progress import Reporter
-from taskprism.recipes.schema import DataSettings
 from taskprism.scoring.evaluation import Results, score_outputs, split_loader
 from taskprism.scoring.tables import Statistic
-from taskprism.training.experiment import build_protocol
+from taskprism.training.experiment import saved_protocol
 from taskprism.training.run_directory import RunDirectory, without_nan
 from taskprism.visualization.plotting import LINES, plot_style, tidy
 
@@ -90,8 +89,7 @@ def information_flow(
             f"{run.path} holds a {model.name}, which has no initial predictions; train a model "
             "with a front end, such as mti_net (`taskprism train rooms/mti_net --out DIR`)."
         )
-    settings = recipe.data.model_dump() | ({} if root is None else {"root": root})
-    protocol = build_protocol(DataSettings.model_validate(settings))
+    protocol = saved_protocol(recipe, run.path, root)
     loader = split_loader(protocol, "test", model, recipe.data.batch_size, recipe.data.workers)
     reporter = reporter or Reporter()
     flow = score_flow(model, reporter.track(loader, "scoring initial predictions"), device)

@@ -13,9 +13,8 @@ from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
-from taskprism.recipes.schema import DataSettings
 from taskprism.scoring.evaluation import evenly_spaced
-from taskprism.training.experiment import build_protocol
+from taskprism.training.experiment import saved_protocol
 from taskprism.training.run_directory import RunDirectory
 
 
@@ -61,8 +60,7 @@ class RunImages:
         run = RunDirectory(run_dir)
         recipe = run.recipe()
         folder = run.find_checkpoint("last")
-        settings = recipe.data.model_dump() | ({} if root is None else {"root": root})
-        protocol = build_protocol(DataSettings.model_validate(settings))
+        protocol = saved_protocol(recipe, run.path, root)
         protocol.check_split(split)
         dataset = protocol.dataset(split, protocol.evaluation_transform())
         if device is None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
 
-from taskprism.data.protocol import Split
 from taskprism.errors import InputError
+
+# Written out because importing it from the data package would load PyTorch for every command.
+Split = Literal["train", "val", "test"]
 
 _Positional = tyro.conf.Positional
 _named = tyro.conf.arg

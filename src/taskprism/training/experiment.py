@@ -75,6 +75,21 @@ def build_protocol(settings: DataSettings) -> Protocol:
     return create_protocol(settings.protocol, root=settings.root, **settings.options)
 
 
+def saved_protocol(
+    recipe: Recipe, run: Path, root: Path | dict[str, Path] | None = None
+) -> Protocol:
+    """Protocol of a finished run; see :func:`check_saved_names` for what it refuses to import.
+
+    Args:
+        recipe: The run's recipe.
+        run: Folder of the run, for messages.
+        root: Folder of the data, if it has moved.
+    """
+    check_saved_names(recipe, run)
+    data = recipe.data if root is None else recipe.data.model_copy(update={"root": root})
+    return build_protocol(data)
+
+
 def record_objects(
     recipe: Recipe,
     protocol: ProtocolLike | None = None,

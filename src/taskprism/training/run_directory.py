@@ -182,7 +182,6 @@ class RunLog:
             CheckpointError: The file cannot be written.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(without_nan(entry), ensure_ascii=False) + "\n")
         except OSError as error:
