@@ -1,7 +1,7 @@
-"""Files and folders that are either the old or the new ones, never half of each.
+"""Write files and folders atomically: a reader sees the old or the new content, never a mix.
 
-A folder is written beside its place, flushed to disk, and swapped in by renaming. A process killed
-between the renames leaves the complete new folder under another name, which
+A folder is written next to its target, flushed to disk, and swapped in by renaming. A process
+killed between the renames leaves the complete new folder under another name, which
 :func:`recover_folder` puts in place.
 """
 
@@ -45,7 +45,7 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         kept = "The previous one is untouched." if target.exists() else "Nothing was left behind."
         raise CheckpointError(
             f"Could not write {target}: {error}. {kept} Make room or check the permissions there, "
-            "then go on with --resume."
+            "then continue with --resume."
         ) from error
 
 
@@ -103,7 +103,7 @@ def _siblings(target: Path) -> tuple[Path, Path, Path]:
 
 def _flush(path: Path) -> None:
     if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open folders; its renames are journalled
+        return  # Windows cannot open folders; its renames are journaled
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Progress for people: live bars in a terminal, plain lines everywhere else."""
+"""Progress output: live bars in a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reporter:
         """Yield ``items`` while showing how many are done.
 
         Args:
-            items: What to walk.
+            items: What to iterate over.
             description: What is being done.
             total: How many there are in all; by default ``len(items)``.
             done: How many were done before, in a resumed run.

@@ -199,7 +199,7 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     file = find_recipe(source)
     recorded = file.path.name == _RECORDED and (file.path.parent / "manifest.json").is_file()
     values = recipe_values(file)
-    if recorded and "optimiser" in values:  # the spelling of version 0.1
+    if recorded and "optimiser" in values:  # the earlier spelling
         values["optimizer"] = values.pop("optimiser")
     overrides = overrides or {}
     data = values.get("data")

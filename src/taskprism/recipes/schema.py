@@ -25,63 +25,67 @@ class Strict(BaseModel):
 class ModelSettings(Strict):
     """Which system, on which backbone (the arguments of ``create_model``)."""
 
-    name: str = Field("multi_task", description="a name of `taskprism list models`")
+    name: str = Field("multi_task", description="a name from `taskprism list models`")
     backbone: str = Field(
-        "hrnet_w18_small_v2", description="any timm name (`taskprism list backbones`)"
+        "hrnet_w18_small_v2", description="any timm name; see `taskprism list backbones`"
     )
     pretrained: bool | str = Field(
         False, description="True: timm's weights from the hub; a path: a local file; or a package"
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="the model's own options: --model.options.KEY VALUE"
+        default_factory=dict, description="options of the model: --model.options.KEY VALUE"
     )
 
     @field_validator("pretrained", mode="before")
     @classmethod
     def _spelled_as_yaml(cls, value: Any) -> Any:
-        """``false`` on the command line is no file of that name."""
+        """``false`` on the command line is a value, not a file name."""
         words = {"true": True, "false": False}
         return words.get(value.lower(), value) if isinstance(value, str) else value
 
 
 class DataSettings(Strict):
-    """Which labeled images, and how they are fed."""
+    """The labeled images, and how they are loaded."""
 
     protocol: str | list[str] = Field(
-        "rooms", description="a name of `taskprism list protocols`, or data YAML(s)"
+        "rooms", description="a name from `taskprism list protocols`, or data YAML files"
     )
     root: Path | dict[str, Path] | None = Field(
-        None, description="folder of the data, or one per protocol; overrides the YAML's own"
+        None, description="folder of the data, or one per protocol; overrides the data YAML"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="the protocol's own options (input_size, ...): --data.options.KEY VALUE",
+        description="options of the protocol (input_size, ...): --data.options.KEY VALUE",
     )
     batch_size: int = Field(8, ge=1, description="images per step and process")
-    workers: int = Field(0, ge=0, description="loader processes; 0 loads in the main one")
+    workers: int = Field(0, ge=0, description="loader processes; 0: load in the main process")
 
 
 class OptimizerSettings(Strict):
-    """How weights follow gradients."""
+    """How the optimizer updates the weights."""
 
-    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="rule of the update")
+    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="update rule")
     lr: float = Field(1e-4, gt=0, description="learning rate")
-    weight_decay: float = Field(1e-4, ge=0, description="of all parameters, as in the papers")
+    weight_decay: float = Field(
+        1e-4, ge=0, description="applied to all parameters, as in the papers"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
     backbone_lr_factor: float = Field(1.0, gt=0, description="lr of the backbone / lr of the rest")
 
 
 class ScheduleSettings(Strict):
-    """How the learning rate goes over the epochs."""
+    """How the learning rate changes over the epochs."""
 
     name: Literal["constant", "poly", "cosine", "cosine_restarts"] = Field(
-        "poly", description="shape, stepped once per epoch"
+        "poly", description="shape of the curve, stepped once per epoch"
     )
     power: float = Field(0.9, gt=0, description="poly: lr * (1 - epoch / epochs) ** power")
-    warmup_epochs: float = Field(0.0, ge=0, description="linear from 0, stepped per batch")
+    warmup_epochs: float = Field(0.0, ge=0, description="linear increase from 0, stepped per batch")
     period: float = Field(25, gt=0, description="cosine_restarts: epochs of the first cycle")
-    period_factor: float = Field(2, ge=1, description="cosine_restarts: growth of the cycles")
+    period_factor: float = Field(
+        2, ge=1, description="cosine_restarts: each cycle is this much longer"
+    )
 
 
 class LossSettings(Strict):
@@ -89,7 +93,7 @@ class LossSettings(Strict):
 
     weights: dict[str, float] = Field(
         default_factory=dict,
-        description="task: factor; overrides the protocol's: --loss.weights.TASK VALUE",
+        description="factor per task; overrides the protocol: --loss.weights.TASK VALUE",
     )
     initial: Literal["sum", "mean"] = Field(
         "sum", description="over the scales of deep supervision (MTI-Net sums, CTAL takes the mean)"
@@ -105,15 +109,17 @@ class LossSettings(Strict):
 
 
 class AdversarialSettings(Strict):
-    """A discriminator that makes the gradients of tasks alike (ASTMT)."""
+    """A discriminator that makes the gradients of the tasks similar (ASTMT)."""
 
     weight: float = Field(
         0.0, ge=0, lt=1, description="share of its loss; 0: none (ASTMT: 0.01, its paper: 0.1)"
     )
     kernel_size: Literal[1, 3] = Field(
-        1, description="of its two convolutions (ASTMT: 1 on PASCAL-Context, 3 on NYUD)"
+        1, description="size of its two convolutions (ASTMT: 1 on PASCAL-Context, 3 on NYUD)"
     )
-    lr_factor: float = Field(10.0, gt=0, description="its lr / lr of shared layers")
+    lr_factor: float = Field(
+        10.0, gt=0, description="lr of the discriminator / lr of shared layers"
+    )
 
 
 class SteppingSettings(Strict):
@@ -141,7 +147,7 @@ class Recipe(Strict):
     model: ModelSettings = Field(default_factory=ModelSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     tasks: list[str] = Field(
-        default_factory=list, description="main tasks; empty: all of the protocol"
+        default_factory=list, description="main tasks; empty: all tasks of the protocol"
     )
     auxiliary_tasks: list[str] = Field(
         default_factory=list, description="predicted by the front end only, to help the main ones"
@@ -152,14 +158,18 @@ class Recipe(Strict):
     stepping: SteppingSettings = Field(default_factory=SteppingSettings)
     epochs: int = Field(100, ge=1, description="passes over the training images")
     accumulate: int = Field(1, ge=1, description="batches per optimizer step")
-    clip_norm: float | None = Field(None, gt=0, description="maximal gradient norm")
+    clip_norm: float | None = Field(
+        None, gt=0, description="maximum gradient norm; null: no clipping"
+    )
     ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
-    evaluate_every: int = Field(10, ge=1, description="epochs; the last epoch always is")
+    evaluate_every: int = Field(
+        10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
+    )
     precision: Literal["no", "fp16", "bf16"] = Field("no", description="mixed precision")
     trackers: list[Literal["tensorboard", "wandb"]] = Field(
-        default_factory=list, description="beside log.jsonl, which is always written"
+        default_factory=list, description="in addition to log.jsonl, which is always written"
     )
-    seed: int = Field(0, ge=0, description="of weights, order and augmentation")
+    seed: int = Field(0, ge=0, description="seed of weights, image order and augmentation")
 
 
 def explain(error: ValidationError, schema: type[BaseModel], source: str) -> RecipeError:
@@ -180,7 +190,7 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str) -> Rec
         key = ".".join(path)
         if detail["type"] == "extra_forbidden":
             lines.setdefault(key, _unknown_key(schema, path))
-        elif detail["type"] == "value_error":  # our own words
+        elif detail["type"] == "value_error":  # raised by a validator of the schema
             lines[key] = (f"key {key!r}: " if key else "") + str(detail["ctx"]["error"])
         elif detail["type"] == "missing":
             lines[key] = f"key {key!r} is missing"
@@ -222,7 +232,7 @@ def _keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]
 
 
 def _inner(level: Any, key: str) -> tuple[Any, bool]:
-    """What stands below a key, None for a plain value; and whether the keys there are free.
+    """The level below a key (None for a plain value), and whether its keys are free.
 
     A level is a schema, or a dictionary or list of schemas.
     """

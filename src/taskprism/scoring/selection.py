@@ -54,7 +54,7 @@ class Selection:
         return {"first": dict(self._first), "best": self._best, "epoch": self._epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Restore what :meth:`state` returned."""
         self._first = dict(state["first"])
         self._best = float(state["best"])
         self._epoch = int(state["epoch"])

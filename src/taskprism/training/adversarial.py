@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from taskprism.tasks.losses import masked_mean
 
-_EPSILON = 1e-10  # gradients of a pixel are 1e-7 to 1e-5 long, so float16 and bfloat16 are no use
+_EPSILON = 1e-10  # gradients of a pixel are 1e-7 to 1e-5 long, too small for float16 and bfloat16
 _STEEPNESS = 10.0
 
 
@@ -26,8 +26,8 @@ class Adversary(nn.Module):
         g = \partial L_t / \partial x, \quad \hat g_p = g_p / (\|g_p\|_2 + 10^{-10}), \quad
         L = (1 - w) L_t + w\, \mathrm{CE}(D(R_\alpha(\hat g)), t)
 
-    :math:`R_\alpha` is the identity that multiplies gradients by :math:`-\alpha` on their way back
-    (Ganin and Lempitsky, ICML 2015), so that one step teaches the discriminator D to tell tasks
+    :math:`R_\alpha` is the identity that multiplies gradients by :math:`-\alpha` in the backward
+    pass (Ganin and Lempitsky, ICML 2015), so one step teaches the discriminator D to tell tasks
     apart and the network to prevent it. D is two convolutions with a ReLU between; it belongs to
     training and is never part of a saved model. Everything is done in full precision.
 
@@ -81,7 +81,7 @@ class Adversary(nn.Module):
 
 
 def normalized(gradient: Tensor) -> Tensor:
-    """Gradient ``(B, C, H, W)`` of length 1 at every pixel, so that only its direction counts."""
+    """Gradient ``(B, C, H, W)`` of length 1 at every pixel, so only its direction counts."""
     return gradient / (torch.linalg.vector_norm(gradient, dim=1, keepdim=True) + _EPSILON)
 
 
@@ -93,7 +93,8 @@ def reverse_gradient(values: Tensor, strength: float) -> Tensor:
 def reversal_strength(epoch: int, epochs: int) -> float:
     r"""Strength :math:`2 / (1 + e^{-10 (e + 1) / E}) - 1` of the reversal in epoch e of E, from 0.
 
-    It grows to 1, so that the discriminator learns before it is fought (Ganin et al., JMLR 2016).
+    It grows to 1, so that the discriminator learns before the network works against it (Ganin et
+    al., JMLR 2016).
     """
     return 2 / (1 + math.exp(-_STEEPNESS * (epoch + 1) / epochs)) - 1
 

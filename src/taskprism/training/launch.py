@@ -1,4 +1,4 @@
-"""What surrounds a run: devices, processes, precision, trackers, and Ctrl-C."""
+"""The environment of a run: devices, processes, precision, trackers, and Ctrl-C."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ class TrainingState:
         file = folder / STATE_FILE
         try:
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            if "optimiser" in content:  # the spelling of version 0.1
+            if "optimiser" in content:  # the earlier spelling
                 content["optimizer"] = content.pop("optimiser")
             content["position"] = Position(**content["position"])
             return cls(**content)
