@@ -4,7 +4,7 @@
     python benchmarks/ctal.py --sizes 18x24 36x48 72x96 144x192  # the published sizes and beyond
     python benchmarks/ctal.py --sizes 72x96 --device cuda --dtype bfloat16
 
-Each measurement runs in a process of its own, the forms taking turns, so that neither memory nor a
+Each measurement runs in a separate process, the forms taking turns, so that neither memory nor a
 busy machine favors one. Time is the best of all turns; memory is what the first pass adds to what
 the process held before it. The textbook form runs only where its matrices fit. On a busy machine
 ``--clock cpu --threads 1`` counts processor time, which waiting does not change.
@@ -104,7 +104,7 @@ def measure(case: dict) -> dict[str, float]:
 
 
 def wait(device: torch.device) -> None:
-    """Let the accelerator finish what it was told to do."""
+    """Wait until the accelerator has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 

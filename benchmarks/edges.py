@@ -1,4 +1,4 @@
-"""Speed of boundary scores beside the plain way, on photographs of scikit-image.
+"""Speed of boundary scores against a plain implementation, on photographs of scikit-image.
 
 The plain way does one threshold after the other: scikit-image's thinning, then a maximum flow
 (Dinic) over the pairs of pixels within tolerance. Both count the same pixels, which is checked.

@@ -1,4 +1,4 @@
-"""Plain forms of the layers that attention modules are made of."""
+"""Plain forms of the layers of attention modules."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class TestProtocol:
         protocol.dataset("val")[0]
         assert len(list(tmp_path.glob("rooms_v*/*.npz"))) == 1
 
-    def test_fingerprint_tells_other_rooms(self):
+    def test_fingerprint_differs_for_other_rooms(self):
         one = RoomsProtocol()
         assert one.fingerprint() == RoomsProtocol().fingerprint()
         others = [

@@ -1,4 +1,4 @@
-"""What stands in a room stands as it should."""
+"""Furniture is placed correctly."""
 
 import math
 
@@ -38,7 +38,7 @@ def lowest(table, k):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_furniture_is_in_the_room_and_the_camera_stands_free(seed):
+def test_furniture_is_in_the_room_and_the_camera_is_free(seed):
     scene = sample_scene(seed)
     w, d, h = (2 * half for half in scene.solids.inside)
     centers = scene.solids.center[:, 1:]

@@ -1,4 +1,4 @@
-"""Furnished rooms drawn from nothing but an integer: pictures with every label, exact to the pixel.
+"""Procedural furnished rooms: an integer seed gives an image with pixel-exact labels.
 
 >>> from taskprism.rooms import Rooms, render_room
 >>> room = render_room(7, size=(48, 64))
@@ -11,7 +11,7 @@
 chairs, sofas, cabinets, shelves with books, lamps, plants, rugs, pictures, balls, boxes, vases; and
 articulated mannequins that stand, walk or sit. Materials are procedural (paint, wood, bricks,
 tiles, boards, cloth). Lamps, the sky in the windows and the sun give light with soft or hard
-shadows; ambient light is shielded by what stands near. Camera, exposure, white balance, vignetting
+shadows; nearby objects occlude ambient light. Camera, exposure, white balance, vignetting
 and noise vary.
 
 **How.** Rays are cast at three unit shapes (box, ellipsoid, cut cone) under affine maps, vectorized

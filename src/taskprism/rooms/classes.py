@@ -6,7 +6,13 @@ from enum import IntEnum
 
 
 class Thing(IntEnum):
-    """Classes of the semantic segmentation."""
+    """Classes of the semantic segmentation.
+
+    Example:
+        >>> from taskprism.rooms import Thing
+        >>> Thing(4).name
+        'CHAIR'
+    """
 
     WALL = 0
     FLOOR = 1
@@ -25,7 +31,13 @@ class Thing(IntEnum):
 
 
 class Part(IntEnum):
-    """Parts of a mannequin; everything else is background."""
+    """Parts of a mannequin; everything else is background.
+
+    Example:
+        >>> from taskprism.rooms import Part
+        >>> int(Part.HEAD)
+        1
+    """
 
     BACKGROUND = 0
     HEAD = 1

@@ -88,7 +88,7 @@ class RoomCache:
 
 
 def _read(path: Path, size: tuple[int, int]) -> RoomImage | None:
-    """Room in a file; None if there is no such file or it is damaged."""
+    """Room in a file; None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -127,11 +127,11 @@ def scene_seed(seed: int, index: int) -> int:
 
 
 class Rooms(Dataset[Sample]):
-    """Rooms drawn when they are asked for.
+    """Rooms that are rendered when you index them.
 
-    Labels are valid at every pixel, but for albedo, which glowing surfaces (lamps that are on,
-    windows) do not have. A sample lacks ``human_parts`` if no mannequin is in view, and
-    ``saliency`` if nothing stands out.
+    Labels are valid at every pixel, except albedo on surfaces that emit light (lamps that are
+    on, windows). A sample lacks ``human_parts`` if no mannequin is in view, and
+    ``saliency`` if nothing is salient.
 
     Args:
         length: Number of rooms.
@@ -143,7 +143,13 @@ class Rooms(Dataset[Sample]):
 
     Raises:
         InputError: If length, seed or size are out of range.
-        UnknownNameError: If there is no such task.
+        UnknownNameError: If a task name is unknown.
+
+    Example:
+        >>> from taskprism.rooms import Rooms
+        >>> sample = Rooms(length=2, size=(48, 64), tasks=["depth"])[0]
+        >>> tuple(sample["image"].shape), tuple(sample["targets"]["depth"].shape)
+        ((3, 48, 64), (1, 48, 64))
     """
 
     def __init__(

@@ -38,17 +38,23 @@ TASKS: tuple[Task, ...] = (
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class RoomsProtocol(Protocol):
-    """Rooms that nobody has seen, in training and test: no files, no download.
+    """Procedural rooms for training and test, without files or downloads.
 
-    The splits have seeds of their own, so that no room is in two of them. ``root`` is the folder
-    in which drawn rooms are kept (it may be emptied at any time); without it they are drawn anew
-    each time.
+    Each split uses a different seed, so no room is in two splits. ``root`` is the folder that
+    caches rendered rooms (you can empty it at any time); without it, rooms are rendered every
+    time.
 
     Attributes:
         train_length: Number of rooms for training.
         val_length: Number of rooms for validation.
         test_length: Number of rooms for testing.
         seed: Another seed gives other rooms in all splits.
+
+    Example:
+        >>> from taskprism.rooms import RoomsProtocol
+        >>> protocol = RoomsProtocol(train_length=3, input_size=(48, 64))
+        >>> len(protocol.dataset("train"))
+        3
     """
 
     name: str = "rooms"
@@ -66,7 +72,7 @@ class RoomsProtocol(Protocol):
         """Rooms of a split, drawn at ``input_size``.
 
         Raises:
-            InputError: If there is no such split, or a length, seed or size is out of range.
+            InputError: If the split is unknown, or a length, seed or size is out of range.
         """
         self.check_split(split)
         lengths = (self.train_length, self.val_length, self.test_length)

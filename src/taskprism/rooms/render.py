@@ -79,7 +79,7 @@ def _slant(depth: np.ndarray, axis: int) -> np.ndarray:
 
 
 def salient_instance(image: np.ndarray, instance: np.ndarray, eligible: np.ndarray) -> int | None:
-    """The thing that stands out most.
+    """The most salient thing.
 
     Every eligible thing that covers at least ``MIN_SALIENT`` of the image scores
 
@@ -275,7 +275,7 @@ _NEVER_SALIENT = (Thing.WALL, Thing.FLOOR, Thing.CEILING, Thing.WINDOW, Thing.DO
 
 @dataclass(frozen=True)
 class RoomImage:
-    """A picture of a room and everything that is known about it, at the middle of each pixel.
+    """An image of a room and its labels, sampled at pixel centers.
 
     Attributes:
         image: uint8 ``(H, W, 3)``, sRGB.
@@ -283,7 +283,7 @@ class RoomImage:
         depth: float32 ``(H, W)``, meters along the optical axis.
         normals: float32 ``(H, W, 3)``, unit; x right, y up, z toward the camera.
         edge: Boolean ``(H, W)``, occlusion and crease edges, one pixel wide.
-        saliency: Boolean ``(H, W)``, the most salient thing; None if nothing stands out.
+        saliency: Boolean ``(H, W)``, the most salient thing; None if nothing is salient.
         human_parts: uint8 ``(H, W)``, index into ``PART_NAMES``; None without a mannequin in view.
         albedo: float32 ``(H, W, 3)``, reflectance as an sRGB code in [0, 1].
         albedo_valid: Boolean ``(H, W)``; False on surfaces that give off light.
@@ -291,6 +291,12 @@ class RoomImage:
         instance: int16 ``(H, W)``, number of the thing within the room.
         face: int32 ``(H, W)``, number of the smooth face within the room.
         focal: Focal length in pixels; the principal point is the middle of the image.
+
+    Example:
+        >>> from taskprism.rooms import render_room
+        >>> room = render_room(7, size=(48, 64))
+        >>> room.depth.shape, room.normals.shape
+        ((48, 64), (48, 64, 3))
     """
 
     image: np.ndarray

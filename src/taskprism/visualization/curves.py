@@ -32,6 +32,11 @@ class Curves:
         losses: Task -> (epoch, mean training loss of that epoch).
         metrics: Task -> metric -> (epoch, score).
         split: Images that were scored during training.
+
+    Example:
+        >>> from taskprism.visualization import Curves
+        >>> Curves(losses={"depth": [(1, 0.5)]}, metrics={}).split
+        'test'
     """
 
     losses: Mapping[str, Points]

@@ -30,6 +30,11 @@ class TableBlock:
         rows: Cells, one per heading in each row.
         best: ``(row, column)`` of the cells to print in bold.
         notes: Remarks below the table, one sentence each. Text in backticks is shown as code.
+
+    Example:
+        >>> from taskprism.visualization import TableBlock
+        >>> TableBlock("rooms", ["model", "depth"], [["mti_net", "0.41"]]).title
+        'rooms'
     """
 
     title: str
@@ -46,6 +51,11 @@ class Figure:
     Attributes:
         caption: One line; also the text for screen readers.
         picture: ``(H, W, 3)`` uint8, or SVG text.
+
+    Example:
+        >>> from taskprism.visualization import Figure
+        >>> Figure("A circle", "<svg><circle r='4'/></svg>").caption
+        'A circle'
     """
 
     caption: str
@@ -63,6 +73,11 @@ class Section:
         figures: Shown after the table.
         commands: Shown at the end, one line each, as you would type them.
         facts: Name and value pairs, shown as a list.
+
+    Example:
+        >>> from taskprism.visualization import Section
+        >>> Section("Results", paragraphs=["Two models."]).heading
+        'Results'
     """
 
     heading: str

@@ -49,6 +49,11 @@ class BoundaryConvention:
 
     Raises:
         InputError: If a value is out of its range.
+
+    Example:
+        >>> from taskprism.metrics.boundaries.conventions import BoundaryConvention
+        >>> BoundaryConvention(max_distance=0.01).nms
+        True
     """
 
     max_distance: float = 0.0075

@@ -20,7 +20,7 @@ from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin_plan
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Sums over images; adding them is exact and in any order gives the same.
+    """Sums over images; adding them is exact in any order.
 
     The four rows are matched true pixels, true pixels, matched predicted pixels and predicted
     pixels; true ones are summed over annotators.
@@ -29,6 +29,11 @@ class BoundaryCounts:
         totals: int64 ``(4, K)``, at every threshold.
         best: int64 ``(4,)``, each image at its own best threshold.
         images: Number of images.
+
+    Example:
+        >>> from taskprism.metrics.boundaries.counts import BoundaryCounts
+        >>> BoundaryCounts.zero(99).totals.shape
+        (4, 99)
     """
 
     totals: NDArray[np.int64]
@@ -56,11 +61,11 @@ class BoundaryCounts:
                 with ``convention.ground_truth == "seism"``.
             convention: How to count.
             valid: Boolean ``(H, W)``. Everything is cut to the smallest rectangle that holds the
-                valid pixels (so padding is no part of the image); other invalid pixels are
+                valid pixels (so padding is not part of the image); other invalid pixels are
                 neither boundary nor predicted. None: all pixels are valid.
 
         Raises:
-            InputError: If shapes differ, there is no annotation, or a value is outside [0, 1].
+            InputError: If shapes differ, no annotation is given, or a value is outside [0, 1].
         """
         probabilities = _checked(probabilities, annotations)
         if valid is not None:

@@ -71,7 +71,7 @@ def find_pairs(
                 f"{folder}: no {what} for {len(missing)} of {len(wanted)} images ({shown}).{hint}"
             )
     if not wanted:
-        raise DataError(f"{predictions}: there is no image to score.")
+        raise DataError(f"{predictions}: no images to score.")
     return [Pair(name, predicted[name], truths[name]) for name in wanted]
 
 

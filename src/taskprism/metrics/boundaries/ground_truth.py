@@ -16,7 +16,7 @@ def label_boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
     Boundaries lie on the upper left side of a change and are up to two pixels wide. Numbering the
     4-connected parts of each label first, as SEISM does, changes nothing: where two parts of one
-    label touch at a corner, the two pixels beside the corner have other labels.
+    label touch at a corner, the two pixels next to the corner have other labels.
 
     Args:
         labels: Integers ``(H, W)``.

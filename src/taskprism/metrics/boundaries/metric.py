@@ -25,7 +25,12 @@ class BoundaryMetric(Metric):
         kwargs: See :class:`torchmetrics.Metric`.
 
     Raises:
-        UnknownNameError: If there is no convention of this name.
+        UnknownNameError: If the convention name is unknown.
+
+    Example:
+        >>> from taskprism.metrics.boundaries.metric import BoundaryMetric
+        >>> BoundaryMetric("default").higher_is_better
+        True
     """
 
     is_differentiable = False
@@ -95,7 +100,13 @@ class BoundaryMetric(Metric):
 
 
 class OdsF(BoundaryMetric):
-    """odsF alone, a scalar in [0, 1]."""
+    """odsF alone, a scalar in [0, 1].
+
+    Example:
+        >>> from taskprism.metrics.boundaries.metric import OdsF
+        >>> OdsF("default").higher_is_better
+        True
+    """
 
     def compute(self) -> Tensor:
         """NaN if no image was valid."""
@@ -103,7 +114,13 @@ class OdsF(BoundaryMetric):
 
 
 class OisF(BoundaryMetric):
-    """oisF alone, a scalar in [0, 1]."""
+    """oisF alone, a scalar in [0, 1].
+
+    Example:
+        >>> from taskprism.metrics.boundaries.metric import OisF
+        >>> OisF("default").higher_is_better
+        True
+    """
 
     def compute(self) -> Tensor:
         """NaN if no image was valid."""
@@ -111,7 +128,13 @@ class OisF(BoundaryMetric):
 
 
 class BoundaryAP(BoundaryMetric):
-    """AP alone, a scalar in [0, 1]."""
+    """AP alone, a scalar in [0, 1].
+
+    Example:
+        >>> from taskprism.metrics.boundaries.metric import BoundaryAP
+        >>> BoundaryAP("default").higher_is_better
+        True
+    """
 
     def compute(self) -> Tensor:
         """NaN if no image was valid."""

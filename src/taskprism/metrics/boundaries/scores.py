@@ -39,7 +39,7 @@ def average_precision(precision: Curve, recall: Curve) -> float:
 
     Precision is interpolated linearly between the recalls that were measured; beyond them it counts
     as 0. Of points with the same recall the one with the lowest threshold is used. The sum over the
-    101 recalls is divided by 100. A detector that only says 0 or 1 has a single point and an AP
+    101 recalls is divided by 100. A detector that only predicts 0 or 1 has a single point and an AP
     near 0.
     """
     recalls, first = np.unique(recall, return_index=True)
@@ -63,6 +63,13 @@ class BoundaryScores:
         recall: ``(K,)``.
         f: ``(K,)``.
         images: Number of images.
+
+    Example:
+        >>> from taskprism.metrics.boundaries.conventions import convention
+        >>> from taskprism.metrics.boundaries.counts import BoundaryCounts
+        >>> from taskprism.metrics.boundaries.scores import BoundaryScores
+        >>> BoundaryScores.of(BoundaryCounts.zero(99), convention("default")).images
+        0
     """
 
     ods_f: float
