@@ -117,7 +117,8 @@ class Trainer:
         self.protocol = protocol
         self.accelerator = accelerator
         self.reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-        self.stop = stop or StopRequest()
+        # A request is false until someone asks to stop, so compare with None.
+        self.stop = StopRequest() if stop is None else stop
         train = protocol.dataset("train", protocol.train_transform())
         self.order = EpochOrder(
             len(train),
