@@ -220,8 +220,8 @@ def test_installed_plugins_are_loaded_once(plugin, modules):
             kind = "plugin_range"
         """,
     )
-    plugin("own_package", "plugin_with_task")
     with temporary_parts():
+        plugin("own_package", "plugin_with_task")
         task = create_task("plugin_range")
         assert TASKS.find("plugin_range") is type(task)
         config = task.to_config()

@@ -405,9 +405,12 @@ def check_options(owner: str, options: Mapping[str, Any], known: Iterable[str]) 
 @contextmanager
 def temporary_parts() -> Iterator[None]:
     """Forget at the end what was registered inside; for tests and notebooks."""
+    # Built-in parts and plug-ins are imported once; imported inside, they would be forgotten too.
+    for registry in list(Registry.all.values()):
+        registry._discover()
     before = {kind: dict(registry._entries) for kind, registry in Registry.all.items()}
     try:
         yield
     finally:
         for kind, registry in Registry.all.items():
-            registry._entries = before.get(kind, {})
+            registry._entries = before.get(kind, registry._entries)
