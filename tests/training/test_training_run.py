@@ -274,6 +274,8 @@ def test_a_trainer_needs_only_a_model_and_a_protocol(tiny_data, tmp_path):
     with_files.train()
     assert len(log(tmp_path / "run")) == 2
     assert weights(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        Trainer(model, protocol, tmp_path / "run", epochs=1)
     with pytest.raises(RecipeError, match=r"unknown key 'epoch' at the top. Did you mean 'epochs'"):
         Trainer(model, protocol, epoch=1)
     with pytest.raises(InputError, match="Put epochs into the recipe"):

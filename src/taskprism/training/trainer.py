@@ -63,8 +63,8 @@ class Trainer:
     Args:
         model: The network, with its tasks.
         protocol: The data; it has the tasks of the model.
-        run: Folder for log and checkpoints; None writes nothing. (:func:`~taskprism.training.train`
-            also writes recipe, manifest, scores and pictures there.)
+        run: New folder for recipe, log and checkpoints; None writes nothing.
+            (:func:`~taskprism.training.train` also writes manifest, scores and pictures there.)
         recipe: The settings.
         accelerator: Devices, processes, precision; by default those of the recipe and environment.
         reporter: Shows progress; by default on standard error.
@@ -77,7 +77,8 @@ class Trainer:
         latest: Split and scores of the current weights, if they were evaluated.
 
     Raises:
-        TaskprismError: A setting is wrong, or model and protocol do not fit together.
+        TaskprismError: A setting is wrong, model and protocol do not fit together, or the folder
+            already holds a run.
 
     Example:
         >>> from taskprism import create_model
@@ -110,9 +111,12 @@ class Trainer:
             raise InputError(f"Put {', '.join(settings)} into the recipe, or give no recipe.")
         else:
             experiment = Experiment(recipe, protocol, model)
-        self.run = RunDirectory(run) if isinstance(run, str | Path) else run
+        self.run = run if isinstance(run, RunDirectory) or run is None else RunDirectory(run)
         folder = self.run.path if self.run is not None else Path()
         accelerator = accelerator or create_accelerator(recipe, folder)
+        if self.run is not run and self.run is not None and accelerator.is_main_process:
+            self.run.check_free()
+            self.run.write_recipe(recipe)
         self.recipe = recipe
         self.protocol = protocol
         self.accelerator = accelerator
