@@ -43,7 +43,6 @@ class Head(nn.Module, ABC):
 
 #: What a model's ``head`` option accepts: a registered name, ``"module:Class"``, class or factory.
 HeadLike = str | type[Head] | Callable[[Sequence[int], int], nn.Module]
-HeadName = HeadLike
 
 #: Every head by name.
 HEADS: Registry[Head] = Registry("head", Head, package="taskprism.layers", factories=True)

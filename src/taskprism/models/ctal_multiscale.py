@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from taskprism.backbones import Backbone
 from taskprism.layers import create_aggregation, create_head, resize
 from taskprism.layers.aggregation import AggregationName
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
@@ -66,7 +66,7 @@ class CTALMultiScale(MultiTaskModel):
         propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
-        head: HeadName = "bottleneck",
+        head: HeadLike = "bottleneck",
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone

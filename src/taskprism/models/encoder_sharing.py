@@ -19,7 +19,7 @@ from taskprism.backbones.residual_stages import (
 )
 from taskprism.errors import CheckpointError, InputError
 from taskprism.layers import create_head, resize
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import AnyBackbone, MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.models.predictions import Predictions
@@ -92,7 +92,7 @@ class ExchangingModel(EncoderSharingModel):
         backbone: ResidualStages,
         alpha: float = 0.9,
         beta: float = 0.1,
-        head: HeadName = "deeplab",
+        head: HeadLike = "deeplab",
         unit_lr_factor: float = 100.0,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)

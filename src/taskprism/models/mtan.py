@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from taskprism.backbones.residual_stages import STAGES, ResidualStages
 from taskprism.errors import InputError
 from taskprism.layers import bottleneck, create_head, resize
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import EncoderSharingModel
 from taskprism.models.predictions import Predictions
@@ -52,7 +52,7 @@ class MTAN(EncoderSharingModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: ResidualStages,
-        head: HeadName = "deeplab",
+        head: HeadLike = "deeplab",
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone

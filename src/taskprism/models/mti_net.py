@@ -11,7 +11,7 @@ from taskprism.backbones import Backbone
 from taskprism.distillation import Distillation, create_distillation
 from taskprism.errors import InputError
 from taskprism.layers import create_head, resize
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
@@ -71,7 +71,7 @@ class MTINet(MultiTaskModel):
         propagation_order: Sequence[str] | None = None,
         distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
-        head: HeadName = "auto",
+        head: HeadLike = "auto",
         size: tuple[int, int] | None = None,
         task_channels: int | Sequence[int] | None = None,
         categorical_heads: bool = False,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from taskprism.backbones import Backbone
 from taskprism.layers import create_head, resize
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
@@ -34,7 +34,7 @@ class MultiTask(MultiTaskModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        head: HeadName = "auto",
+        head: HeadLike = "auto",
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from taskprism.backbones import Backbone
 from taskprism.distillation import Distillation, create_distillation
 from taskprism.layers.aggregation import AggregationName
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.tasks.base import Task
@@ -47,7 +47,7 @@ class PADNet(SingleScaleModel):
         distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
-        head: HeadName = "bottleneck",
+        head: HeadLike = "bottleneck",
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone, channels, fusion)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from taskprism.backbones import Backbone
 from taskprism.layers.aggregation import AggregationName
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.models.single_scale import SingleScaleModel
@@ -47,7 +47,7 @@ class PAPNet(SingleScaleModel):
         distilled_channels: int = 128,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
-        head: HeadName = "bottleneck",
+        head: HeadLike = "bottleneck",
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone, channels, fusion)
         self.distillation = ProjectedDistillation(

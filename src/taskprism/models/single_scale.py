@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from taskprism.backbones import Backbone
 from taskprism.layers import InitialHead, bottleneck, create_aggregation, create_head, resize
 from taskprism.layers.aggregation import AggregationName
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
@@ -59,7 +59,7 @@ class SingleScaleModel(MultiTaskModel, ABC):
             }
         )
 
-    def _make_heads(self, channels: int, kind: HeadName) -> nn.ModuleDict:
+    def _make_heads(self, channels: int, kind: HeadLike) -> nn.ModuleDict:
         """Final heads for distilled features of ``channels``."""
         return nn.ModuleDict(
             {task.name: create_head([channels], task.channels, kind) for task in self.tasks}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taskprism.backbones import Backbone
 from taskprism.layers import create_head, resize
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
@@ -38,7 +38,7 @@ class SingleTask(MultiTaskModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        head: HeadName = "auto",
+        head: HeadLike = "auto",
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbones = nn.ModuleDict(

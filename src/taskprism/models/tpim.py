@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, cast
 
 from taskprism.backbones import Backbone
 from taskprism.layers.aggregation import AggregationName
-from taskprism.layers.heads import HeadName
+from taskprism.layers.heads import HeadLike
 from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.mti_net import MTINet
@@ -72,7 +72,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation_softmax: PropagationSoftmax = "channels",
         propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
-        head: HeadName = "auto",
+        head: HeadLike = "auto",
         task_channels: int | Sequence[int] | None = None,
     ) -> None:
         MTINet.__init__(
@@ -114,7 +114,7 @@ class SingleScaleTPIM(TPIMNet, PADNet):
         channels: int = 256,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
-        head: HeadName = "bottleneck",
+        head: HeadLike = "bottleneck",
     ) -> None:
         PADNet.__init__(
             self,
