@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taskprism.distillation.base import Distillation, register_distillation
+from taskprism.layers.containers import ModuleDict
 
 
 @register_distillation
@@ -34,7 +35,7 @@ class Concat(Distillation):
     ) -> None:
         super().__init__(tasks, channels, sources)
         stacked = len(self.sources) * channels
-        self.reduce = nn.ModuleDict(
+        self.reduce = ModuleDict(
             {task: nn.Conv2d(stacked, channels, kernel_size=1) for task in self.tasks}
         )
 

@@ -16,6 +16,7 @@ from taskprism.distillation.ctal_diffusion import (
     linear_diffusion,
 )
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.layers.containers import ModuleDict
 
 CTALMethod = Literal["auto", "linear", "direct"]
 OtherSize = Literal["error", "resample"]
@@ -93,7 +94,7 @@ class CTAL(Distillation):
         self.kernel = nn.Parameter(torch.empty(shape).uniform_(-limit, limit))
         offset = torch.empty(shape[:-3]).uniform_(-limit, limit) if bias else None
         self.kernel_bias = nn.Parameter(offset) if offset is not None else None
-        self.values = nn.ModuleDict(
+        self.values = ModuleDict(
             {task: nn.Conv2d(channels, channels, kernel_size=3, padding=1) for task in self.tasks}
         )
 

@@ -14,6 +14,7 @@ from taskprism.distillation.relational_blocks import GlobalContext, LabelContext
 from taskprism.distillation.relational_genotypes import Genotype, resolve_genotype
 from taskprism.errors import InputError
 from taskprism.layers import resize
+from taskprism.layers.containers import ModuleDict
 
 _BLOCKS: dict[str, type[nn.Module]] = {
     "global": GlobalContext,
@@ -76,9 +77,9 @@ class RelationalContext(Distillation):
             task: [source for source, context in contexts.items() if context != "none"]
             for task, contexts in self.genotype.items()
         }
-        self.contexts = nn.ModuleDict(
+        self.contexts = ModuleDict(
             {
-                task: nn.ModuleDict(
+                task: ModuleDict(
                     {
                         source: _BLOCKS[self.genotype[task][source]](channels, inner)
                         for source in sources
@@ -87,14 +88,14 @@ class RelationalContext(Distillation):
                 for task, sources in self.reads.items()
             }
         )
-        self.gather = nn.ModuleDict(
+        self.gather = ModuleDict(
             {
                 task: _begin_at_zero(projection(len(sources) * inner, channels)[:-1])
                 for task, sources in self.reads.items()
                 if sources
             }
         )
-        self.merge = nn.ModuleDict(
+        self.merge = ModuleDict(
             {
                 task: projection(2 * channels if sources else channels, channels)
                 for task, sources in self.reads.items()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from taskprism.distillation.base import Distillation, register_distillation
+from taskprism.layers.containers import ModuleDict
 
 
 @register_distillation
@@ -34,9 +35,9 @@ class SpatialAttention(Distillation):
         self, tasks: Sequence[str], channels: int, sources: Sequence[str] | None = None
     ) -> None:
         super().__init__(tasks, channels, sources)
-        self.messages = nn.ModuleDict(
+        self.messages = ModuleDict(
             {
-                task: nn.ModuleDict(
+                task: ModuleDict(
                     {source: GatedMessage(channels) for source in self.sources if source != task}
                 )
                 for task in self.tasks
@@ -50,7 +51,7 @@ class SpatialAttention(Distillation):
         refined = {}
         for task, messages in self.messages.items():
             total = features[task]
-            for source, message in messages.items():  # pyrefly: ignore[not-callable]
+            for source, message in messages.items():
                 total = total + message(features[source])
             refined[task] = total
         return refined

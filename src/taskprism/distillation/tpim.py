@@ -14,6 +14,7 @@ from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
 from taskprism.distillation.tpim_fusion import Fusion, IterativeFusion, attention
 from taskprism.errors import InputError
+from taskprism.layers.containers import ModuleDict
 
 
 @register_distillation
@@ -74,9 +75,9 @@ class TPIM(Distillation):
             raise InputError(f"TPIM: downscale={downscale} must be at least 1.")
         self.downscale = downscale
         keys = max(1, channels // 2) if key_channels is None else key_channels
-        self.blocks = nn.ModuleDict(
+        self.blocks = ModuleDict(
             {
-                task: nn.ModuleDict(
+                task: ModuleDict(
                     {
                         source: CrossTaskInteraction(
                             channels,
@@ -105,7 +106,7 @@ class TPIM(Distillation):
         refined = {}
         for task, blocks in self.blocks.items():
             total = features[task]
-            for source, block in blocks.items():  # pyrefly: ignore[not-callable]
+            for source, block in blocks.items():
                 total = total + block(features[source], small[task], small[source])
             refined[task] = total
         return refined

@@ -14,6 +14,7 @@ from taskprism.distillation.base import Distillation, register_distillation
 from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
 from taskprism.errors import InputError
+from taskprism.layers.containers import ModuleDict
 
 
 @register_distillation
@@ -58,9 +59,9 @@ class XTAM(Distillation):
         if channels < 2:
             raise InputError(f"XTAM: channels={channels} must be at least 2.")
         others = len(self.sources) - 1
-        self.messages = nn.ModuleDict(
+        self.messages = ModuleDict(
             {
-                task: nn.ModuleDict(
+                task: ModuleDict(
                     {
                         source: CorrelatedMessage(channels, downscale)
                         for source in self.sources
@@ -70,7 +71,7 @@ class XTAM(Distillation):
                 for task in self.tasks
             }
         )
-        self.merge = nn.ModuleDict(
+        self.merge = ModuleDict(
             {task: projection(others * channels, channels) for task in self.tasks if others}
         )
 
@@ -87,7 +88,7 @@ class XTAM(Distillation):
         for task, merge in self.merge.items():
             told = [
                 message(features[task], features[source])
-                for source, message in self.messages[task].items()  # pyrefly: ignore[not-callable]
+                for source, message in self.messages[task].items()
             ]
             refined[task] = features[task] + merge(torch.cat(told, dim=1))
         return refined

@@ -9,6 +9,7 @@
 * :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
 * :class:`TaskSwitch`, :class:`ResidualAdapter`, :class:`AdaptedConvolution`, :class:`Modulation`:
   layers of which every task may have its own (ASTMT).
+* :class:`ModuleDict`, :class:`ModuleList`: PyTorch's containers with typed contents.
 * :func:`upsampling_tail`: a map doubled by learnt layers.
 * :func:`resize`: bilinear to an exact size.
 """
@@ -19,6 +20,7 @@ from taskprism.layers.aggregation import (
     PanopticFusion,
     create_aggregation,
 )
+from taskprism.layers.containers import ModuleDict, ModuleList
 from taskprism.layers.heads import (
     HEADS,
     AggregationHead,
@@ -55,6 +57,8 @@ __all__ = [
     "HighResolutionFusion",
     "InitialHead",
     "Modulation",
+    "ModuleDict",
+    "ModuleList",
     "PanopticFusion",
     "ResidualAdapter",
     "TaskSwitch",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.layers.containers import ModuleList
 from taskprism.layers.resize import resize
 
 AggregationName = Literal["auto", "high_resolution", "panoptic", "none"]
@@ -68,8 +69,8 @@ class PanopticFusion(Aggregation):
     def __init__(self, channels: Sequence[int], width: int = 128) -> None:
         super().__init__()
         self.out_channels = width
-        self.levels = nn.ModuleList(
-            nn.ModuleList(
+        self.levels = ModuleList(
+            ModuleList(
                 _conv_norm_relu(entering if step == 0 else width, width)
                 for step in range(max(1, level))
             )
@@ -80,7 +81,6 @@ class PanopticFusion(Aggregation):
         """Bring every level up, one doubling after the other, and add."""
         total: Tensor | None = None
         for level, steps in enumerate(self.levels):
-            assert isinstance(steps, nn.ModuleList)
             x = maps[level]
             for done, step in enumerate(steps):
                 finer = maps[max(level - 1 - done, 0)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.layers.containers import ModuleDict
 from taskprism.layers.residual import basic_block
 
 PropagationSoftmax = Literal["channels", "tasks"]
@@ -63,7 +64,7 @@ class FeaturePropagation(nn.Module):
             nn.Conv2d(inner, stacked, kernel_size=1),
         )
         self.reduce = basic_block(stacked, channels)
-        self.excite = nn.ModuleDict(
+        self.excite = ModuleDict(
             {task: SqueezeExcitation(channels, max(1, channels // 16)) for task in self.tasks}
         )
 
