@@ -6,8 +6,8 @@ Axes: x right, y up, z toward the camera. The principal point is the image cente
 import torch
 from torchvision import tv_tensors
 
+from taskprism.tasks.binary import EdgeMap
 from taskprism.tasks.depth import DepthMap, DisparityMap
-from taskprism.tasks.edge import EdgeMap
 from taskprism.tasks.normals import NormalMap
 from taskprism.tasks.semseg import ClassMap
 from taskprism.tasks.target import DenseTarget, ValidMask

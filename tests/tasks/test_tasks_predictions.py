@@ -8,8 +8,7 @@ import torch
 
 from reference.batches import every_task, random_batch
 from taskprism.tasks import BinaryTask, create_task
-from taskprism.tasks.colors import class_palette
-from taskprism.tasks.legend import ColorScale, DirectionBall, Swatches
+from taskprism.tasks.colors import ColorScale, DirectionBall, Swatches, class_palette
 
 TASKS = every_task()
 

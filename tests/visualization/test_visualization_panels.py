@@ -8,7 +8,7 @@ import torch
 
 from taskprism.errors import InputError
 from taskprism.tasks import create_task
-from taskprism.tasks.legend import ColorScale, Swatches
+from taskprism.tasks.colors import ColorScale, Swatches
 from taskprism.visualization import panel, sheet
 from taskprism.visualization.canvas import fit, hatching, shorten, text_width, tile_size
 from taskprism.visualization.panels import draw_legend

@@ -15,7 +15,7 @@ from taskprism.data.protocol import PROTOCOLS, Protocol
 from taskprism.data.shards.index import FILE as INDEX
 from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
-from taskprism.tasks.registry import change_task
+from taskprism.tasks.create import change_task
 
 ProtocolLike = str | Path | Protocol | type[Protocol]
 """What :func:`create_protocol` accepts as one protocol."""

@@ -31,7 +31,8 @@ Default loss weights are those of ASTMT and MTI-Net. To add a task, write a subc
 
 from taskprism.tasks.albedo import Albedo, AlbedoMap
 from taskprism.tasks.base import TASKS, Task, register_task
-from taskprism.tasks.binary import BinaryTask
+from taskprism.tasks.binary import BinaryTask, Edge, EdgeMap, Saliency, SaliencyMap
+from taskprism.tasks.create import create_task, list_tasks, resolve_tasks, task_from_config
 from taskprism.tasks.depth import (
     Depth,
     DepthMap,
@@ -40,15 +41,7 @@ from taskprism.tasks.depth import (
     InverseDepth,
     InverseDepthMap,
 )
-from taskprism.tasks.edge import Edge, EdgeMap
 from taskprism.tasks.normals import NormalMap, Normals
-from taskprism.tasks.registry import (
-    create_task,
-    list_tasks,
-    resolve_tasks,
-    task_from_config,
-)
-from taskprism.tasks.saliency import Saliency, SaliencyMap
 from taskprism.tasks.semseg import ClassMap, HumanParts, SemanticSegmentation
 from taskprism.tasks.target import DenseTarget, ValidMask
 

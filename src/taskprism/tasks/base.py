@@ -18,8 +18,12 @@ from torchmetrics import MetricCollection
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
 from taskprism.registry import Registry
-from taskprism.tasks.legend import Legend
+from taskprism.tasks.colors import Legend
 from taskprism.tasks.target import DenseTarget
+
+#: Number of classes into which a regression task is sorted where a module needs classes. ATRC
+#: (Bruggemann et al., ICCV 2021) attends to regions of the image that are predicted as classes.
+CATEGORIES = 40
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,16 @@
-"""Color tables and the few ways in which tasks turn numbers into pictures."""
+"""How tasks turn numbers into pictures, and the legends that explain the colors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
+
+Rgb = tuple[int, int, int]
 
 DARKEST = 0.1  # where the scale starts in its color map: black is left to missing values
 
@@ -103,3 +106,49 @@ def blacken(picture: np.ndarray, valid: Tensor | None) -> np.ndarray:
     if valid is None:
         return picture.copy()
     return np.where(valid.detach().cpu().numpy()[0][..., None], picture, np.uint8(0))
+
+
+@dataclass(frozen=True)
+class Swatches:
+    """One color per class.
+
+    Attributes:
+        entries: Color (uint8 RGB) and class name, in class order.
+    """
+
+    entries: tuple[tuple[Rgb, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ColorScale:
+    """Colors from the lowest to the highest value.
+
+    Attributes:
+        colors: ``(N, 3)`` uint8 RGB, from ``low`` to ``high``.
+        low: Value of the first color, in ``unit``.
+        high: Value of the last color, in ``unit``.
+        unit: Such as ``"m"``; empty for plain numbers.
+    """
+
+    colors: np.ndarray
+    low: float
+    high: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionBall:
+    """A ball colored by its own normals, seen from the camera.
+
+    Attributes:
+        picture: ``(N, N, 3)`` uint8 RGB.
+        inside: ``(N, N)`` boolean: the ball, the rest is background.
+        axes: Names of the directions to the right, up and toward the viewer.
+    """
+
+    picture: np.ndarray
+    inside: np.ndarray
+    axes: tuple[str, str, str] = ("x", "y", "z")
+
+
+Legend = Swatches | ColorScale | DirectionBall

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,59 +13,52 @@ from torchmetrics import MetricCollection
 
 from taskprism.errors import InputError
 from taskprism.metrics.depth import depth_metrics
-from taskprism.tasks import categories, losses
-from taskprism.tasks.base import Task, register_task
-from taskprism.tasks.colors import color_range, scale_colors, value_range
-from taskprism.tasks.legend import ColorScale, Legend
+from taskprism.tasks import losses
+from taskprism.tasks.base import CATEGORIES, Task, register_task
+from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range
 from taskprism.tasks.target import DenseTarget
 
 
-class DepthMap(DenseTarget):
-    """Meters, float32 ``(..., 1, H, W)``, >= 0.
-
-    Making things ``factor`` times larger is what coming nearer by that factor does, so a zoom
-    divides depth; resampling the same view on another grid leaves it.
-    """
+class DistanceMap(DenseTarget):
+    """Base of maps of distances: values >= 0 that are compared by their ratio."""
 
     zero_is_label: ClassVar[bool] = False
     similar_within: ClassVar[float] = 0.05
+
+    @classmethod
+    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
+        """``|a - b| / max(a, b)``, in [0, 1]; 0 where both are 0.
+
+        A ratio is the same for depth and for its inverse.
+        """
+        larger = torch.maximum(first, second).clamp(min=torch.finfo(torch.float32).tiny)
+        return (first - second).abs() / larger
+
+
+class DepthMap(DistanceMap):
+    """Meters, float32 ``(..., 1, H, W)``, >= 0.
+
+    Enlarging an image is like moving closer by the same factor, so a zoom divides depth. Sampling
+    the same view on another grid does not change it.
+    """
 
     @classmethod
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
         """Divide by ``factor``."""
         return values / factor
 
-    @classmethod
-    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
-        """Relative to the larger of both, in [0, 1]: a ratio, alike for meters and disparities."""
-        return relative_difference(first, second)
 
+class InverseDepthMap(DistanceMap):
+    """Proportional to 1 / depth, float32 ``(..., 1, H, W)``, >= 0; near objects have large values.
 
-def relative_difference(first: Tensor, second: Tensor) -> Tensor:
-    """``|a - b| / max(a, b)`` of values >= 0; 0 where both are 0."""
-    larger = torch.maximum(first, second).clamp(min=torch.finfo(torch.float32).tiny)
-    return (first - second).abs() / larger
-
-
-class InverseDepthMap(DenseTarget):
-    """Proportional to 1 / depth, float32 ``(..., 1, H, W)``, >= 0; large is near.
-
-    Zooming brings things nearer and multiplies it. Unlike a disparity in pixels it does not change
-    when the same view is sampled on another grid.
+    A zoom multiplies it. Unlike a disparity in pixels it does not change when the same view is
+    sampled on another grid.
     """
-
-    zero_is_label: ClassVar[bool] = False
-    similar_within: ClassVar[float] = DepthMap.similar_within
 
     @classmethod
     def after_zoom(cls, values: Tensor, factor: float) -> Tensor:
         """Multiply by ``factor``."""
         return values * factor
-
-    @classmethod
-    def difference(cls, first: Tensor, second: Tensor) -> Tensor:
-        """Relative to the larger of both, as for depth."""
-        return relative_difference(first, second)
 
 
 class DisparityMap(InverseDepthMap):
@@ -77,6 +71,24 @@ class DisparityMap(InverseDepthMap):
     def after_resize(cls, values: Tensor, height_ratio: float, width_ratio: float) -> Tensor:
         """Multiply by ``width_ratio``."""
         return values * width_ratio
+
+
+def mean_on_log_scale(logits: Tensor, smallest: float, largest: float) -> Tensor:
+    """Geometric mean of the centers of ``CATEGORIES`` logarithmic bins, weighted by probability.
+
+    Args:
+        logits: Class logits ``(B, CATEGORIES, H, W)``.
+        smallest: Lower end of the first bin, above 0.
+        largest: Upper end of the last bin.
+
+    Returns:
+        ``(B, 1, H, W)`` in [smallest, largest].
+    """
+    step = math.log(largest / smallest) / CATEGORIES
+    places = torch.arange(CATEGORIES, device=logits.device, dtype=logits.dtype) + 0.5
+    centers = math.log(smallest) + step * places
+    weighted = logits.softmax(dim=1) * centers.view(-1, 1, 1)
+    return weighted.sum(dim=1, keepdim=True).exp()
 
 
 @register_task
@@ -126,11 +138,11 @@ class Depth(Task):
     @property
     def categories(self) -> int:
         """Logarithmic bins of ``category_range``."""
-        return categories.COUNT
+        return CATEGORIES
 
     def from_categories(self, logits: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.categories.mean_on_log_scale`."""
-        return categories.mean_on_log_scale(logits, *self.category_range)
+        """Mean of the bins' centers, see :func:`mean_on_log_scale`."""
+        return mean_on_log_scale(logits, *self.category_range)
 
     def metrics(self) -> MetricCollection:
         """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""

@@ -12,10 +12,9 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.metrics.normals import normals_metrics
-from taskprism.tasks import categories, losses
-from taskprism.tasks.base import Task, register_task
-from taskprism.tasks.colors import color_rgb, direction_ball
-from taskprism.tasks.legend import DirectionBall, Legend
+from taskprism.tasks import losses
+from taskprism.tasks.base import CATEGORIES, Task, register_task
+from taskprism.tasks.colors import DirectionBall, Legend, color_rgb, direction_ball
 from taskprism.tasks.target import DenseTarget
 
 LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit vector
@@ -51,6 +50,26 @@ class NormalMap(DenseTarget):
         across = torch.linalg.vector_norm(torch.cross(first, second, dim=-3), dim=-3, keepdim=True)
         along = (first * second).sum(dim=-3, keepdim=True)
         return torch.rad2deg(torch.atan2(across, along))
+
+
+def mean_direction(logits: Tensor) -> Tensor:
+    """Mean of ``CATEGORIES`` fixed directions, weighted by the class probabilities.
+
+    The directions are spread evenly over the half sphere z > 0, the directions that visible
+    surfaces can face (a spiral of golden angles, at equal steps in z).
+
+    Args:
+        logits: Class logits ``(B, CATEGORIES, H, W)``.
+
+    Returns:
+        ``(B, 3, H, W)``, not of unit length.
+    """
+    places = torch.arange(CATEGORIES, device=logits.device, dtype=logits.dtype) + 0.5
+    z = places / CATEGORIES
+    angle = places * math.pi * (3 - math.sqrt(5))
+    radius = (1 - z * z).sqrt()
+    directions = torch.stack([radius * angle.cos(), radius * angle.sin(), z])
+    return torch.einsum("dn,bnhw->bdhw", directions, logits.softmax(dim=1))
 
 
 @register_task
@@ -89,11 +108,11 @@ class Normals(Task):
     @property
     def categories(self) -> int:
         """Directions of the half sphere towards the camera."""
-        return categories.COUNT
+        return CATEGORIES
 
     def from_categories(self, logits: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.categories.mean_direction`."""
-        return categories.mean_direction(logits)
+        """Mean of fixed directions, see :func:`mean_direction`."""
+        return mean_direction(logits)
 
     def metrics(self) -> MetricCollection:
         """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""

@@ -14,8 +14,7 @@ from taskprism.errors import InputError
 from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
-from taskprism.tasks.colors import class_palette, color_classes
-from taskprism.tasks.legend import Legend, Swatches
+from taskprism.tasks.colors import Legend, Swatches, class_palette, color_classes
 from taskprism.tasks.target import DenseTarget
 
 PASCAL_PARTS = (

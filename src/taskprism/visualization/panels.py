@@ -13,7 +13,7 @@ from torch import Tensor
 
 from taskprism.errors import InputError
 from taskprism.tasks.base import Task
-from taskprism.tasks.legend import ColorScale, DirectionBall, Legend, Rgb, Swatches
+from taskprism.tasks.colors import ColorScale, DirectionBall, Legend, Rgb, Swatches
 from taskprism.visualization.canvas import (
     GAP,
     HAIRLINE,
