@@ -74,3 +74,17 @@ class Reporter:
             if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
                 self.line(f"{description}: {number}/{'?' if total is None else total}")
+
+
+def tracked(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Yield ``items`` with the progress display of a command, and a line at the end.
+
+    Args:
+        items: What to iterate over.
+        total: How many there are.
+        description: What they are: ``"images"``.
+    """
+    reporter = Reporter()
+    yield from reporter.track(items, description, total)
+    if not reporter.console.is_terminal:
+        reporter.line(f"{description}: {total}/{total}")

@@ -22,7 +22,7 @@ from taskprism.metrics.boundaries import (
     score_folders,
 )
 from taskprism.metrics.boundaries.files import read_annotations, read_prediction
-from taskprism.metrics.boundaries.progress import tracked
+from taskprism.progress import tracked
 
 FEW = BoundaryConvention(thresholds=evenly_spaced(9))
 
@@ -209,7 +209,7 @@ def test_other_sizes_are_refused_by_name(tmp_path):
 def test_progress_is_plain_lines_without_a_terminal(capsys):
     assert list(tracked(iter("abc"), 3, "images")) == list("abc")
     captured = capsys.readouterr()
-    assert captured.err == "images 3/3\n"
+    assert captured.err == "images: 3/3\n"
     assert captured.out == ""
 
 

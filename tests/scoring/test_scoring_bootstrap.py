@@ -15,7 +15,7 @@ from scipy import stats
 from reference.batches import every_task
 from reference.bootstrap import SCORES, gain_draws, mean_iou, pooled_rmse
 from taskprism.errors import DataError, InputError, UnknownNameError
-from taskprism.metrics.depth import DepthSums
+from taskprism.metrics.regression import DepthSums
 from taskprism.scoring.compare import compare
 from taskprism.scoring.image_states import ImageStates, read_image_states
 from taskprism.scoring.intervals import (
@@ -31,7 +31,7 @@ from taskprism.tasks import create_task
 SEMSEG, DEPTH = create_task("semseg", 3), create_task("depth")
 TASKS = {"semseg": SEMSEG, "depth": DEPTH}
 PIXELS = 50
-SQUARED, COUNT = DepthSums._fields.index("squared"), DepthSums._fields.index("pixels")
+SQUARED, COUNT = DepthSums._fields.index("squared"), DepthSums._fields.index("elements")
 NAMES = [f"image{i}" for i in range(24)]
 
 

@@ -27,7 +27,7 @@ from taskprism.data.describing import describe_protocol
 from taskprism.data.protocol import Split
 from taskprism.data.shards import pack
 from taskprism.errors import DataError
-from taskprism.metrics.boundaries.progress import tracked
+from taskprism.progress import tracked
 from taskprism.visualization import panel, sheet
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]

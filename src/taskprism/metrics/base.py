@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -67,6 +68,53 @@ class DenseMetric(Metric):
                 not change the states.
         """
         raise NotImplementedError
+
+
+class SumsMetric(DenseMetric):
+    """A metric with one state: a vector of named sums over images, float64.
+
+    A subclass computes the sums of a batch in its ``update``, hands them to :meth:`add`, and reads
+    their totals from :attr:`sums` in ``compute``.
+
+    Attributes:
+        sums_type: Named tuple of the sums; its order is that of the state.
+        sums_state: Name of the state.
+
+    Example:
+        >>> import torch
+        >>> from typing import NamedTuple
+        >>> class BiasSums(NamedTuple):
+        ...     error: torch.Tensor
+        ...     pixels: torch.Tensor
+        >>> class Bias(SumsMetric):
+        ...     higher_is_better, sums_type, sums_state = False, BiasSums, "bias_sums"
+        ...     def update(self, prediction, target, valid):
+        ...         self.add(BiasSums((prediction - target)[valid].sum(), valid.sum()))
+        ...     def compute(self):
+        ...         return self.sums.error / self.sums.pixels
+        >>> bias, target = Bias(), torch.zeros(2, 1, 4, 4)
+        >>> bias.update(target + 0.5, target, torch.ones_like(target, dtype=torch.bool))
+        >>> bias.compute().item()
+        0.5
+    """
+
+    sums_type: ClassVar[Any]
+    sums_state: ClassVar[str]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        empty = torch.zeros(len(self.sums_type._fields), dtype=torch.float64)
+        self.add_state(self.sums_state, default=empty, dist_reduce_fx="sum")
+
+    def add(self, sums: tuple[Tensor, ...]) -> None:
+        """Add the sums of a batch, scalars in the order of ``sums_type``."""
+        total = getattr(self, self.sums_state)
+        setattr(self, self.sums_state, total + torch.stack(sums).to(total))
+
+    @property
+    def sums(self) -> Any:
+        """The totals, as a ``sums_type``."""
+        return self.sums_type(*getattr(self, self.sums_state).unbind())
 
 
 #: Every metric that tasks can add (``Task.extra_metrics``) by name.

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from taskprism.metrics.base import DenseMetric, register_metric
+from taskprism.metrics.base import SumsMetric, register_metric
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
 from taskprism.metrics.boundaries.thinning import thin
@@ -59,7 +59,7 @@ def edge_sums(logits: Tensor, target: Tensor, valid: Tensor) -> EdgeSums:
 
 
 @register_metric
-class EdgeLoss(DenseMetric):
+class EdgeLoss(SumsMetric):
     """Balanced binary cross-entropy over the data set.
 
     Args:
@@ -72,13 +72,12 @@ class EdgeLoss(DenseMetric):
 
     task_kinds: ClassVar[tuple[str, ...]] = ("edge",)
     higher_is_better = False
-    edge_sums: Tensor
+    sums_type = EdgeSums
+    sums_state: ClassVar[str] = "edge_sums"
 
     def __init__(self, positive_weight: float | None = 0.95, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.positive_weight = positive_weight
-        empty = torch.zeros(len(EdgeSums._fields), dtype=torch.float64)
-        self.add_state("edge_sums", default=empty, dist_reduce_fx="sum")
 
     @classmethod
     def for_task(cls, task: Any) -> Self:
@@ -87,12 +86,11 @@ class EdgeLoss(DenseMetric):
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add a batch of logits ``(B, 1, H, W)``; the annotators of ``target`` are not read."""
-        sums = torch.stack(edge_sums(prediction, target[:, :1], valid))
-        self.edge_sums = self.edge_sums + sums.to(self.edge_sums.device)
+        self.add(edge_sums(prediction, target[:, :1], valid))
 
     def compute(self) -> Tensor:
         """Scalar >= 0; NaN if nothing was ever valid."""
-        sums = EdgeSums(*self.edge_sums.unbind())
+        sums = self.sums
         weight = self.positive_weight
         share = sums.negatives / sums.pixels if weight is None else weight
         return (share * sums.positive_loss + (1 - share) * sums.negative_loss) / sums.pixels

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from taskprism.metrics.base import DenseMetric, register_metric
+from taskprism.metrics.base import DenseMetric, SumsMetric, register_metric
 
 BINS_PER_DEGREE = 1000
 
@@ -88,27 +88,17 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.nn.functional.normalize(vectors, dim=-1, eps=1e-12)
 
 
-class AngleMetric(DenseMetric):
-    """Holds :class:`AngleSums`; subclasses read them. ``compute`` is NaN if nothing was valid."""
+class AngleMetric(SumsMetric):
+    """Base of metrics that read :class:`AngleSums`; NaN without a valid pixel."""
 
     task_kinds: ClassVar[tuple[str, ...]] = ("normals",)
     higher_is_better = False
-    angle_sums: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        empty = torch.zeros(len(AngleSums._fields), dtype=torch.float64)
-        self.add_state("angle_sums", default=empty, dist_reduce_fx="sum")
+    sums_type = AngleSums
+    sums_state: ClassVar[str] = "angle_sums"
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add a batch, ``(B, 3, H, W)`` and ``valid`` ``(B, 1, H, W)``."""
-        sums = torch.stack(angle_sums(angles(prediction, target, valid)))
-        self.angle_sums = self.angle_sums + sums.to(self.angle_sums.device)
-
-    @property
-    def sums(self) -> AngleSums:
-        """The state by name."""
-        return AngleSums(*self.angle_sums.unbind())
+        self.add(angle_sums(angles(prediction, target, valid)))
 
 
 @register_metric

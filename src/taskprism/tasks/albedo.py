@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torchmetrics import MetricCollection
 
-from taskprism.metrics.albedo import albedo_metrics
+from taskprism.metrics.regression import albedo_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_rgb

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.errors import InputError
-from taskprism.metrics.depth import depth_metrics
+from taskprism.metrics.regression import depth_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range

@@ -11,8 +11,8 @@ import numpy as np
 
 from taskprism.data.benchmarks import decoding, names
 from taskprism.data.benchmarks.variant import Decoder, Variant
+from taskprism.metrics.boundaries.counts import true_boundaries
 from taskprism.metrics.boundaries.files import read_annotations
-from taskprism.metrics.boundaries.ground_truth import true_boundaries
 from taskprism.tasks import Edge
 
 UNSCORED = -1.0  # in a map of annotators: the image is excluded from boundary scores

@@ -27,80 +27,10 @@ Counts of images are added with ``+``. :func:`score_folders` does it for files, 
 processes; :class:`BoundaryMetric` and :class:`OdsF` for batches, as torchmetrics. What authors do
 differently is a field of :class:`BoundaryConvention`; :data:`CONVENTIONS` names the usual choices.
 
-What needs PyTorch or matplotlib is imported on first use.
+Names are imported on first use, so that the command line starts without PyTorch and matplotlib.
+``__init__.pyi`` lists them.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from taskprism.metrics.boundaries.conventions import (
-    CONVENTIONS,
-    HED_THRESHOLDS,
-    BoundaryConvention,
-    convention,
-    evenly_spaced,
-)
-from taskprism.metrics.boundaries.counts import BoundaryCounts
-from taskprism.metrics.boundaries.files import count_pairs, find_pairs, read_names, score_folders
-from taskprism.metrics.boundaries.ground_truth import label_boundaries, true_boundaries
-from taskprism.metrics.boundaries.matching import Matched, match
-from taskprism.metrics.boundaries.scores import (
-    BoundaryScores,
-    average_precision,
-    f_measures,
-    precision_recall,
-)
-from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin, thin_planes
-
-if TYPE_CHECKING:
-    from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
-    from taskprism.metrics.boundaries.plot import plot_curves
-
-__all__ = [
-    "CONVENTIONS",
-    "HED_THRESHOLDS",
-    "BoundaryAP",
-    "BoundaryConvention",
-    "BoundaryCounts",
-    "BoundaryMetric",
-    "BoundaryScores",
-    "Matched",
-    "OdsF",
-    "OisF",
-    "average_precision",
-    "convention",
-    "count_pairs",
-    "evenly_spaced",
-    "f_measures",
-    "find_pairs",
-    "label_boundaries",
-    "match",
-    "plot_curves",
-    "precision_recall",
-    "read_names",
-    "score_folders",
-    "suppress_non_maxima",
-    "thin",
-    "thin_planes",
-    "true_boundaries",
-]
-
-_HOMES = {
-    "BoundaryAP": "metric",
-    "BoundaryMetric": "metric",
-    "OdsF": "metric",
-    "OisF": "metric",
-    "plot_curves": "plot",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

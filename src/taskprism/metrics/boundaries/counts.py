@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from taskprism.errors import InputError
 from taskprism.metrics.boundaries.bits import column_sums, planes_above
-from taskprism.metrics.boundaries.conventions import BoundaryConvention
-from taskprism.metrics.boundaries.ground_truth import true_boundaries
+from taskprism.metrics.boundaries.conventions import BoundaryConvention, GroundTruthStyle
 from taskprism.metrics.boundaries.matching import match
 from taskprism.metrics.boundaries.scores import f_measures
-from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin_planes
+from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin, thin_planes
 
 
 @dataclass(frozen=True)
@@ -140,3 +139,30 @@ def _size(image: NDArray[Any]) -> str:
 def _window(valid: NDArray[np.bool_]) -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def label_boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Pixels whose right, lower or lower right neighbor has another label.
+
+    Boundaries lie on the upper left side of a change and are up to two pixels wide. Numbering the
+    4-connected parts of each label first, as SEISM does, changes nothing: where two parts of one
+    label touch at a corner, the two pixels next to the corner have other labels.
+
+    Args:
+        labels: Integers ``(H, W)``.
+    """
+    found = np.zeros(labels.shape, dtype=bool)
+    found[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    found[:-1] |= labels[:-1] != labels[1:]
+    found[:-1, :-1] |= labels[:-1, :-1] != labels[1:, 1:]
+    return found
+
+
+def true_boundaries(annotation: NDArray[Any], style: GroundTruthStyle) -> NDArray[np.bool_]:
+    """An annotation ``(H, W)`` as boundary map.
+
+    Args:
+        annotation: For ``"raw"`` a boundary map (anything but 0), for ``"seism"`` labels.
+        style: See :class:`~taskprism.metrics.boundaries.BoundaryConvention`.
+    """
+    return annotation != 0 if style == "raw" else thin(label_boundaries(annotation))

@@ -18,8 +18,8 @@ from PIL import Image
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.counts import BoundaryCounts
-from taskprism.metrics.boundaries.progress import tracked
 from taskprism.metrics.boundaries.scores import BoundaryScores
+from taskprism.progress import tracked
 
 PREDICTION_SUFFIXES = (".png", ".npy")
 TRUTH_SUFFIXES = (".png", ".npy", ".mat")
