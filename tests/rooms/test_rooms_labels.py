@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from taskprism.rooms.render import edges, salient_instance
+from taskprism.rooms.labels import edges, salient_instance
 
 
 def flat(shape, depth=2.0):

@@ -9,7 +9,8 @@ from taskprism.rooms.arithmetic import Dice
 from taskprism.rooms.builder import Builder
 from taskprism.rooms.camera import Camera, Frame
 from taskprism.rooms.classes import Part, Thing
-from taskprism.rooms.furnishing import Cabinet, Chair, Shelf, Sofa, Table, sit, stand
+from taskprism.rooms.furniture import Cabinet, Chair, Shelf, Sofa, Table
+from taskprism.rooms.mannequins import sit, stand
 from taskprism.rooms.plan import Footprint, Plan
 from taskprism.rooms.scene import sample_scene
 from taskprism.rooms.solids import Shape, pack

@@ -15,14 +15,18 @@ shadows; nearby objects occlude ambient light. Camera, exposure, white balance, 
 and noise vary.
 
 **How.** Rays are cast at three unit shapes (box, ellipsoid, cut cone) under affine maps, vectorized
-in NumPy. :mod:`.scene` furnishes (:mod:`.furnishing`, :mod:`.decorating`), :mod:`.tracing` finds
-what is visible, :mod:`.surfaces` and :mod:`.textures` say what it looks like, :mod:`.shading`
-lights it, :mod:`.labels` and :mod:`.photograph` make labels and the picture; :mod:`.render`
-conducts.
+in NumPy:
 
-**The same on every machine.** Same seed and size, same bits: only ``+ - * /`` and square roots of
-IEEE 754 are used on numbers that end in a pixel (:mod:`.arithmetic`), noise comes from integer
-hashes (:mod:`.noise`), draws from the raw bits of PCG64 (:mod:`.dice`). A change of the code that
+* :mod:`.scene` samples a room: :mod:`.decorating` adds windows, doors and pictures,
+  :mod:`.furnishing` places :mod:`.furniture`, :mod:`.lamps`, :mod:`.mannequins` and
+  :mod:`.clutter`. Their solids and materials are collected by a :mod:`.builder`.
+* :mod:`.render` draws it: :mod:`.tracing` finds what each ray hits, :mod:`.surfaces` computes the
+  points that are hit, :mod:`.materials` their reflectance, :mod:`.shading` their light;
+  :mod:`.photograph` exposes the image and :mod:`.labels` computes edges and saliency.
+
+**The same on every machine.** The same seed and size give the same bits: numbers that end in a
+pixel are computed with ``+ - * /`` and square roots of IEEE 754 only. Noise comes from integer
+hashes and random draws from the raw bits of PCG64 (:mod:`.arithmetic`). A change of the code that
 changes pixels raises ``GENERATOR_VERSION``.
 
 **Conventions.** Depth is in meters along the optical axis. Normals are unit vectors with x right, y
@@ -42,8 +46,9 @@ from taskprism.recipes import register_recipes
 from taskprism.rooms.camera import STEREO_BASELINE
 from taskprism.rooms.classes import CLASS_NAMES, PART_NAMES, Part, Thing
 from taskprism.rooms.dataset import Rooms, scene_seed
+from taskprism.rooms.labels import RoomImage
 from taskprism.rooms.protocol import RoomsProtocol
-from taskprism.rooms.render import GENERATOR_VERSION, RoomImage, render_room
+from taskprism.rooms.render import GENERATOR_VERSION, render_room
 
 register_recipes(Path(__file__).parent / "recipes")
 

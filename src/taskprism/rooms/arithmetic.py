@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 
 PI = 3.141592653589793
 Vec = tuple[float, float, float]
+Triple = Sequence[np.ndarray]
+"""Three coordinates, each an array."""
 
 _SINE_TERMS = 12  # the 13th term is below 1e-17 on [-pi / 2, pi / 2]
 
@@ -46,9 +48,13 @@ def total(numbers: Iterable[float]) -> float:
     return result
 
 
-def dot(a: Vec, b: Vec) -> float:
-    """Inner product."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+@overload
+def dot(a: Vec, b: Vec) -> float: ...
+@overload
+def dot(a: Vec | Triple | np.ndarray, b: Triple | np.ndarray) -> np.ndarray: ...
+def dot(a: Vec | Triple | np.ndarray, b: Vec | Triple | np.ndarray) -> float | np.ndarray:
+    """Inner product of two vectors of three numbers or arrays, added up in order of the axes."""
+    return (a[0] * b[0] + a[1] * b[1]) + a[2] * b[2]
 
 
 def unit(a: Vec) -> Vec:
@@ -110,6 +116,10 @@ class Dice:
         if not self._block:
             self._block = self._bits.random_raw(_BLOCK).tolist()
         return self._block.pop()
+
+    def seed(self) -> int:
+        """32 random bits, as the seed of a noise."""
+        return self.raw() & 0xFFFFFFFF
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A number in [low, high)."""

@@ -18,7 +18,8 @@ from torchvision import tv_tensors
 from taskprism.data.protocol import Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, InputError, UnknownNameError
-from taskprism.rooms.render import GENERATOR_VERSION, RoomImage, check_size, render_room
+from taskprism.rooms.labels import RoomImage
+from taskprism.rooms.render import GENERATOR_VERSION, check_size, render_room
 from taskprism.tasks import (
     AlbedoMap,
     ClassMap,

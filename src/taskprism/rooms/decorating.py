@@ -7,7 +7,7 @@ from taskprism.rooms.arithmetic import PI, Dice
 from taskprism.rooms.builder import Builder
 from taskprism.rooms.camera import Frame
 from taskprism.rooms.classes import Thing
-from taskprism.rooms.furnishing import ceiling_panel, pendant
+from taskprism.rooms.lamps import ceiling_panel, pendant
 from taskprism.rooms.lights import Lamp, Opening
 from taskprism.rooms.materials import scaled
 from taskprism.rooms.plan import Footprint, Plan, Wall
@@ -155,7 +155,7 @@ def _curtains(builder: Builder, middle: Frame, size: tuple[float, float], dice: 
     wide = dice.uniform(0.2, 0.34)
     drop = dice.uniform(0.15, 0.5)
     top = h / 2.0 + 0.1
-    bar = middle.moved(-w / 2.0 - wide, -0.1, top).turned("y", 1.5707963267948966)
+    bar = middle.moved(-w / 2.0 - wide, -0.1, top).turned("y", PI / 2.0)
     builder.frustum(bar, (0.0, 0.0, 0.0), (0.015, 0.015), w + 2.0 * wide, rod)
     folds = 4
     for side in (-1.0, 1.0):

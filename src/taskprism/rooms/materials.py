@@ -9,7 +9,6 @@ from enum import IntEnum
 import numpy as np
 
 from taskprism.rooms.arithmetic import (
-    Dice,
     Vec,
     fractal_noise,
     fraction,
@@ -112,11 +111,6 @@ def color(hue: float, saturation: float, value: float) -> Vec:
 def scaled(a: Vec, factor: float) -> Vec:
     """Color made darker or lighter, kept in [0, 1]."""
     return (min(a[0] * factor, 1.0), min(a[1] * factor, 1.0), min(a[2] * factor, 1.0))
-
-
-def seed_of(dice: Dice) -> int:
-    """A seed for a material's noise."""
-    return dice.raw() & 0xFFFFFFFF
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskprism.rooms.arithmetic import Dice, Vec
-from taskprism.rooms.materials import Material, Pattern, color, scaled, seed_of
+from taskprism.rooms.materials import Material, Pattern, color, scaled
 
 
 def paint(dice: Dice, *, gloss: float = 0.0) -> Material:
@@ -24,7 +24,7 @@ def plastic(dice: Dice) -> Material:
         period=dice.uniform(0.05, 0.14),
         swap=dice.chance(0.5),
         gloss=dice.uniform(0.1, 0.7),
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -41,7 +41,7 @@ def wood(dice: Dice, *, gloss: float | None = None) -> Material:
         grain=dice.uniform(0.1, 0.4),
         grain_size=(0.25, 0.012) if dice.chance(0.5) else (0.012, 0.25),
         gloss=dice.uniform(0.0, 0.3) if gloss is None else gloss,
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -66,7 +66,7 @@ def cloth(dice: Dice) -> Material:
         swap=dice.chance(0.5),
         grain=dice.uniform(0.1, 0.4),
         grain_size=(0.02, 0.02),
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -113,14 +113,14 @@ def wall(dice: Dice) -> Material:
             pattern=dice.choice((Pattern.STRIPES, Pattern.STRIPES, Pattern.DOTS)),
             period=dice.uniform(0.12, 0.4),
             grain=0.05,
-            seed=seed_of(dice),
+            seed=dice.seed(),
         )
     if kind < 0.87:
         return Material(
             colors=(base, second, base),
             pattern=Pattern.CLOUDS,
             period=dice.uniform(0.1, 0.5),
-            seed=seed_of(dice),
+            seed=dice.seed(),
         )
     brick = color(dice.uniform(0.0, 0.08), dice.uniform(0.1, 0.6), dice.uniform(0.5, 0.85))
     return Material(
@@ -129,7 +129,7 @@ def wall(dice: Dice) -> Material:
         period=dice.uniform(0.07, 0.12),
         ratio=dice.uniform(2.5, 3.2),
         grain=0.25,
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -148,7 +148,7 @@ def floor(dice: Dice) -> Material:
             grain=dice.uniform(0.15, 0.35),
             grain_size=(0.02, 0.4) if turned else (0.4, 0.02),
             gloss=dice.uniform(0.0, 0.35),
-            seed=seed_of(dice),
+            seed=dice.seed(),
         )
     if kind < 0.75:
         base = pale_color(dice) if dice.chance(0.6) else any_color(dice)
@@ -160,7 +160,7 @@ def floor(dice: Dice) -> Material:
             period=dice.uniform(0.2, 0.5),
             grain=dice.uniform(0.0, 0.2),
             gloss=dice.uniform(0.1, 0.5),
-            seed=seed_of(dice),
+            seed=dice.seed(),
         )
     base = color(dice.uniform(), dice.uniform(0.05, 0.6), dice.uniform(0.25, 0.8))
     return Material(
@@ -169,7 +169,7 @@ def floor(dice: Dice) -> Material:
         period=dice.uniform(0.05, 0.3),
         grain=dice.uniform(0.2, 0.5),
         grain_size=(0.015, 0.015),
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -181,7 +181,7 @@ def rug(dice: Dice) -> Material:
         period=dice.uniform(0.1, 0.35),
         grain=0.3,
         grain_size=(0.015, 0.015),
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -194,7 +194,7 @@ def painting(dice: Dice) -> Material:
         ),
         period=dice.uniform(0.06, 0.25),
         ratio=dice.uniform(1.0, 4.0),
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -207,7 +207,7 @@ def outdoors(dice: Dice, brightness: float) -> Material:
         pattern=Pattern.LANDSCAPE,
         period=0.25,
         emission=brightness,
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -221,7 +221,7 @@ def panelled(dice: Dice, base: Material, panels: float) -> Material:
         grain=base.grain * 0.5,
         grain_size=base.grain_size,
         gloss=base.gloss,
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )
 
 
@@ -251,5 +251,5 @@ def _plain(
         grain=grain,
         grain_size=grain_size,
         gloss=gloss,
-        seed=seed_of(dice),
+        seed=dice.seed(),
     )

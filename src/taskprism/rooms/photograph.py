@@ -39,7 +39,7 @@ class Film:
             balance=(1.0 + tint, 1.0 + dice.bell(0.015), 1.0 - tint),
             vignette=dice.uniform(0.0, 0.35),
             noise=dice.uniform(0.002, 0.016),
-            seed=dice.raw() & 0xFFFFFFFF,
+            seed=dice.seed(),
         )
 
 

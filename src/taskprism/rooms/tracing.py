@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from taskprism.rooms.arithmetic import Triple, dot
 from taskprism.rooms.camera import Camera
 from taskprism.rooms.solids import Group, Shape, SolidTable
-
-Triple = Sequence[np.ndarray]
-"""Three coordinates, each an array."""
 
 _TINY = np.float32(1e-20)
 
@@ -60,9 +57,8 @@ def slab(origin: Triple, direction: Triple) -> tuple[np.ndarray, np.ndarray]:
 
 def _sphere(origin: Triple, direction: Triple) -> tuple[np.ndarray, np.ndarray]:
     ox, oy, oz = origin
-    dx, dy, dz = direction
-    a = (dx * dx + dy * dy) + dz * dz
-    b = (ox * dx + oy * dy) + oz * dz
+    a = dot(direction, direction)
+    b = dot(origin, direction)
     c = (ox * ox + oy * oy) + (oz * oz - 1.0)
     return _roots(a, b, c)
 
