@@ -15,7 +15,7 @@ from taskprism.papers.report import write_result
 from taskprism.papers.results import Range
 from taskprism.papers.scores import GainSpread
 from taskprism.papers.sizes import Size
-from taskprism.papers.tables import markdown, print_result, to_json
+from taskprism.papers.text import markdown, print_result, to_json
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from taskprism.scoring.intervals import (
     resampled_scores,
 )
 from taskprism.scoring.runs import IMAGE_STATES_FILE, RunResult
-from taskprism.scoring.tables import markdown, print_table, to_csv, to_json
+from taskprism.scoring.tables import markdown, text_table, to_csv, to_json
 from taskprism.tasks import create_task
 
 SEMSEG, DEPTH = create_task("semseg", 3), create_task("depth")
@@ -299,7 +299,7 @@ def test_a_comparison_shows_the_interval(runs):
     found = [line["gain_interval_percent"] for line in json.loads(to_json(table))["rows"]]
     assert found == [None, asdict(expected)]
     screen = io.StringIO()
-    print_table(table, Console(file=screen, width=200))
+    text_table(table).print(Console(file=screen, width=200))
     assert str(expected) in screen.getvalue()
 
 

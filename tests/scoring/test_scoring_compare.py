@@ -15,7 +15,7 @@ from taskprism.cli import main
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.scoring.compare import compare
 from taskprism.scoring.runs import find_runs, read_run
-from taskprism.scoring.tables import markdown, print_table, to_csv, to_json, write
+from taskprism.scoring.tables import markdown, text_table, to_csv, to_json, write
 
 BETTER = {"semseg": {"miou": True, "pixel_accuracy": True}, "depth": {"rmse": False}}
 PRIMARY = {"semseg": "miou", "depth": "rmse"}
@@ -256,7 +256,7 @@ def test_csv_and_json_keep_full_precision(runs):
 @pytest.mark.parametrize(("width", "terminal"), [(200, True), (60, True), (20, False)])
 def test_the_printed_table_is_whole_at_any_width(runs, width, terminal):
     console = Console(width=width, file=io.StringIO(), force_terminal=terminal, no_color=True)
-    print_table(compare(find_runs([runs])), console)
+    text_table(compare(find_runs([runs]))).print(console)
     text = console.file.getvalue()
     for part in ("protocol toy", "single_task", "0 (reference)", "0.5500 ± 0.0707", "depth rmse ↓"):
         assert part in text

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from taskprism.errors import CheckpointError
-from taskprism.visualization import Figure, Section, TableBlock, render_report, write_report
+from taskprism.visualization import Figure, Section, TextTable, render_report, write_report
 
 
 class Page(HTMLParser):
@@ -44,7 +44,7 @@ class Page(HTMLParser):
                 self.best.append(data)
 
 
-TABLE = TableBlock(
+TABLE = TextTable(
     "protocol toy",
     ["method", "miou ↑"],
     [["a <b>", "0.1"], ["c", "0.2"]],

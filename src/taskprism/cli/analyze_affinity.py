@@ -18,11 +18,11 @@ from taskprism.cli.arguments import (
     SplitName,
     Tasks,
 )
-from taskprism.cli.output import print_wide
 from taskprism.data import create_protocol
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.scoring.evaluation import evenly_spaced
+from taskprism.text_table import print_whole
 from taskprism.visualization.plotting import save_figure
 
 
@@ -95,4 +95,4 @@ def _print(result: LabelAffinity, title: str) -> None:
     for pair in dict.fromkeys((match.first, match.second) for match in result.matches):
         row = [match for match in result.matches if (match.first, match.second) == pair]
         table.add_row(" – ".join(pair), *(f"{match.agreement:.2f}" for match in row))
-    print_wide(table)
+    print_whole(table)

@@ -17,11 +17,11 @@ from taskprism.analysis.information_flow import (
     plot_flow,
 )
 from taskprism.cli.arguments import Device, Folder, OptionalFolder, Runs, RunsArgument
-from taskprism.cli.output import print_wide
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.scoring.runs import RunResult, find_runs
 from taskprism.scoring.tables import Statistic, format_statistic, number
+from taskprism.text_table import print_whole
 from taskprism.visualization.plotting import save_figure
 
 
@@ -112,4 +112,4 @@ def _print(
             gain = flow_gain(flows, place, baselines, primary, better)
             cells.append(format_statistic(gain, "{:+.2f}".format))
         table.add_row(place_name(place), *cells)
-    print_wide(table)
+    print_whole(table)

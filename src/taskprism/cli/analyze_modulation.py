@@ -7,8 +7,8 @@ from rich.table import Table
 from taskprism.analysis.modulation import IMAGES, collect_activations, plot_modulation
 from taskprism.analysis.run_images import RunImages
 from taskprism.cli.arguments import Device, Images, OptionalFolder, RunArgument, SplitName
-from taskprism.cli.output import print_wide
 from taskprism.progress import Reporter
+from taskprism.text_table import print_whole
 from taskprism.visualization.plotting import save_figure
 
 
@@ -55,6 +55,6 @@ def modulation(
         table.add_row(
             level.place, str(channels), f"{level.distance:.4f}", f"{level.separation:.1%}"
         )
-    print_wide(table)
+    print_whole(table)
     file = save_figure(figure, (run / "pictures" if out is None else out) / "modulation.png")
     reporter.line(f"Wrote {file}.")

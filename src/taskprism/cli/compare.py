@@ -8,7 +8,7 @@ from taskprism.cli.arguments import OptionalFile, RunsArgument
 from taskprism.errors import InputError
 from taskprism.scoring.compare import compare as compare_runs
 from taskprism.scoring.runs import find_runs
-from taskprism.scoring.tables import check_format, print_table, write
+from taskprism.scoring.tables import check_format, text_table, write
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
         check_format(out)
     comparison = compare_runs(find_runs(runs))
     console = Console()
-    print_table(comparison, console, all_metrics)
+    text_table(comparison, all_metrics).print(console)
     if out is not None:
         write(comparison, out, all_metrics)
         console.print(f"Wrote {out}.")

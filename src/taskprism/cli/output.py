@@ -1,4 +1,4 @@
-"""Tables and pictures that several commands write."""
+"""Pictures that several commands write."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from taskprism.errors import CheckpointError
-
-
-def print_wide(table: Table) -> None:
-    """Print a table at the width it needs, even if the terminal is narrower."""
-    console = Console()
-    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
-    console.width = max(console.width, needed)
-    console.print(table, crop=False)
 
 
 def write_picture(picture: np.ndarray, file: Path) -> Path:

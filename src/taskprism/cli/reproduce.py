@@ -11,12 +11,13 @@ from rich.console import Console
 from taskprism.cli.arguments import Folder, Names, OptionalFolder
 from taskprism.errors import InputError, TaskprismError
 from taskprism.papers.collecting import collect
+from taskprism.papers.listing import print_rows, print_tables
 from taskprism.papers.plan import Place, Plan, Request, check_data, make_plan
 from taskprism.papers.report import write_result
 from taskprism.papers.runner import Runner, retry
 from taskprism.papers.settings import load_budget
 from taskprism.papers.table import list_tables, load_table
-from taskprism.papers.tables import print_result, print_rows, print_tables
+from taskprism.papers.text import print_result
 from taskprism.progress import Reporter
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ from matplotlib.figure import Figure as MplFigure
 from taskprism.atomic import write_text
 from taskprism.papers.results import Cell, PartResult, RowResult, TableResult, orderings
 from taskprism.papers.table import Column
-from taskprism.papers.tables import commands, lines, markdown, to_json
 from taskprism.papers.text import (
     NO_ORDER,
-    arrow,
-    headings,
-    part_notes,
+    arrow_title,
+    commands,
+    markdown,
     setting,
     setting_notes,
+    text_table,
     title,
+    to_json,
 )
-from taskprism.visualization import Figure, Section, TableBlock, as_svg, write_report
+from taskprism.text_table import TextTable
+from taskprism.visualization import Figure, Section, as_svg, write_report
 
 
 def write_result(result: TableResult, folder: Path) -> Path:
@@ -63,14 +66,7 @@ def _sections(result: TableResult) -> list[Section]:
 def _part_sections(result: TableResult, part: PartResult) -> list[Section]:
     name = part.part.label or part.name
     shared = result.plan.request.as_published
-    rows, marks = lines(result, part)
-    table = TableBlock(
-        setting(result),
-        headings(result, part),
-        rows,
-        frozenset(marks),
-        part_notes(result, part),
-    )
+    table = replace(text_table(result, part), title=setting(result))
     relative = [column for column in part.columns if column.quantity in {"gain", "drop"}]
     metrics = [column for column in part.columns if column.task is not None]
     figures = [
@@ -94,7 +90,7 @@ def _order_sections(part: PartResult, suffix: str) -> list[Section]:
             [str(place), *(f"{label} ({value:.{column.digits}f})" for label, value in pair)]
             for place, pair in enumerate(zip(order.paper, order.ours, strict=True), start=1)
         ]
-        table = TableBlock(f"By {column.header}", ["place", "paper", "ours"], rows)
+        table = TextTable(f"By {column.header}", ["place", "paper", "ours"], rows)
         by = f" by {column.header}" if len(found) > 1 else ""
         sections.append(Section(f"The order of the rows{by}{suffix}", order.findings(), table))
     return sections or [Section(f"The order of the rows{suffix}", [NO_ORDER])]
@@ -176,7 +172,7 @@ def plot_columns(part: PartResult, columns: Sequence[Column], shared: bool) -> M
         axes = figure.subplots(1, step * len(columns), squeeze=False, sharey=True)[0]
         for number, column in enumerate(columns):
             paper, ours = axes[number * step], axes[(number + 1) * step - 1]
-            title = f"{column.header}{arrow(part, column)}"
+            title = arrow_title(part, column)
             _paper(paper, rows, column)
             _ours(ours, rows, column)
             ours.set_title(f"{title}, ours", loc="left", fontweight="bold")

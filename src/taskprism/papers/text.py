@@ -1,12 +1,27 @@
-"""A result as text: headings, cells and notes, for the terminal, Markdown and HTML."""
+"""A result as text: its tables and notes, in the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
 
 from taskprism.papers.results import Cell, PartResult, RowResult, TableResult, orderings
 from taskprism.papers.table import Column
-from taskprism.scoring.tables import NOTHING, Statistic
+from taskprism.scoring.tables import (
+    NOTHING,
+    Statistic,
+    arrow,
+    best_keys,
+    billions,
+    format_statistic,
+    millions,
+)
+from taskprism.text_table import TextTable
+from taskprism.training.run_directory import without_nan
 
 MISPRINT = "*"
 
@@ -25,27 +40,123 @@ def setting(result: TableResult) -> str:
     return f"ours: protocol {' and '.join(names)}, budget {request.budget}"
 
 
-def headings(result: TableResult, part: PartResult) -> list[str]:
-    """Headings of the columns: each of the paper's, followed by ours, then sizes and time."""
-    names = [part.part.label or "row"]
+def text_table(result: TableResult, part: PartResult) -> TextTable:
+    """One part as text: each number of the paper next to ours, then sizes and time.
+
+    Our best number of each column is marked.
+    """
+    compared = result.plan.request.as_published
+    step = 3 if compared else 2  # columns of text per column of the table
+    sizes = _shown_sizes(part)
+    headings = [part.part.label or "row"]
     for column in part.columns:
-        names += [f"{column.header}{arrow(part, column)} paper", "ours"]
-        names += ["difference"] * result.plan.request.as_published
-    return [*names, "seeds", *_size_headings(part), "time"]
+        headings += [f"{arrow_title(part, column)} paper", "ours", *["difference"] * compared]
+    headings += ["seeds", *(heading for heading, _ in sizes), "time"]
+    rows = []
+    for row in part.rows:
+        texts = [row.label]
+        for column in part.columns:
+            cell = row.cells[column.key]
+            texts += [_paper(column, cell), _ours(column, cell)]
+            texts += [_difference(column, cell)] * compared
+        texts += [_seeds(result, row), *(size(row) for _, size in sizes), _time(row.seconds)]
+        rows.append(texts)
+    best = {
+        (index, 2 + place * step)
+        for place, column in enumerate(part.columns)
+        for index in _best_rows(part, column)
+    }
+    return TextTable(
+        title=title(result),
+        headings=headings,
+        rows=rows,
+        best=frozenset(best),
+        notes=part_notes(result, part),
+        groups=[step] * len(part.columns) + [2 + len(sizes)],
+    )
 
 
-def cells(result: TableResult, part: PartResult, row: RowResult) -> list[str]:
-    """One row, in the order of :func:`headings`."""
-    words = [row.label]
-    for column in part.columns:
-        cell = row.cells[column.key]
-        words += [paper_text(column, cell), ours_text(column, cell)]
-        if result.plan.request.as_published:
-            words.append(difference_text(column, cell))
-    return [*words, _seeds(result, row), *_sizes(part, row), _time(row.seconds)]
+def print_result(result: TableResult, console: Console) -> None:
+    """Print all parts and notes; a table too wide for the terminal is split by columns."""
+    for part in result.parts:
+        text_table(result, part).print(console)
+        _print_lines(order_notes(part), console)
+    _print_lines([*setting_notes(result), *result.notes], console)
 
 
-def paper_text(column: Column, cell: Cell) -> str:
+def _print_lines(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def markdown(result: TableResult) -> str:
+    """GitHub-flavored Markdown: parts, notes, orders, and the commands."""
+    text = [f"# {title(result)}", "", *(f"- {line}" for line in setting_notes(result)), ""]
+    for part in result.parts:
+        table = text_table(result, part)
+        text += [table.markdown(), "", *(f"- {note}" for note in table.notes), ""]
+        text += ["**Order.** " + " ".join(order_notes(part)), ""]
+    text += [f"- {line}" for line in result.notes]
+    return "\n".join([*text, "", "```sh", *commands(result), "```", ""])
+
+
+def to_json(result: TableResult) -> str:
+    """The whole result at full precision."""
+    request = asdict(result.plan.request)
+    content = {
+        "table": result.plan.table.name,
+        "title": result.plan.table.title,
+        "source": result.plan.table.source,
+        "request": {**request, "data": None if request["data"] is None else str(request["data"])},
+        "protocols": list(result.protocols),
+        "runs": result.total,
+        "done": result.done,
+        "failed": dict(result.failed),
+        "parts": {part.name: _part(part) for part in result.parts},
+        "notes": [*setting_notes(result), *result.notes],
+        "commands": commands(result),
+    }
+    return json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def commands(result: TableResult) -> list[str]:
+    """Command lines that reproduce this table, and each of its rows."""
+    plan, out = result.plan, result.folder
+    text = ["# the whole table; finished runs are kept", plan.command(out)]
+    text += ["", "# one row"]
+    for row in plan.recipes:
+        run = plan.runs_of(row)[0]
+        recipe = out / "runs" / run.name
+        if plan.request.as_published:
+            root = f" --data.root {plan.request.data}" if plan.request.data is not None else ""
+            text.append(f"taskprism train {plan.table.name}/{row}{root} --out {row}")
+        elif (recipe / "recipe.yaml").is_file():
+            text.append(f"taskprism train {recipe} --out {row}  # {row}, seed {run.seed}")
+    return text
+
+
+def _part(part: PartResult) -> dict[str, Any]:
+    return {
+        "label": part.part.label,
+        "baseline": part.part.baseline,
+        "columns": [column.model_dump(by_alias=True) for column in part.columns],
+        "higher_is_better": dict(part.higher_is_better),
+        "rows": {row.key: _row(row) for row in part.rows},
+        "orders": {column.key: asdict(each) for column, each in orderings(part)},
+        "order": order_notes(part),
+    }
+
+
+def _row(row: RowResult) -> dict[str, Any]:
+    content: dict[str, Any] = asdict(row)
+    content.pop("key")
+    content["runs"] = {str(seed): str(folder) for seed, folder in row.runs.items()}
+    for key, cell in row.cells.items():
+        content["cells"][key]["difference"] = cell.difference
+    return content
+
+
+def _paper(column: Column, cell: Cell) -> str:
     """The printed number; a star marks one that contradicts others."""
     if cell.paper is None:
         return NOTHING
@@ -53,75 +164,54 @@ def paper_text(column: Column, cell: Cell) -> str:
     return f"{_number(column, cell.paper)}{spread}{MISPRINT * bool(cell.misprint)}"
 
 
-def ours_text(column: Column, cell: Cell) -> str:
+def _ours(column: Column, cell: Cell) -> str:
     """Mean, standard deviation over seeds and confidence interval, if known."""
-    if cell.ours is None:
-        return NOTHING
-    if cell.reference and column.quantity in {"gain", "drop"}:
+    if cell.reference and cell.ours is not None and column.quantity in {"gain", "drop"}:
         return "0 (reference)"
-    text = _number(column, cell.ours.mean)
-    if cell.ours.std is not None and column.quantity not in {"parameters", "macs"}:
-        text += f" ± {cell.ours.std:.{column.digits}f}"
+    text = format_statistic(cell.ours, lambda value: _number(column, value))
     if cell.interval is not None:
         low, high = (_number(column, end) for end in (cell.interval.low, cell.interval.high))
         text += f" [{low}, {high}]"
     return text
 
 
-def difference_text(column: Column, cell: Cell) -> str:
+def _difference(column: Column, cell: Cell) -> str:
     """Ours minus the paper's."""
     difference = cell.difference
     return NOTHING if difference is None else f"{difference:+.{column.digits}f}"
 
 
-def best(part: PartResult, column: Column) -> set[str]:
-    """Keys of the rows with our best number in a column, compared as printed."""
-    if column.key not in part.higher_is_better:
-        return set()
-    values = {
-        row.key: round(row.cells[column.key].ours.mean, column.digits)  # type: ignore[union-attr]
-        for row in part.rows
-        if row.cells[column.key].ours is not None
-    }
-    if len(values) < 2:
-        return set()
-    top = (max if part.higher_is_better[column.key] else min)(values.values())
-    return {key for key, each in values.items() if each == top}
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration in seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _number(column: Column, figure: float) -> str:
+def _number(column: Column, value: float) -> str:
     sign = "+" * (column.quantity in {"gain", "drop"} or column.form == "percent")
-    return f"{figure:{sign}.{column.digits}f}"
+    return f"{value:{sign}.{column.digits}f}"
 
 
-def arrow(part: PartResult, column: Column) -> str:
-    """Suffix of a heading: whether higher or lower is better; empty if neither is."""
+def _best_rows(part: PartResult, column: Column) -> set[int]:
+    """Indices of the rows with our best number in a column."""
     if column.key not in part.higher_is_better:
-        return ""
-    return " ↑" if part.higher_is_better[column.key] else " ↓"
+        return set()
+    ours = {index: row.cells[column.key].ours for index, row in enumerate(part.rows)}
+    means = {index: statistic.mean for index, statistic in ours.items() if statistic is not None}
+    higher_is_better = part.higher_is_better[column.key]
+    return best_keys(means, higher_is_better, lambda mean: round(mean, column.digits))
 
 
-def _shown_sizes(part: PartResult) -> list[tuple[str, str, float]]:
-    """Sizes that no column of the paper shows: heading, attribute, divisor."""
+def arrow_title(part: PartResult, column: Column) -> str:
+    """Heading of a column, with an arrow if higher or lower is better."""
+    if column.key not in part.higher_is_better:
+        return column.header
+    return f"{column.header} {arrow(part.higher_is_better[column.key])}"
+
+
+def _shown_sizes(part: PartResult) -> list[tuple[str, Callable[[RowResult], str]]]:
+    """Heading and text of the sizes that no column of the paper shows."""
     printed = {column.quantity for column in part.columns if column.form == "absolute"}
-    sizes = [("params (M)", "parameters", 1e6), ("MACs (G)", "macs", 1e9)]
-    return [each for each in sizes if each[1] not in printed]
-
-
-def _size_headings(part: PartResult) -> list[str]:
-    return [heading for heading, _, _ in _shown_sizes(part)]
-
-
-def _sizes(part: PartResult, row: RowResult) -> list[str]:
-    values = [(getattr(row, name), divisor) for _, name, divisor in _shown_sizes(part)]
-    return [NOTHING if size is None else f"{size / divisor:.2f}" for size, divisor in values]
+    sizes: list[tuple[str, Callable[[RowResult], str]]] = []
+    if "parameters" not in printed:
+        sizes.append(("params (M)", lambda row: millions(row.parameters)))
+    if "macs" not in printed:
+        sizes.append(("MACs (G)", lambda row: billions(row.macs)))
+    return sizes
 
 
 def _seeds(result: TableResult, row: RowResult) -> str:
@@ -132,7 +222,13 @@ def _seeds(result: TableResult, row: RowResult) -> str:
 
 
 def _time(seconds: Statistic | None) -> str:
-    return NOTHING if seconds is None else seconds_text(seconds.mean)
+    """Mean duration in seconds, minutes or hours."""
+    if seconds is None:
+        return NOTHING
+    mean = seconds.mean
+    if mean < 120:
+        return f"{mean:.0f} s"
+    return f"{mean / 60:.1f} min" if mean < 7200 else f"{mean / 3600:.1f} h"
 
 
 NO_ORDER = "Fewer than three rows have both numbers, so there is no order to compare."

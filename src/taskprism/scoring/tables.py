@@ -6,15 +6,15 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TypeVar
 
 from taskprism.errors import CheckpointError, InputError
+from taskprism.text_table import TextTable
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,38 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-NOTHING = "–"
+NOTHING = "–"  # in a cell without a value
 
 
-def headings(comparison: Comparison, all_metrics: bool = False) -> list[str]:
-    """Titles of the columns; an arrow shows whether higher is better."""
+def text_table(comparison: Comparison, all_metrics: bool = False) -> TextTable:
+    """The comparison as text, with the best mean of each metric marked.
+
+    Args:
+        comparison: From :func:`taskprism.scoring.compare`.
+        all_metrics: Show every metric of each task instead of the primary one only.
+
+    Example:
+        >>> row = Row("ours", "mti_net", "resnet18", (0,), {}, 4_020_000, None)
+        >>> table = text_table(Comparison("rooms", "test", (), (row,), ()))
+        >>> table.title, table.rows
+        ('protocol rooms, split test', [['ours', '1', '4.02', '–', '–']])
+    """
     shown = shown_columns(comparison, all_metrics)
     titles = ["method", "seeds", "params (M)", "MACs (G)", *map(arrow_title, shown), "Δm (%) ↑"]
     intervals = _intervals(comparison)
-    return [*titles, f"Δm {intervals[0].level:.0%}"] if intervals else titles
+    titles += [f"Δm {intervals[0].level:.0%}"] if intervals else []
+    best = {
+        (row, place)
+        for place, column in enumerate(shown, start=titles.index("MACs (G)") + 1)
+        for row in _best_rows(comparison, column)
+    }
+    return TextTable(
+        title=f"protocol {comparison.protocol}, split {comparison.split}",
+        headings=titles,
+        rows=[_cells(row, shown, with_interval=bool(intervals)) for row in comparison.rows],
+        best=frozenset(best),
+        notes=_notes(comparison),
+    )
 
 
 def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Column]:
@@ -151,35 +174,44 @@ def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Col
     return [column for column in comparison.columns if all_metrics or column.primary]
 
 
-def cells(comparison: Comparison, row: Row, all_metrics: bool = False) -> list[str]:
-    """One row as text, in the order of :func:`headings`."""
+def _cells(row: Row, columns: Sequence[Column], with_interval: bool) -> list[str]:
     values = [
-        format_statistic(row.values.get((column.task, column.metric)), number)
-        for column in shown_columns(comparison, all_metrics)
+        format_statistic(row.values.get((column.task, column.metric)), number) for column in columns
     ]
-    millions = NOTHING if row.parameters is None else f"{row.parameters / 1e6:.2f}"
-    billions = NOTHING if row.macs is None else f"{row.macs / 1e9:.2f}"
     change = "0 (reference)" if row.is_baseline else format_statistic(row.gain, "{:+.2f}".format)
-    texts = [row.name, str(len(row.seeds)), millions, billions, *values, change]
-    if not _intervals(comparison):
-        return texts
-    return [*texts, NOTHING if row.gain_interval is None else str(row.gain_interval)]
+    texts = [row.name, str(len(row.seeds)), millions(row.parameters), billions(row.macs)]
+    texts += [*values, change]
+    if with_interval:
+        texts.append(NOTHING if row.gain_interval is None else str(row.gain_interval))
+    return texts
 
 
-def best_rows(comparison: Comparison, column: Column) -> set[int]:
-    """Indices of the rows with the best mean in a column, as it would be printed."""
+def _best_rows(comparison: Comparison, column: Column) -> set[int]:
+    """Indices of the rows with the best mean in a column."""
     means = {
         index: row.values[column.task, column.metric].mean
         for index, row in enumerate(comparison.rows)
         if (column.task, column.metric) in row.values
     }
-    if len(means) < 2:
+    return best_keys(means, column.higher_is_better, number)
+
+
+def best_keys(
+    values: Mapping[K, float], higher_is_better: bool, printed: Callable[[float], Hashable]
+) -> set[K]:
+    """Keys of the best values, compared as printed; empty for fewer than two values.
+
+    Example:
+        >>> sorted(best_keys({"a": 0.301, "b": 0.299, "c": 0.2}, True, "{:.2f}".format))
+        ['a', 'b']
+    """
+    if len(values) < 2:
         return set()
-    best = max(means.values()) if column.higher_is_better else min(means.values())
-    return {index for index, mean in means.items() if number(mean) == number(best)}
+    best = printed((max if higher_is_better else min)(values.values()))
+    return {key for key, value in values.items() if printed(value) == best}
 
 
-def caption(comparison: Comparison) -> list[str]:
+def _notes(comparison: Comparison) -> list[str]:
     """Sentences that explain the table."""
     spread = any(len(row.seeds) > 1 for row in comparison.rows)
     lines = [
@@ -201,54 +233,11 @@ def caption(comparison: Comparison) -> list[str]:
     return [*lines, *comparison.notes]
 
 
-def title(comparison: Comparison) -> str:
-    """Protocol and split: a score is never printed without them."""
-    return f"protocol {comparison.protocol}, split {comparison.split}"
-
-
-def rich_table(
-    comparison: Comparison, all_metrics: bool = False, transposed: bool = False
-) -> Table:
-    """Table for the terminal: a row per method, or transposed, a column per method."""
-    names = headings(comparison, all_metrics)
-    lines = [
-        [escape(line[0]), *line[1:]]
-        for line in _marked(comparison, all_metrics, "[bold]{}[/bold]".format)
-    ]
-    if transposed:
-        names, *lines = [list(each) for each in zip(names, *lines, strict=True)]
-    table = Table(title=title(comparison))
-    for index, heading in enumerate(names):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    return table
-
-
-def print_table(comparison: Comparison, console: Console, all_metrics: bool = False) -> None:
-    """Print the whole table, transposed if it is too wide for the terminal, and its notes."""
-    table, width = rich_table(comparison, all_metrics), console.width
-    if console.is_terminal and _width(table, console) > width:
-        table = rich_table(comparison, all_metrics, transposed=True)
-    console.width = max(_width(table, console), width)  # or rich would cut the cells
-    console.print(table, crop=False)
-    console.width = width
-    for line in caption(comparison):
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _width(table: Table, console: Console) -> int:
-    return console.measure(table, options=console.options.update(width=10_000)).maximum
-
-
 def markdown(comparison: Comparison, all_metrics: bool = False) -> str:
     """GitHub-flavored Markdown."""
-    names = headings(comparison, all_metrics)
-    rule = [":---"] + ["---:"] * (len(names) - 1)
-    body = _marked(comparison, all_metrics, "**{}**".format)
-    lines = ["| " + " | ".join(line) + " |" for line in [names, rule, *body]]
-    notes = [f"- {line}" for line in caption(comparison)]
-    return "\n".join([f"**{title(comparison)}**", "", *lines, "", *notes, ""])
+    table = text_table(comparison, all_metrics)
+    notes = [f"- {note}" for note in table.notes]
+    return "\n".join([f"**{table.title}**", "", table.markdown(), "", *notes, ""])
 
 
 def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
@@ -352,21 +341,25 @@ def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) 
     return f"{form(statistic.mean)} ± {form(statistic.std).lstrip('+')}"
 
 
+def millions(count: int | None) -> str:
+    """A number of parameters for a table, in millions."""
+    return NOTHING if count is None else f"{count / 1e6:.2f}"
+
+
+def billions(count: int | None) -> str:
+    """A number of multiply-adds for a table, in billions."""
+    return NOTHING if count is None else f"{count / 1e9:.2f}"
+
+
+def arrow(higher_is_better: bool) -> str:
+    """Arrow for a heading."""
+    return "↑" if higher_is_better else "↓"
+
+
 def arrow_title(column: Column) -> str:
     """Task and metric with an arrow that shows whether higher is better."""
-    return f"{column.task} {column.metric} {'↑' if column.higher_is_better else '↓'}"
+    return f"{column.task} {column.metric} {arrow(column.higher_is_better)}"
 
 
 def _intervals(comparison: Comparison) -> list[Interval]:
     return [row.gain_interval for row in comparison.rows if row.gain_interval is not None]
-
-
-def _marked(
-    comparison: Comparison, all_metrics: bool, mark: Callable[[str], str]
-) -> Sequence[list[str]]:
-    """All rows as text, the best of each metric marked."""
-    lines = [cells(comparison, row, all_metrics) for row in comparison.rows]
-    for index, column in enumerate(shown_columns(comparison, all_metrics), start=4):
-        for best in best_rows(comparison, column):
-            lines[best][index] = mark(lines[best][index])
-    return lines

@@ -16,32 +16,9 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from taskprism.errors import CheckpointError
+from taskprism.text_table import TextTable
 
 TEMPLATE = "report.html.jinja"
-
-
-@dataclass(frozen=True)
-class TableBlock:
-    """A table as text.
-
-    Attributes:
-        title: Caption, for example the protocol and split.
-        headings: One per column; the first column holds the names of the rows.
-        rows: Cells, one per heading in each row.
-        best: ``(row, column)`` of the cells to print in bold.
-        notes: Remarks below the table, one sentence each. Text in backticks is shown as code.
-
-    Example:
-        >>> from taskprism.visualization import TableBlock
-        >>> TableBlock("rooms", ["model", "depth"], [["mti_net", "0.41"]]).title
-        'rooms'
-    """
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    best: frozenset[tuple[int, int]] = frozenset()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +59,7 @@ class Section:
 
     heading: str
     paragraphs: Sequence[str] = ()
-    table: TableBlock | None = None
+    table: TextTable | None = None
     figures: Sequence[Figure] = ()
     commands: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,11 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.models.inference import predict
 from taskprism.rooms.demo.plan import Plan
-from taskprism.scoring.tables import (
-    Comparison,
-    arrow_title,
-    best_rows,
-    caption,
-    cells,
-    format_statistic,
-    headings,
-    number,
-    shown_columns,
-    title,
-)
+from taskprism.scoring.tables import Comparison, arrow_title, text_table
 from taskprism.training.experiment import build_protocol
 from taskprism.visualization import (
     Figure,
     Section,
-    TableBlock,
     as_svg,
     comparison_panel,
     plot_curves,
@@ -82,12 +70,6 @@ def write_demo_report(
 
 
 def _comparison_section(comparison: Comparison) -> Section:
-    titles = headings(comparison)
-    best = {
-        (row, titles.index(arrow_title(column)))
-        for column in shown_columns(comparison)
-        for row in best_rows(comparison, column)
-    }
     return Section(
         "Comparison",
         [
@@ -96,38 +78,18 @@ def _comparison_section(comparison: Comparison) -> Section:
             "the best constant prediction: the most frequent class, the mean depth, the mean "
             "normal and one probability of an edge."
         ],
-        TableBlock(
-            title(comparison),
-            titles,
-            [cells(comparison, row) for row in comparison.rows],
-            frozenset(best),
-            caption(comparison),
-        ),
+        text_table(comparison),
     )
 
 
 def _metrics_section(comparison: Comparison) -> Section:
-    columns = comparison.columns
-    best = {
-        (index, 1 + row)
-        for index, column in enumerate(columns)
-        for row in best_rows(comparison, column)
-    }
-    rows = [
-        [
-            arrow_title(column),
-            *(
-                format_statistic(row.values.get((column.task, column.metric)), number)
-                for row in comparison.rows
-            ),
-        ]
-        for column in columns
-    ]
-    names = ["metric", *(row.name for row in comparison.rows)]
+    table = text_table(comparison, all_metrics=True)
+    metrics = [table.headings.index(arrow_title(column)) for column in comparison.columns]
+    transposed = table.columns([0, *metrics]).transposed("metric")
     return Section(
         "Every metric",
         ["Angles are in degrees, depth errors in meters, fractions between 0 and 1."],
-        TableBlock(title(comparison), names, rows, frozenset(best)),
+        replace(transposed, notes=()),
     )
 
 

@@ -23,7 +23,7 @@ from taskprism.rooms.demo.plan import (
 from taskprism.rooms.demo.report import write_demo_report
 from taskprism.scoring import find_runs
 from taskprism.scoring.compare import compare
-from taskprism.scoring.tables import print_table, write
+from taskprism.scoring.tables import text_table, write
 from taskprism.training.baseline import score_baseline
 from taskprism.training.run import train
 from taskprism.training.run_directory import RunDirectory
@@ -72,7 +72,7 @@ def run_demo(
         ) from None
     comparison = compare(find_runs(folders.values()))
     console = Console()
-    print_table(comparison, console)
+    text_table(comparison).print(console)
     console.print(SMALL, soft_wrap=True)
     for note in plan.notes:
         console.print(note, soft_wrap=True, markup=False)
