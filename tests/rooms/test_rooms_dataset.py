@@ -18,7 +18,7 @@ from taskprism.rooms import (
     render_room,
     scene_seed,
 )
-from taskprism.tasks import list_tasks
+from taskprism.tasks import SemanticSegmentation, create_task, list_tasks
 from taskprism.tasks.semseg import PASCAL_PARTS
 
 SIZE = (24, 32)
@@ -68,6 +68,10 @@ def test_some_tasks_only():
     assert set(Rooms(1, size=SIZE, tasks=["edge", "depth"])[0]["targets"]) == {"edge", "depth"}
     with pytest.raises(UnknownNameError, match="Did you mean 'depth'"):
         Rooms(1, tasks=["dept"])
+    with pytest.raises(InputError, match="list of task names, got 'depth'"):
+        Rooms(1, tasks="depth")
+    with pytest.raises(UnknownNameError, match="tasks of Rooms"):
+        Rooms(1, tasks=[3])
 
 
 def test_index_and_arguments():
@@ -78,8 +82,20 @@ def test_index_and_arguments():
         Rooms(0)
     with pytest.raises(InputError, match=r"seed.*-1"):
         Rooms(1, seed=-1)
-    with pytest.raises(InputError, match="8 pixels"):
+    with pytest.raises(InputError, match=r"size\[0\] must be an integer from 8"):
         Rooms(1, size=(2, 2))
+    with pytest.raises(InputError, match="cache must be the path of a folder, got 5"):
+        Rooms(1, cache=5)
+
+
+def test_a_list_as_size_and_numpy_integers_are_accepted(tmp_path):
+    rooms = Rooms(np.int64(1), seed=np.uint8(3), size=list(SIZE), cache=tmp_path)
+    assert (rooms.length, rooms.seed, rooms.size) == (1, 3, SIZE)
+    same(rooms[0], Rooms(1, seed=3, size=SIZE)[0])
+    file = rooms.cache.path(scene_seed(3, 0))
+    before = file.stat().st_mtime_ns
+    rooms[0]
+    assert file.stat().st_mtime_ns == before  # read from the cache
 
 
 def test_workers_draw_the_same():
@@ -150,8 +166,10 @@ class TestCache:
 
     def test_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").write_text("in the way")
+        with pytest.raises(InputError, match=r"cache must be a folder, but .*file is a file"):
+            Rooms(1, size=SIZE, cache=tmp_path / "file")
         with pytest.raises(DataError, match="file"):
-            Rooms(1, size=SIZE, cache=tmp_path / "file")[0]
+            Rooms(1, size=SIZE, cache=tmp_path / "file" / "rooms")[0]
 
 
 class TestProtocol:
@@ -203,6 +221,60 @@ class TestProtocol:
             RoomsProtocol(input_size=SIZE),
         ]
         assert len({one.fingerprint(), *(other.fingerprint() for other in others)}) == 4
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            *(
+                ("input_size", value)
+                for value in ("32x48", [32], [32, 48, 3], None, 32, [1e6, 1e6], [10**6, 10**6])
+            ),
+            *(("input_size", value) for value in ([0, 32], [-32, 48], [32, True], {}, [[32], 48])),
+            *(
+                (f"{split}_length", value)
+                for split in ("train", "val", "test")
+                for value in (1.5, "8", None, 2**63, 0, -1, True, float("nan"), [8])
+            ),
+            *(("seed", value) for value in (1.5, "8", None, 2**63, -1, True, float("inf"), [8])),
+        ],
+    )
+    def test_invalid_options_are_refused_at_creation(self, option, value):
+        with pytest.raises(InputError, match=option):
+            create_protocol("rooms", **{option: value})
+        with pytest.raises(InputError, match=rf"{option}.*got"):
+            RoomsProtocol(**{option: value})
+        with pytest.raises(InputError, match=option):
+            create_protocol(RoomsProtocol(), **{option: value})
+
+    def test_options_at_their_bounds_are_accepted(self):
+        protocol = RoomsProtocol(
+            input_size=[8, 4096], train_length=1, test_length=10_000_000, seed=2**63 - 1
+        )
+        assert protocol.input_size == (8, 4096)
+        assert len(protocol.dataset("test")) == 10_000_000
+
+    def test_unknown_options_are_refused(self):
+        with pytest.raises(InputError, match=r"no option lenght.*train_length"):
+            create_protocol("rooms", lenght=5)
+
+    def test_tasks_without_labels_are_refused_at_creation(self):
+        with pytest.raises(UnknownNameError, match="'inverse_depth'"):
+            RoomsProtocol(tasks=(create_task("inverse_depth"),))
+        with pytest.raises(InputError, match="'depth' are DepthMaps, but the task expects Cl"):
+            RoomsProtocol(tasks=(SemanticSegmentation(name="depth", channels=14),))
+        with pytest.raises(InputError, match="have 14 classes, but the task has 3 channels"):
+            RoomsProtocol(tasks=(SemanticSegmentation(channels=3),))
+        with pytest.raises(InputError, match="Task objects"):
+            RoomsProtocol(tasks=("depth",))
+        with pytest.raises(UnknownNameError, match="'colour'"):
+            create_protocol("rooms", tasks=["colour"])
+
+    def test_a_root_that_is_no_folder_is_refused_at_creation(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match=r"root must be a folder, but .*file is a file"):
+            create_protocol("rooms", root=tmp_path / "file")
+        with pytest.raises(InputError, match="root must be the path of a folder, got 5"):
+            RoomsProtocol(root=5)
 
     def test_unknown_split(self):
         with pytest.raises(InputError, match="train, val, test"):

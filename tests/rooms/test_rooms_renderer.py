@@ -214,8 +214,16 @@ def test_albedo_is_free_of_light():
 
 
 @pytest.mark.parametrize(
-    ("seed", "size", "message"), [(-1, SIZE, "seed.*-1"), (0, (4, 80), r"8 pixels.*\(4, 80\)")]
+    ("seed", "size", "message"),
+    [
+        (-1, SIZE, "seed.*-1"),
+        (True, SIZE, "seed.*True"),
+        (1.0, SIZE, r"seed.*1\.0"),
+        (0, (4, 80), r"size\[0\] must be an integer from 8 to 4096, got 4"),
+        (0, (80, 5000), r"size\[1\] must be an integer from 8 to 4096, got 5000"),
+        (0, (80,), r"size must be two integers.*\(80,\)"),
+    ],
 )
-def test_bad_arguments(seed, size, message):
+def test_invalid_arguments_are_refused(seed, size, message):
     with pytest.raises(InputError, match=message):
         render_room(seed, size)

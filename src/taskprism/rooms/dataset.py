@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from taskprism.checks import check_choice, check_integer
 from taskprism.data.protocol import Transform
 from taskprism.data.sample import Sample
-from taskprism.errors import DataError, InputError, UnknownNameError
+from taskprism.errors import DataError, InputError
 from taskprism.rooms.labels import RoomImage
-from taskprism.rooms.render import GENERATOR_VERSION, check_size, render_room
+from taskprism.rooms.render import GENERATOR_VERSION, check_image_size, render_room
 from taskprism.tasks import (
     AlbedoMap,
     ClassMap,
@@ -35,6 +36,17 @@ from taskprism.tasks import (
 _FIELDS = [f.name for f in dataclasses.fields(RoomImage)]
 
 
+def check_root(owner: str, option: str, root: object) -> None:
+    """Raise :class:`InputError` if ``root`` cannot be the folder of rendered rooms.
+
+    The folder need not exist.
+    """
+    if not isinstance(root, str | Path) or "\0" in str(root):
+        raise InputError(f"{owner}: {option} must be the path of a folder, got {root!r}.")
+    if Path(root).is_file():
+        raise InputError(f"{owner}: {option} must be a folder, but {root} is a file.")
+
+
 class RoomCache:
     """Draws rooms of one size and keeps them in a folder.
 
@@ -45,9 +57,13 @@ class RoomCache:
     Args:
         root: The folder in which this cache makes its own.
         size: ``(H, W)`` in pixels.
+
+    Raises:
+        InputError: The root is not a path, or a file.
     """
 
     def __init__(self, root: str | Path, size: tuple[int, int]) -> None:
+        check_root("Rooms", "cache", root)
         self.size = size
         self.folder = Path(root) / f"rooms_v{GENERATOR_VERSION}_{size[0]}x{size[1]}"
 
@@ -114,17 +130,24 @@ LABELS: dict[str, tuple[type[DenseTarget], Callable[[RoomImage], np.ndarray | No
     "disparity": (DisparityMap, lambda room: room.disparity),
 }
 
-MOST_ROOMS = 1 << 32
-"""Rooms per seed of a data set."""
+LONGEST = 10_000_000
+"""Largest number of rooms in a data set."""
+LARGEST_SEED = 2**65
+"""Largest seed of a data set."""
 
 
 def scene_seed(seed: int, index: int) -> int:
-    """Seed of the room ``index`` of a data set; no two pairs share one.
+    """Seed of room ``index`` in the data set of a seed.
 
-    The renderer hashes it with :class:`numpy.random.SeedSequence`, so neighbors have nothing in
-    common.
+    No two pairs have the same one. The renderer hashes it with
+    :class:`numpy.random.SeedSequence`, so the rooms of neighboring seeds are independent.
+
+    Example:
+        >>> from taskprism.rooms import scene_seed
+        >>> scene_seed(0, 5), scene_seed(1, 0)
+        (5, 4294967296)
     """
-    return seed * MOST_ROOMS + index
+    return (seed << 32) + index
 
 
 class Rooms(Dataset[Sample]):
@@ -135,16 +158,16 @@ class Rooms(Dataset[Sample]):
     ``saliency`` if nothing is salient.
 
     Args:
-        length: Number of rooms.
-        seed: Data sets of different seeds share no room.
-        size: ``(H, W)`` in pixels.
+        length: Number of rooms, from 1 to 10 million.
+        seed: From 0 to ``LARGEST_SEED``. Data sets of different seeds share no room.
+        size: ``(H, W)`` in pixels, each from 8 to 4096.
         transform: Runs last.
-        cache: Folder in which rooms are kept once they have been drawn; None draws them each time.
+        cache: Folder that stores rendered rooms; None renders a room every time it is indexed.
         tasks: Names of the tasks to label; all by default.
 
     Raises:
-        InputError: If length, seed or size are out of range.
-        UnknownNameError: If a task name is unknown.
+        InputError: The length, seed, size or cache has the wrong type or is out of range.
+        UnknownNameError: A task name is unknown.
 
     Example:
         >>> from taskprism.rooms import Rooms
@@ -162,18 +185,12 @@ class Rooms(Dataset[Sample]):
         cache: str | Path | None = None,
         tasks: Sequence[str] | None = None,
     ) -> None:
-        if not 1 <= length <= MOST_ROOMS:
-            raise InputError(f"Rooms need a length from 1 to {MOST_ROOMS}, got {length}.")
-        if seed < 0:
-            raise InputError(f"The seed of rooms must not be negative, got {seed}.")
-        check_size(size)
-        for task in tasks or ():
-            if task not in LABELS:
-                raise UnknownNameError("task of the rooms", task, LABELS)
-        self.length, self.seed, self.size = length, seed, size
+        self.length = check_integer("Rooms", "length", length, 1, LONGEST)
+        self.seed = check_integer("Rooms", "seed", seed, 0, LARGEST_SEED)
+        self.size = check_image_size("Rooms", "size", size)
         self.transform = transform
-        self.tasks = tuple(LABELS if tasks is None else tasks)
-        self.cache = None if cache is None else RoomCache(cache, size)
+        self.tasks = _check_tasks(tasks)
+        self.cache = None if cache is None else RoomCache(cache, self.size)
 
     def __len__(self) -> int:
         return self.length
@@ -188,6 +205,14 @@ class Rooms(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         sample = to_sample(self.room(index), f"room_{self.seed}_{index:06d}", self.tasks)
         return self.transform(sample) if self.transform is not None else sample
+
+
+def _check_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
+    if tasks is None:
+        return tuple(LABELS)
+    if isinstance(tasks, str) or not isinstance(tasks, Sequence):
+        raise InputError(f"Rooms: tasks must be a list of task names, got {tasks!r}.")
+    return tuple(check_choice("Rooms", "tasks", task, LABELS) for task in tasks)
 
 
 def to_sample(room: RoomImage, name: str, tasks: Sequence[str]) -> Sample:

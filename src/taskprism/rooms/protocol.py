@@ -1,4 +1,4 @@
-"""The protocol ``rooms``."""
+"""The protocol ``rooms``: rendered rooms for training, validation and testing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
+from taskprism.checks import check_integer
 from taskprism.data import transforms
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform, register_protocol
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.rooms.classes import CLASS_NAMES
-from taskprism.rooms.dataset import Rooms
-from taskprism.rooms.render import GENERATOR_VERSION
+from taskprism.rooms.dataset import LABELS, LONGEST, Rooms, check_root
+from taskprism.rooms.render import GENERATOR_VERSION, check_image_size
 from taskprism.tasks import (
     Albedo,
+    ClassMap,
     Depth,
     Disparity,
     Edge,
@@ -38,17 +41,21 @@ TASKS: tuple[Task, ...] = (
 @register_protocol
 @dataclass(frozen=True, kw_only=True)
 class RoomsProtocol(Protocol):
-    """Procedural rooms for training and test, without files or downloads.
+    """Procedural rooms for training and testing, without files or downloads.
 
-    Each split uses a different seed, so no room is in two splits. ``root`` is the folder that
-    caches rendered rooms (you can empty it at any time); without it, rooms are rendered every
-    time.
+    Each split uses a different seed, so no room is in two splits. ``root`` is a folder that stores
+    rendered rooms, which you can empty at any time. Without it, rooms are rendered every time.
 
     Attributes:
-        train_length: Number of rooms for training.
-        val_length: Number of rooms for validation.
-        test_length: Number of rooms for testing.
-        seed: Another seed gives other rooms in all splits.
+        input_size: ``(H, W)`` in pixels, each from 8 to 4096.
+        train_length: Number of rooms for training, from 1 to 10 million.
+        val_length: Number of rooms for validation, likewise.
+        test_length: Number of rooms for testing, likewise.
+        seed: Another seed gives other rooms in all splits, from 0 to 2^63 - 1.
+
+    Raises:
+        InputError: An option has the wrong type or is out of range, or a task does not fit the
+            labels of the rooms.
 
     Example:
         >>> from taskprism.rooms import RoomsProtocol
@@ -68,18 +75,32 @@ class RoomsProtocol(Protocol):
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
 
+    def __post_init__(self) -> None:
+        owner = f"Protocol {self.name!r}"
+        size = check_image_size(owner, "input_size", self.input_size)
+        object.__setattr__(self, "input_size", size)
+        for split in self.splits:
+            option = f"{split}_length"
+            length = check_integer(owner, option, getattr(self, option), 1, LONGEST)
+            object.__setattr__(self, option, length)
+        object.__setattr__(self, "seed", check_integer(owner, "seed", self.seed, 0, 2**63 - 1))
+        if self.root is not None:
+            check_root(owner, "root", self.root)
+        super().__post_init__()
+        for task in self.tasks:
+            _check_task(owner, task)
+
     def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:
         """Rooms of a split, drawn at ``input_size``.
 
         Raises:
-            InputError: If the split is unknown, or a length, seed or size is out of range.
+            InputError: There is no such split.
         """
         self.check_split(split)
-        lengths = (self.train_length, self.val_length, self.test_length)
-        place = self.splits.index(split)
+        index = self.splits.index(split)
         return Rooms(
-            lengths[place],
-            seed=self.seed * len(self.splits) + place,
+            getattr(self, f"{split}_length"),
+            seed=self.seed * len(self.splits) + index,
             size=self.input_size,
             transform=transform,
             cache=self.root,
@@ -87,7 +108,7 @@ class RoomsProtocol(Protocol):
         )
 
     def train_transform(self) -> Transform:
-        """Random horizontal flip and light changes of color."""
+        """Random horizontal flips and slight random changes of color."""
         return transforms.Compose(
             [
                 transforms.Resize(self.input_size),
@@ -97,7 +118,7 @@ class RoomsProtocol(Protocol):
         )
 
     def evaluation_transform(self) -> Transform:
-        """Nothing, at ``input_size``."""
+        """Resize to ``input_size``, which leaves the rooms unchanged."""
         return transforms.Resize(self.input_size)
 
     def fingerprint(self) -> str:
@@ -105,3 +126,21 @@ class RoomsProtocol(Protocol):
         numbers = (self.train_length, self.val_length, self.test_length, *self.input_size)
         text = f"rooms {GENERATOR_VERSION} {self.seed} {numbers}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_task(owner: str, task: Task) -> None:
+    """Raise an error if the labels of the rooms do not fit a task."""
+    if task.name not in LABELS:
+        raise UnknownNameError(f"task of {owner}", task.name, LABELS)
+    target_type, _ = LABELS[task.name]
+    if task.target_type is not target_type:
+        raise InputError(
+            f"{owner}: labels of {task.name!r} are {target_type.__name__}s, but the task expects "
+            f"{task.target_type.__name__}s. Give the task another name."
+        )
+    classes = next(one.channels for one in TASKS if one.name == task.name)
+    if target_type is ClassMap and task.channels != classes:
+        raise InputError(
+            f"{owner}: labels of {task.name!r} have {classes} classes, but the task has "
+            f"{task.channels} channels. Set channels to {classes}."
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from taskprism.errors import InputError
+from taskprism.checks import check_integer, check_size
 from taskprism.rooms.arithmetic import dot
 from taskprism.rooms.camera import STEREO_BASELINE
 from taskprism.rooms.classes import Thing
@@ -20,8 +22,8 @@ from taskprism.rooms.tracing import Rays, first_hits
 GENERATOR_VERSION = 1
 """Raised whenever the same seed gives other pixels than before."""
 
-SMALLEST_SIDE = 8
-"""Pixels; smaller images hold nothing to learn."""
+SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
+"""Bounds of an image's height and width in pixels. The largest image takes several GB to render."""
 
 # Three more rays for pixels beside an edge, about their middle.
 _EXTRA = ((-0.33, -0.12), (0.06, 0.34), (0.27, -0.22))
@@ -37,22 +39,27 @@ def render_room(seed: int, size: tuple[int, int]) -> RoomImage:
 
     Args:
         seed: Any non-negative integer.
-        size: ``(H, W)`` in pixels.
+        size: ``(H, W)`` in pixels, each from 8 to 4096.
 
     Raises:
-        InputError: If the seed is negative or the size too small.
+        InputError: The seed or the size is not an integer or is out of range.
     """
-    if seed < 0:
-        raise InputError(f"The seed of a room must not be negative, got {seed}.")
-    check_size(size)
+    seed = check_integer("render_room", "seed", seed, 0)
+    size = check_image_size("render_room", "size", size)
     with np.errstate(all="ignore"):  # rays that miss divide by zero on their way
         return _render(sample_scene(seed), size)
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Raise :class:`InputError` if a size is too small."""
-    if min(size) < SMALLEST_SIDE:
-        raise InputError(f"A room needs at least {SMALLEST_SIDE} pixels a side, got {size}.")
+def check_image_size(owner: str, option: str, value: Any) -> tuple[int, int]:
+    """Return ``value`` as ``(H, W)``, each from ``SMALLEST_SIDE`` to ``LARGEST_SIDE`` pixels.
+
+    Raises:
+        InputError: It is not; the message names the owner and the option.
+    """
+    size = check_size(owner, option, value)
+    for index, side in enumerate(size):
+        check_integer(owner, f"{option}[{index}]", side, SMALLEST_SIDE, LARGEST_SIDE)
+    return size
 
 
 def _render(scene: Scene, size: tuple[int, int]) -> RoomImage:
