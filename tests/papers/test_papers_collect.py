@@ -6,10 +6,9 @@ import pytest
 
 from reference.table_runs import PART, SCORES, make_plan, make_table, write_run
 from taskprism.papers import collecting
-from taskprism.papers.collecting import collect
+from taskprism.papers.collecting import GainSpread, collect, run_seconds
 from taskprism.papers.plan import Place
 from taskprism.papers.results import Range, ordering
-from taskprism.papers.scores import GainSpread, run_seconds
 from taskprism.papers.sizes import Size
 from taskprism.papers.text import order_notes, part_notes, setting_notes
 

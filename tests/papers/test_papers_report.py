@@ -9,11 +9,10 @@ from rich.console import Console
 
 from reference.table_runs import SCORES, make_plan, write_run
 from taskprism.papers import collecting
-from taskprism.papers.collecting import collect
+from taskprism.papers.collecting import GainSpread, collect
 from taskprism.papers.plan import Place
 from taskprism.papers.report import write_result
 from taskprism.papers.results import Range
-from taskprism.papers.scores import GainSpread
 from taskprism.papers.sizes import Size
 from taskprism.papers.text import markdown, print_result, to_json
 

@@ -221,26 +221,23 @@ def _with_gain(
     totals: list[float] = []
     parts: dict[str, list[float]] = {}
     for run in group:
-        results: dict[str, float] = {}
-        references: dict[str, float] = {}
+        pairs = paired_scores(run, baseline, {column.task: column.metric for column in primary})
         for column in primary:
-            value = run.metrics.get(column.task, {}).get(column.metric, math.nan)
-            reference = _reference(baseline, run.seed, column)
-            if math.isfinite(value) and math.isfinite(reference) and reference != 0:
-                results[column.task], references[column.task] = value, reference
-                if not any(other.seed == run.seed for other in baseline):
-                    _add_note(
-                        notes,
-                        f"Δm of {row.name}: there is no {BASELINE_MODEL} run with seed {run.seed}, "
-                        "so it is relative to their mean over seeds.",
-                    )
-            elif column.task in run.metrics:
+            if column.task in run.metrics and column.task not in pairs:
                 _add_note(
                     notes,
                     f"Δm of {row.name} excludes {column.task}: it has no nonzero "
                     f"{BASELINE_MODEL} score.",
                 )
-        if results:
+        if pairs and not any(other.seed == run.seed for other in baseline):
+            _add_note(
+                notes,
+                f"Δm of {row.name}: there is no {BASELINE_MODEL} run with seed {run.seed}, so it "
+                "is relative to their mean over seeds.",
+            )
+        results = {task: score for task, (score, _) in pairs.items()}
+        references = {task: reference for task, (_, reference) in pairs.items()}
+        if pairs:
             totals.append(gain(results, references, better))
         for task, part in task_gains(results, references, better).items():
             parts.setdefault(task, []).append(part)
@@ -252,10 +249,34 @@ def _with_gain(
     return replace(row, gain=Statistic.of(totals), task_gains=known)
 
 
-def _reference(baseline: Sequence[RunResult], seed: int, column: Column) -> float:
+def paired_scores(
+    run: RunResult, baseline: Sequence[RunResult], metrics: Mapping[str, str]
+) -> dict[str, tuple[float, float]]:
+    """Scores of a run and of its baseline, as Δm compares them.
+
+    Args:
+        run: A run of the method.
+        baseline: Runs of the baseline; see :func:`baseline_score`.
+        metrics: Task -> metric.
+
+    Returns:
+        Task -> score of the run, score of the baseline. Tasks in which one of them is missing, or
+        the baseline's is 0, are left out.
+    """
+    pairs = {}
+    for task, metric in metrics.items():
+        score = run.metrics.get(task, {}).get(metric, math.nan)
+        reference = baseline_score(baseline, run.seed, task, metric)
+        if math.isfinite(score) and math.isfinite(reference) and reference != 0:
+            pairs[task] = score, reference
+    return pairs
+
+
+def baseline_score(baseline: Sequence[RunResult], seed: int, task: str, metric: str) -> float:
+    """Score of the baseline run with this seed, else the mean over its seeds; NaN if missing."""
     same_seed = [run for run in baseline if run.seed == seed]
     for runs in (same_seed, baseline):
-        statistic = Statistic.of(_scores(runs, column.task, column.metric))
+        statistic = Statistic.of(_scores(runs, task, metric))
         if statistic is not None:
             return statistic.mean
     return math.nan
