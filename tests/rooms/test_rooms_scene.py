@@ -10,7 +10,7 @@ from taskprism.rooms.builder import Builder
 from taskprism.rooms.camera import Camera, Frame
 from taskprism.rooms.classes import Part, Thing
 from taskprism.rooms.furniture import Cabinet, Chair, Shelf, Sofa, Table
-from taskprism.rooms.mannequins import sit, stand
+from taskprism.rooms.mannequins import add_seated_mannequin, add_standing_mannequin
 from taskprism.rooms.plan import Footprint, Plan
 from taskprism.rooms.scene import sample_scene
 from taskprism.rooms.solids import Shape, pack
@@ -85,9 +85,9 @@ def test_mannequins_are_whole_and_on_the_floor(pose):
 
         def build(builder, seed=seed, height=height):
             if pose == "stand":
-                stand(builder, Frame().turned("z", seed), height, Dice(seed))
+                add_standing_mannequin(builder, Frame().turned("z", seed), height, Dice(seed))
             else:
-                sit(builder, Frame((0.0, 0.0, 0.45)), height, Dice(seed))
+                add_seated_mannequin(builder, Frame((0.0, 0.0, 0.45)), height, Dice(seed))
 
         solids, corners = built(build)
         assert {s.part for s in solids} == set(Part) - {Part.BACKGROUND}
@@ -109,7 +109,7 @@ def test_mannequins_are_whole_and_on_the_floor(pose):
 
 def test_things_remember_their_class():
     builder = Builder()
-    stand(builder, Frame(), 1.7, Dice(0))
+    add_standing_mannequin(builder, Frame(), 1.7, Dice(0))
     assert builder.things[3:] == [Thing.PERSON]
     assert {s.instance for s in builder.solids} == {3}
 

@@ -24,29 +24,29 @@ class Builder:
         self._instance = 0
         self._casts_shadow = True
 
-    def piece(self, thing: Thing, *, casts_shadow: bool = True) -> None:
+    def begin_piece(self, thing: Thing, *, casts_shadow: bool = True) -> None:
         """Begin a new piece of furniture, and its first thing."""
         self._group += 1
-        self.thing(thing, casts_shadow=casts_shadow)
+        self.begin_thing(thing, casts_shadow=casts_shadow)
 
-    def thing(self, thing: Thing, *, casts_shadow: bool = True) -> None:
+    def begin_thing(self, thing: Thing, *, casts_shadow: bool = True) -> None:
         """Begin a new thing within the piece."""
         self.things.append(thing)
         self._instance = len(self.things) - 1
         self._casts_shadow = casts_shadow
 
-    def surface(self, thing: Thing) -> None:
+    def begin_surface(self, thing: Thing) -> None:
         """Begin a piece that belongs to the walls, the floor or the ceiling."""
         self._group += 1
         self._instance = int(thing)
         self._casts_shadow = True
 
-    def material(self, material: Material) -> int:
+    def add_material(self, material: Material) -> int:
         """Number of a new material."""
         self.materials.append(material)
         return len(self.materials) - 1
 
-    def box(
+    def add_box(
         self,
         frame: Frame,
         center: Vec,
@@ -60,7 +60,7 @@ class Builder:
         half = (size[0] / 2.0, size[1] / 2.0, size[2] / 2.0)
         self._add(Shape.BOX, frame.moved(*center), half, 0.0, material, part, casts_shadow)
 
-    def ellipsoid(
+    def add_ellipsoid(
         self,
         frame: Frame,
         center: Vec,
@@ -73,7 +73,7 @@ class Builder:
         """Ellipsoid with the frame's axes."""
         self._add(Shape.ELLIPSOID, frame.moved(*center), radii, 0.0, material, part, casts_shadow)
 
-    def frustum(
+    def add_frustum(
         self,
         frame: Frame,
         foot: Vec,

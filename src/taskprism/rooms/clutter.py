@@ -10,67 +10,71 @@ from taskprism.rooms.classes import Thing
 from taskprism.rooms.materials import Material, Pattern, color, scaled
 
 
-def small_thing(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
+def add_small_object(
+    builder: Builder, frame: Frame, radius: float, height: float, dice: Dice
+) -> None:
     """One small thing that fits into an upright cylinder standing on the frame's origin."""
     kind = dice.choice(("ball", "box", "box", "vase", "vase", "cup", "books"))
     turned = frame.turned("z", dice.uniform(0.0, 2.0 * PI))
     if kind == "ball":
-        ball(builder, turned, min(radius, height / 2.0, dice.uniform(0.05, 0.13)), dice)
+        add_ball(builder, turned, min(radius, height / 2.0, dice.uniform(0.05, 0.13)), dice)
     elif kind == "box":
         side = min(radius * 1.3, dice.uniform(0.1, 0.32))
         size = (side, side * dice.uniform(0.5, 1.0), min(height, dice.uniform(0.05, 0.3)))
-        box(builder, turned, size, dice)
+        add_box(builder, turned, size, dice)
     elif kind == "vase":
-        vase(builder, turned, min(radius, 0.11), min(height, dice.uniform(0.15, 0.38)), dice)
+        _add_vase(builder, turned, min(radius, 0.11), min(height, dice.uniform(0.15, 0.38)), dice)
     elif kind == "cup":
-        cup(builder, turned, min(radius, dice.uniform(0.04, 0.07)), min(height, 0.13), dice)
+        _add_cup(builder, turned, min(radius, dice.uniform(0.04, 0.07)), min(height, 0.13), dice)
     else:
-        pile(builder, turned, min(radius * 1.5, 0.28), height, dice)
+        add_book_pile(builder, turned, min(radius * 1.5, 0.28), height, dice)
 
 
-def ball(builder: Builder, frame: Frame, radius: float, dice: Dice) -> None:
+def add_ball(builder: Builder, frame: Frame, radius: float, dice: Dice) -> None:
     """A ball."""
-    builder.thing(Thing.OBJECT)
+    builder.begin_thing(Thing.OBJECT)
     tilted = frame.moved(0.0, 0.0, radius).turned("x", dice.uniform(0.0, PI))
-    material = builder.material(palette.plastic(dice))
-    builder.ellipsoid(tilted, (0.0, 0.0, 0.0), (radius, radius, radius), material)
+    material = builder.add_material(palette.plastic(dice))
+    builder.add_ellipsoid(tilted, (0.0, 0.0, 0.0), (radius, radius, radius), material)
 
 
-def box(builder: Builder, frame: Frame, size: tuple[float, float, float], dice: Dice) -> None:
+def add_box(builder: Builder, frame: Frame, size: tuple[float, float, float], dice: Dice) -> None:
     """A closed box."""
-    builder.thing(Thing.BOX)
+    builder.begin_thing(Thing.BOX)
     cardboard = color(0.09, dice.uniform(0.3, 0.5), dice.uniform(0.5, 0.75))
     material = (
         Material(colors=(cardboard, cardboard, cardboard), grain=0.1, seed=dice.seed())
         if dice.chance(0.4)
         else palette.plastic(dice)
     )
-    builder.box(frame, (0.0, 0.0, size[2] / 2.0), size, builder.material(material))
+    builder.add_box(frame, (0.0, 0.0, size[2] / 2.0), size, builder.add_material(material))
 
 
-def vase(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
+def _add_vase(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
     """A vase of two cut cones and a neck."""
-    builder.thing(Thing.OBJECT)
-    material = builder.material(palette.plastic(dice))
+    builder.begin_thing(Thing.OBJECT)
+    material = builder.add_material(palette.plastic(dice))
     belly = dice.uniform(0.35, 0.6) * height
     foot, neck = radius * dice.uniform(0.4, 0.8), radius * dice.uniform(0.25, 0.6)
     top = height - belly
-    builder.frustum(frame, (0.0, 0.0, 0.0), (foot, radius), belly, material)
-    builder.frustum(frame, (0.0, 0.0, belly), (radius, neck), top * 0.7, material)
+    builder.add_frustum(frame, (0.0, 0.0, 0.0), (foot, radius), belly, material)
+    builder.add_frustum(frame, (0.0, 0.0, belly), (radius, neck), top * 0.7, material)
     flare = neck * dice.uniform(1.0, 1.5)
-    builder.frustum(frame, (0.0, 0.0, belly + top * 0.7), (neck, flare), top * 0.3, material)
+    builder.add_frustum(frame, (0.0, 0.0, belly + top * 0.7), (neck, flare), top * 0.3, material)
 
 
-def cup(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
+def _add_cup(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
     """A cup, a bowl or a tin."""
-    builder.thing(Thing.OBJECT)
-    material = builder.material(palette.plastic(dice))
+    builder.begin_thing(Thing.OBJECT)
+    material = builder.add_material(palette.plastic(dice))
     rim = radius
     foot = rim * dice.uniform(0.6, 1.0)
-    builder.frustum(frame, (0.0, 0.0, 0.0), (foot, rim), height * dice.uniform(0.5, 1.0), material)
+    builder.add_frustum(
+        frame, (0.0, 0.0, 0.0), (foot, rim), height * dice.uniform(0.5, 1.0), material
+    )
 
 
-def pile(builder: Builder, frame: Frame, side: float, height: float, dice: Dice) -> None:
+def add_book_pile(builder: Builder, frame: Frame, side: float, height: float, dice: Dice) -> None:
     """Books lying on one another."""
     z = 0.0
     for _ in range(dice.integer(2, 4)):
@@ -78,9 +82,9 @@ def pile(builder: Builder, frame: Frame, side: float, height: float, dice: Dice)
         if z + thick > height:
             break
         size = (side * dice.uniform(0.8, 1.0), side * dice.uniform(0.55, 0.72), thick)
-        builder.thing(Thing.BOX)
-        material = builder.material(palette.paint(dice))
-        builder.box(
+        builder.begin_thing(Thing.BOX)
+        material = builder.add_material(palette.paint(dice))
+        builder.add_box(
             frame.moved(0.0, 0.0, z).turned("z", dice.bell(0.15)),
             (0.0, 0.0, thick / 2.0),
             size,
@@ -89,11 +93,13 @@ def pile(builder: Builder, frame: Frame, side: float, height: float, dice: Dice)
         z += thick
 
 
-def books(builder: Builder, frame: Frame, room: tuple[float, float, float], dice: Dice) -> None:
+def add_book_row(
+    builder: Builder, frame: Frame, room: tuple[float, float, float], dice: Dice
+) -> None:
     """Upright books along x from the frame's origin, which is in the middle of their depth."""
     length, depth, height = room
     shades = [palette.paint(dice) for _ in range(4)]
-    numbers = [builder.material(shade) for shade in shades]
+    numbers = [builder.add_material(shade) for shade in shades]
     x = 0.0
     while True:
         thick = dice.uniform(0.025, 0.07)
@@ -101,20 +107,20 @@ def books(builder: Builder, frame: Frame, room: tuple[float, float, float], dice
             return
         tall = height * dice.uniform(0.6, 0.92)
         deep = depth * dice.uniform(0.7, 0.95)
-        builder.thing(Thing.BOX, casts_shadow=False)
+        builder.begin_thing(Thing.BOX, casts_shadow=False)
         place = (x + thick / 2.0, (depth - deep) / 2.0 - 0.01, tall / 2.0)
-        builder.box(frame, place, (thick - 0.003, deep, tall), dice.choice(numbers))
+        builder.add_box(frame, place, (thick - 0.003, deep, tall), dice.choice(numbers))
         x += thick
 
 
-def plant(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
+def add_plant(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
     """A pot with leaves."""
-    builder.piece(Thing.OBJECT)
-    pot = builder.material(palette.plastic(dice))
+    builder.begin_piece(Thing.OBJECT)
+    pot = builder.add_material(palette.plastic(dice))
     tall, radius = height * dice.uniform(0.2, 0.35), height * dice.uniform(0.14, 0.2)
-    builder.frustum(frame, (0.0, 0.0, 0.0), (radius * 0.7, radius), tall, pot)
+    builder.add_frustum(frame, (0.0, 0.0, 0.0), (radius * 0.7, radius), tall, pot)
     green = color(dice.uniform(0.2, 0.36), dice.uniform(0.4, 0.8), dice.uniform(0.25, 0.6))
-    leaf = builder.material(
+    leaf = builder.add_material(
         Material(
             colors=(green, scaled(green, 0.5), green),
             pattern=Pattern.CLOUDS,
@@ -123,11 +129,11 @@ def plant(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
             seed=dice.seed(),
         )
     )
-    stem = builder.material(palette.wood(dice))
+    stem = builder.add_material(palette.wood(dice))
     rise = height - tall
-    builder.frustum(frame, (0.0, 0.0, tall * 0.9), (0.02, 0.012), rise * 0.75, stem)
+    builder.add_frustum(frame, (0.0, 0.0, tall * 0.9), (0.02, 0.012), rise * 0.75, stem)
     for _ in range(dice.integer(7, 11)):
         blade = frame.moved(0.0, 0.0, tall + rise * dice.uniform(0.05, 0.7))
         blade = blade.turned("z", dice.uniform(0.0, 2.0 * PI)).turned("x", -dice.uniform(0.4, 1.3))
         reach = rise * dice.uniform(0.18, 0.26)
-        builder.ellipsoid(blade, (0.0, 0.0, reach), (reach * 0.38, reach * 0.12, reach), leaf)
+        builder.add_ellipsoid(blade, (0.0, 0.0, reach), (reach * 0.38, reach * 0.12, reach), leaf)

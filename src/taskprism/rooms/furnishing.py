@@ -7,11 +7,11 @@ from taskprism.rooms.arithmetic import PI, Dice
 from taskprism.rooms.builder import Builder
 from taskprism.rooms.camera import Frame
 from taskprism.rooms.classes import Thing
-from taskprism.rooms.clutter import ball, box, pile, plant, small_thing
+from taskprism.rooms.clutter import add_ball, add_book_pile, add_box, add_plant, add_small_object
 from taskprism.rooms.furniture import Cabinet, Chair, Piece, Shelf, Sofa, Table
-from taskprism.rooms.lamps import FloorLamp, table_lamp
+from taskprism.rooms.lamps import FloorLamp, add_table_lamp
 from taskprism.rooms.lights import Lamp
-from taskprism.rooms.mannequins import sit, stand
+from taskprism.rooms.mannequins import add_seated_mannequin, add_standing_mannequin
 from taskprism.rooms.plan import Footprint, Plan, Wall
 
 _TRIES = 10
@@ -30,31 +30,33 @@ class Furnisher:
         dice = self._dice
         area = self._plan.width * self._plan.depth
         if dice.chance(0.65):
-            self._dining()
+            self._place_dining_table()
         else:
-            self._lounge()
+            self._place_coffee_table()
         kinds: list[type[Piece]] = [Sofa, Cabinet, Shelf, Cabinet, Shelf, Table, FloorLamp, Chair]
         for kind in dice.shuffled(kinds)[: dice.integer(2, 3 + int(area / 8.0))]:
-            self._against_wall(kind.random(dice))
+            self._place_against_wall(kind.random(dice))
         if dice.chance(0.4):
-            self._plant()
+            self._place_plant()
         for _ in range(self._people):
-            self._standing_person()
+            self._place_standing_person()
         for _ in range(dice.integer(0, 4)):
-            self._on_floor()
+            self._place_floor_object()
 
-    def _dining(self) -> None:
+    def _place_dining_table(self) -> None:
         """A table with chairs around it, now and then with somebody sitting there."""
         dice, builder = self._dice, self._builder
         table = Table.random(dice)
         around = Footprint(0.0, 0.0, table.width / 2.0 + 0.3, table.depth / 2.0 + 0.3, 1.0, 0.0)
-        frame = self._free_place(2.0 * around.half_width, 2.0 * around.half_depth, 0.1, turned=0.3)
+        frame = self._find_free_place(
+            2.0 * around.half_width, 2.0 * around.half_depth, 0.1, turned=0.3
+        )
         if frame is None:
             return
         if dice.chance(0.3):
-            self._rug(frame, table.width + 0.9, table.depth + 0.9)
+            self._place_rug(frame, table.width + 0.9, table.depth + 0.9)
         table.build(builder, frame, dice)
-        self._laid(frame, table)
+        self._put_objects_on(frame, table)
         chair = Chair.random(dice)
         look = dice.raw()
         quarters = dice.shuffled((0, 1, 2, 3))[: dice.integer(1, 4)]
@@ -72,31 +74,33 @@ class Furnisher:
             self._plan.footprints.append(footprint)
             if occupied:
                 self._people -= 1
-                sit(builder, place.moved(0.0, -0.02, chair.seat_height), self._stature(), dice)
+                add_seated_mannequin(
+                    builder, place.moved(0.0, -0.02, chair.seat_height), self._body_height(), dice
+                )
         self._plan.footprints.append(Footprint.of(frame, table.width, table.depth))
 
-    def _lounge(self) -> None:
+    def _place_coffee_table(self) -> None:
         """A low table on a rug."""
         dice = self._dice
         table = Table.low(dice)
-        frame = self._free_place(table.width, table.depth, 0.4, turned=0.3)
+        frame = self._find_free_place(table.width, table.depth, 0.4, turned=0.3)
         if frame is None:
             return
         if dice.chance(0.7):
-            self._rug(frame, table.width + 1.1, table.depth + 1.0)
+            self._place_rug(frame, table.width + 1.1, table.depth + 1.0)
         table.build(self._builder, frame, dice)
-        self._laid(frame, table)
+        self._put_objects_on(frame, table)
         self._plan.footprints.append(Footprint.of(frame, table.width, table.depth))
 
-    def _rug(self, frame: Frame, width: float, depth: float) -> None:
+    def _place_rug(self, frame: Frame, width: float, depth: float) -> None:
         if not self._plan.holds(Footprint.of(frame, width, depth)):
             return
-        self._builder.surface(Thing.FLOOR)
-        material = self._builder.material(palette.rug(self._dice))
+        self._builder.begin_surface(Thing.FLOOR)
+        material = self._builder.add_material(palette.rug(self._dice))
         size = (width, depth, 0.002)  # too thin for its side to show as a broken line
-        self._builder.box(frame, (0.0, 0.0, 0.001), size, material, casts_shadow=False)
+        self._builder.add_box(frame, (0.0, 0.0, 0.001), size, material, casts_shadow=False)
 
-    def _laid(self, frame: Frame, table: Table) -> None:
+    def _put_objects_on(self, frame: Frame, table: Table) -> None:
         """Put things on a table."""
         dice = self._dice
         top = frame.moved(0.0, 0.0, table.height)
@@ -107,11 +111,13 @@ class Furnisher:
         for x, y in dice.shuffled(cells)[: dice.integer(0, 4)]:
             place = top.moved(x * table.width, y * table.depth, 0.0)
             if dice.chance(0.15):
-                self._switch_on(table_lamp(self._builder, place, dice, self._glow(0.5, 1.2)))
+                self._keep_light(
+                    add_table_lamp(self._builder, place, dice, self._lamp_strength(0.5, 1.2))
+                )
             else:
-                small_thing(self._builder, place, radius, 0.4, dice)
+                add_small_object(self._builder, place, radius, 0.4, dice)
 
-    def _against_wall(self, piece: Piece) -> None:
+    def _place_against_wall(self, piece: Piece) -> None:
         """Stand a piece with its back to a wall; shelves and cabinets never hide a window."""
         dice = self._dice
         for _ in range(_TRIES):
@@ -124,21 +130,21 @@ class Furnisher:
             left, right = x - piece.width / 2.0, x + piece.width / 2.0
             footprint = Footprint.of(frame, piece.width, piece.depth)
             if wall.free(left, right, 0.0, piece.height) and self._plan.fits(footprint, 0.04):
-                self._stand(piece, frame, wall, (left, right, 0.0, piece.height + 0.1))
+                self._build_at_wall(piece, frame, wall, (left, right, 0.0, piece.height + 0.1))
                 self._plan.footprints.append(footprint)
                 return
 
-    def _stand(
+    def _build_at_wall(
         self, piece: Piece, frame: Frame, wall: Wall, taken: tuple[float, float, float, float]
     ) -> None:
         dice, builder = self._dice, self._builder
         wall.taken.append(taken)
         if isinstance(piece, FloorLamp):
-            self._switch_on(piece.light(builder, frame, dice, self._glow(0.8, 2.2)))
+            self._keep_light(piece.light(builder, frame, dice, self._lamp_strength(0.8, 2.2)))
             return
         piece.build(builder, frame, dice)
         if isinstance(piece, Table):
-            self._laid(frame, piece)
+            self._put_objects_on(frame, piece)
             chair = Chair.random(dice)
             place = frame.moved(0.0, -piece.depth / 2.0 - dice.uniform(0.05, 0.35), 0.0)
             place = place.turned("z", PI + dice.bell(0.3))
@@ -149,42 +155,44 @@ class Furnisher:
         elif isinstance(piece, Sofa) and self._people > 0 and dice.chance(0.4):
             self._people -= 1
             x = (dice.integer(1, piece.seats) - 0.5 - piece.seats / 2.0) * 0.6
-            sit(builder, frame.moved(x, -0.08, piece.seat_height), self._stature(), dice)
+            add_seated_mannequin(
+                builder, frame.moved(x, -0.08, piece.seat_height), self._body_height(), dice
+            )
 
-    def _plant(self) -> None:
+    def _place_plant(self) -> None:
         dice = self._dice
         height = dice.uniform(0.5, 1.5)
         across = height * 0.55
-        frame = self._free_place(across, across, 0.03)
+        frame = self._find_free_place(across, across, 0.03)
         if frame is not None:
-            plant(self._builder, frame, height, dice)
+            add_plant(self._builder, frame, height, dice)
             self._plan.footprints.append(Footprint.of(frame, across, across))
 
-    def _standing_person(self) -> None:
-        frame = self._free_place(0.65, 0.85, 0.05, turned=PI)
+    def _place_standing_person(self) -> None:
+        frame = self._find_free_place(0.65, 0.85, 0.05, turned=PI)
         if frame is not None:
-            stand(self._builder, frame, self._stature(), self._dice)
+            add_standing_mannequin(self._builder, frame, self._body_height(), self._dice)
             self._plan.footprints.append(Footprint.of(frame, 0.65, 0.85))
 
-    def _on_floor(self) -> None:
+    def _place_floor_object(self) -> None:
         """A ball, a box or books on the floor."""
         dice = self._dice
         side = dice.uniform(0.18, 0.5)
-        frame = self._free_place(side, side, 0.05, turned=PI)
+        frame = self._find_free_place(side, side, 0.05, turned=PI)
         if frame is None:
             return
-        self._builder.piece(Thing.OBJECT)
+        self._builder.begin_piece(Thing.OBJECT)
         kind = dice.uniform()
         if kind < 0.45:
-            ball(self._builder, frame, side / 2.0, dice)
+            add_ball(self._builder, frame, side / 2.0, dice)
         elif kind < 0.85:
             size = (side, side * dice.uniform(0.6, 1.0), side * dice.uniform(0.4, 1.1))
-            box(self._builder, frame, size, dice)
+            add_box(self._builder, frame, size, dice)
         else:
-            pile(self._builder, frame, 0.3, 0.3, dice)
+            add_book_pile(self._builder, frame, 0.3, 0.3, dice)
         self._plan.footprints.append(Footprint.of(frame, side, side))
 
-    def _free_place(
+    def _find_free_place(
         self, width: float, depth: float, gap: float, turned: float = 0.0
     ) -> Frame | None:
         """A place on the floor for a footprint, turned by up to an angle from the walls."""
@@ -198,12 +206,12 @@ class Furnisher:
                 return frame
         return None
 
-    def _stature(self) -> float:
+    def _body_height(self) -> float:
         return self._dice.uniform(1.6, 1.9)
 
-    def _glow(self, low: float, high: float) -> float:
+    def _lamp_strength(self, low: float, high: float) -> float:
         return self._dice.uniform(low, high) if self._dice.chance(0.6) else 0.0
 
-    def _switch_on(self, lamp: Lamp | None) -> None:
+    def _keep_light(self, lamp: Lamp | None) -> None:
         if lamp is not None:
             self.lamps.append(lamp)

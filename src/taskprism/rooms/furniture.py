@@ -11,7 +11,7 @@ from taskprism.rooms.arithmetic import PI, Dice
 from taskprism.rooms.builder import Builder
 from taskprism.rooms.camera import Frame
 from taskprism.rooms.classes import Thing
-from taskprism.rooms.clutter import books, small_thing
+from taskprism.rooms.clutter import add_book_row, add_small_object
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,25 @@ class Chair(Piece):
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
         """See :class:`Piece`."""
-        builder.piece(Thing.CHAIR)
-        frame_material = builder.material(
+        builder.begin_piece(Thing.CHAIR)
+        frame_material = builder.add_material(
             palette.metal(dice) if self.style == "column" else palette.furniture(dice)
         )
         cushion = dice.chance(0.5) or self.style == "column"
-        seat = builder.material(palette.cloth(dice)) if cushion else frame_material
+        seat = builder.add_material(palette.cloth(dice)) if cushion else frame_material
         w, d, s = self.width, self.depth, self.seat_height
         thick = 0.07 if cushion else 0.035
         if self.style == "stool" and dice.chance(0.6):
-            builder.frustum(frame, (0.0, 0.0, s - thick), (w / 2.2, w / 2.0), thick, seat)
+            builder.add_frustum(frame, (0.0, 0.0, s - thick), (w / 2.2, w / 2.0), thick, seat)
         else:
-            builder.box(frame, (0.0, 0.0, s - thick / 2.0), (w, d, thick), seat)
+            builder.add_box(frame, (0.0, 0.0, s - thick / 2.0), (w, d, thick), seat)
         if self.style == "column":
-            builder.frustum(frame, (0.0, 0.0, 0.0), (w * 0.5, w * 0.35), 0.05, frame_material)
-            builder.frustum(frame, (0.0, 0.0, 0.05), (0.03, 0.03), s - thick - 0.05, frame_material)
+            builder.add_frustum(frame, (0.0, 0.0, 0.0), (w * 0.5, w * 0.35), 0.05, frame_material)
+            builder.add_frustum(
+                frame, (0.0, 0.0, 0.05), (0.03, 0.03), s - thick - 0.05, frame_material
+            )
         else:
-            legs(builder, frame, (w, d, s - thick), frame_material, dice)
+            _add_legs(builder, frame, (w, d, s - thick), frame_material, dice)
         if self.style != "stool":
             self._back(builder, frame, frame_material, seat, dice)
 
@@ -83,11 +85,13 @@ class Chair(Piece):
         back = frame.moved(0.0, self.depth / 2.0 - 0.02, s).turned("x", -dice.uniform(0.0, 0.18))
         rise = top - s
         if self.style == "column" or dice.chance(0.45):
-            builder.box(back, (0.0, 0.0, rise * 0.6), (w * 0.95, 0.04, rise * 0.8), seat)
-            builder.box(back, (0.0, 0.015, rise * 0.3), (0.06, 0.03, rise * 0.6), frame_material)
+            builder.add_box(back, (0.0, 0.0, rise * 0.6), (w * 0.95, 0.04, rise * 0.8), seat)
+            builder.add_box(
+                back, (0.0, 0.015, rise * 0.3), (0.06, 0.03, rise * 0.6), frame_material
+            )
             return
         for side in (-1.0, 1.0):
-            builder.box(
+            builder.add_box(
                 back,
                 (side * (w / 2.0 - 0.02), 0.0, rise / 2.0),
                 (0.035, 0.035, rise),
@@ -96,7 +100,7 @@ class Chair(Piece):
         slats = dice.integer(1, 3)
         for k in range(slats):
             z = rise * (0.95 - 0.25 * k) - 0.04
-            builder.box(
+            builder.add_box(
                 back, (0.0, 0.0, z), (w - 0.06, 0.022, 0.4 * rise / (slats + 1)), frame_material
             )
 
@@ -133,25 +137,25 @@ class Table(Piece):
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
         """See :class:`Piece`."""
-        builder.piece(Thing.TABLE)
-        top = builder.material(palette.furniture(dice))
-        under = top if dice.chance(0.6) else builder.material(palette.metal(dice))
+        builder.begin_piece(Thing.TABLE)
+        top = builder.add_material(palette.furniture(dice))
+        under = top if dice.chance(0.6) else builder.add_material(palette.metal(dice))
         w, d, t = self.width, self.depth, self.thickness
         below = self.height - t
         if self.round:
-            builder.frustum(frame, (0.0, 0.0, below), (w / 2.0, w / 2.0), t, top)
-            builder.frustum(frame, (0.0, 0.0, 0.0), (w * 0.28, w * 0.2), 0.04, under)
-            builder.frustum(frame, (0.0, 0.0, 0.04), (0.05, 0.04), below - 0.04, under)
+            builder.add_frustum(frame, (0.0, 0.0, below), (w / 2.0, w / 2.0), t, top)
+            builder.add_frustum(frame, (0.0, 0.0, 0.0), (w * 0.28, w * 0.2), 0.04, under)
+            builder.add_frustum(frame, (0.0, 0.0, 0.04), (0.05, 0.04), below - 0.04, under)
             return
-        builder.box(frame, (0.0, 0.0, below + t / 2.0), (w, d, t), top)
+        builder.add_box(frame, (0.0, 0.0, below + t / 2.0), (w, d, t), top)
         if dice.chance(0.2):
             for side in (-1.0, 1.0):
                 place = (side * (w / 2.0 - 0.06), 0.0, below / 2.0)
-                builder.box(frame, place, (0.04, d * 0.9, below), under)
+                builder.add_box(frame, place, (0.04, d * 0.9, below), under)
             return
         if dice.chance(0.5):
-            builder.box(frame, (0.0, 0.0, below - 0.045), (w * 0.9, d * 0.86, 0.09), under)
-        legs(builder, frame, (w * 0.95, d * 0.93, below), under, dice)
+            builder.add_box(frame, (0.0, 0.0, below - 0.045), (w * 0.9, d * 0.86, 0.09), under)
+        _add_legs(builder, frame, (w * 0.95, d * 0.93, below), under, dice)
 
 
 @dataclass(frozen=True)
@@ -174,38 +178,42 @@ class Sofa(Piece):
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
         """See :class:`Piece`."""
-        builder.piece(Thing.SOFA)
-        cover = builder.material(palette.cloth(dice))
-        cushion = cover if dice.chance(0.6) else builder.material(palette.cloth(dice))
-        foot = builder.material(palette.furniture(dice))
+        builder.begin_piece(Thing.SOFA)
+        cover = builder.add_material(palette.cloth(dice))
+        cushion = cover if dice.chance(0.6) else builder.add_material(palette.cloth(dice))
+        foot = builder.add_material(palette.furniture(dice))
         w, d, h = self.width, self.depth, self.height
         arm = 0.15
         inner = w - 2.0 * arm
-        builder.box(frame, (0.0, 0.0, 0.2), (w - 0.02, d - 0.04, 0.2), cover)
-        builder.box(frame, (0.0, d / 2.0 - 0.1, (h + 0.1) / 2.0), (w, 0.2, h - 0.1), cover)
+        builder.add_box(frame, (0.0, 0.0, 0.2), (w - 0.02, d - 0.04, 0.2), cover)
+        builder.add_box(frame, (0.0, d / 2.0 - 0.1, (h + 0.1) / 2.0), (w, 0.2, h - 0.1), cover)
         rounded = dice.chance(0.4)
         rest = dice.uniform(0.55, 0.65)
         for side in (-1.0, 1.0):
             x = side * (w - arm) / 2.0
-            builder.box(frame, (x, -0.02, (rest + 0.08) / 2.0), (arm, d - 0.04, rest - 0.08), cover)
+            builder.add_box(
+                frame, (x, -0.02, (rest + 0.08) / 2.0), (arm, d - 0.04, rest - 0.08), cover
+            )
             if rounded:
                 roll = frame.moved(x, -d / 2.0 + 0.02, rest).turned("x", -PI / 2.0)
-                builder.frustum(roll, (0.0, 0.0, 0.0), (arm * 0.58, arm * 0.58), d - 0.08, cover)
+                builder.add_frustum(
+                    roll, (0.0, 0.0, 0.0), (arm * 0.58, arm * 0.58), d - 0.08, cover
+                )
         each = inner / self.seats
         for k in range(self.seats):
             x = -inner / 2.0 + (k + 0.5) * each
-            builder.box(frame, (x, -0.1, 0.37), (each - 0.015, d - 0.24, 0.14), cushion)
+            builder.add_box(frame, (x, -0.1, 0.37), (each - 0.015, d - 0.24, 0.14), cushion)
             back = frame.moved(x, d / 2.0 - 0.25, 0.43).turned("x", -0.15)
-            builder.box(back, (0.0, 0.0, 0.17), (each - 0.02, 0.13, 0.36), cushion)
+            builder.add_box(back, (0.0, 0.0, 0.17), (each - 0.02, 0.13, 0.36), cushion)
         for x in (-1.0, 1.0):
             for y in (-1.0, 1.0):
                 place = (x * (w / 2.0 - 0.08), y * (d / 2.0 - 0.08), 0.0)
-                builder.frustum(frame, place, (0.02, 0.03), 0.1, foot)
+                builder.add_frustum(frame, place, (0.02, 0.03), 0.1, foot)
         if dice.chance(0.6):
-            pillow = builder.material(palette.cloth(dice))
+            pillow = builder.add_material(palette.cloth(dice))
             side = frame.moved(dice.sign() * (inner / 2.0 - 0.2), d / 2.0 - 0.36, 0.6)
             side = side.turned("x", -0.35).turned("y", dice.bell(0.2))
-            builder.ellipsoid(side, (0.0, 0.0, 0.0), (0.22, 0.07, 0.19), pillow)
+            builder.add_ellipsoid(side, (0.0, 0.0, 0.0), (0.22, 0.07, 0.19), pillow)
 
 
 @dataclass(frozen=True)
@@ -226,25 +234,25 @@ class Cabinet(Piece):
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
         """See :class:`Piece`."""
-        builder.piece(Thing.CABINET)
+        builder.begin_piece(Thing.CABINET)
         base = palette.furniture(dice)
-        body = builder.material(base)
-        front = builder.material(palette.panelled(dice, base, float(self.rows)))
-        knob = builder.material(palette.metal(dice))
+        body = builder.add_material(base)
+        front = builder.add_material(palette.panelled(dice, base, float(self.rows)))
+        knob = builder.add_material(palette.metal(dice))
         w, d, h = self.width, self.depth, self.height
         plinth = 0.08
-        builder.box(frame, (0.0, 0.02, plinth / 2.0), (w - 0.06, d - 0.08, plinth), body)
-        builder.box(frame, (0.0, 0.0, (h + plinth) / 2.0), (w, d - 0.02, h - plinth), body)
+        builder.add_box(frame, (0.0, 0.02, plinth / 2.0), (w - 0.06, d - 0.08, plinth), body)
+        builder.add_box(frame, (0.0, 0.0, (h + plinth) / 2.0), (w, d - 0.02, h - plinth), body)
         each = w / self.columns
         tall = h - plinth
         for column in range(self.columns):
             x = -w / 2.0 + (column + 0.5) * each
             place = (x, -d / 2.0 + 0.01, plinth + tall / 2.0)
-            builder.box(frame, place, (each - 0.016, 0.004, tall - 0.016), front)
+            builder.add_box(frame, place, (each - 0.016, 0.004, tall - 0.016), front)
             for row in range(self.rows):
                 z = plinth + (row + 0.5) * tall / self.rows
                 off = (each / 2.0 - 0.08) * (1.0 if column % 2 == 0 else -1.0)
-                builder.ellipsoid(
+                builder.add_ellipsoid(
                     frame,
                     (x + off, -d / 2.0 - 0.005, z),
                     (0.015, 0.015, 0.03),
@@ -252,7 +260,7 @@ class Cabinet(Piece):
                     casts_shadow=False,
                 )
         if h < 1.3:
-            _on_top(builder, frame.moved(0.0, 0.0, h), w, d, dice)
+            _add_objects_on_top(builder, frame.moved(0.0, 0.0, h), w, d, dice)
 
 
 @dataclass(frozen=True)
@@ -270,26 +278,28 @@ class Shelf(Piece):
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
         """See :class:`Piece`."""
-        builder.piece(Thing.CABINET)
-        body = builder.material(palette.furniture(dice))
+        builder.begin_piece(Thing.CABINET)
+        body = builder.add_material(palette.furniture(dice))
         w, d, h = self.width, self.depth, self.height
         t = 0.03
         for side in (-1.0, 1.0):
-            builder.box(frame, (side * (w - t) / 2.0, 0.0, h / 2.0), (t, d, h), body)
-        builder.box(frame, (0.0, d / 2.0 - 0.01, h / 2.0), (w - 2.0 * t, 0.02, h), body)
+            builder.add_box(frame, (side * (w - t) / 2.0, 0.0, h / 2.0), (t, d, h), body)
+        builder.add_box(frame, (0.0, d / 2.0 - 0.01, h / 2.0), (w - 2.0 * t, 0.02, h), body)
         pitch = (h - 0.08) / self.boards
         for k in range(self.boards + 1):
             z = 0.06 + k * pitch
-            builder.box(frame, (0.0, -0.01, z), (w - 2.0 * t, d - 0.02, t), body)
+            builder.add_box(frame, (0.0, -0.01, z), (w - 2.0 * t, d - 0.02, t), body)
         inner = w - 2.0 * t - 0.04
         for k in range(self.boards):
             level = frame.moved(-inner / 2.0, -0.02, 0.06 + k * pitch + t / 2.0)
-            _fill(builder, level, (inner, d - 0.06, pitch - t), dice)
+            _fill_board(builder, level, (inner, d - 0.06, pitch - t), dice)
         if h < 1.4:
-            _on_top(builder, frame.moved(0.0, 0.0, h + t), w, d, dice)
+            _add_objects_on_top(builder, frame.moved(0.0, 0.0, h + t), w, d, dice)
 
 
-def _fill(builder: Builder, level: Frame, room: tuple[float, float, float], dice: Dice) -> None:
+def _fill_board(
+    builder: Builder, level: Frame, room: tuple[float, float, float], dice: Dice
+) -> None:
     """Put books or things on a board; ``level`` is the middle of its left end."""
     width, depth, height = room
     kind = dice.uniform()
@@ -298,21 +308,23 @@ def _fill(builder: Builder, level: Frame, room: tuple[float, float, float], dice
     if kind < 0.75:
         length = width * dice.uniform(0.35, 1.0)
         start = 0.0 if dice.chance(0.6) else width - length
-        books(builder, level.moved(start, 0.0, 0.0), (length, depth, height), dice)
+        add_book_row(builder, level.moved(start, 0.0, 0.0), (length, depth, height), dice)
         return
     for k in range(2):
         place = level.moved(width * (0.3 + 0.4 * k), 0.0, 0.0)
-        small_thing(builder, place, min(depth, width * 0.3) * 0.45, height * 0.85, dice)
+        add_small_object(builder, place, min(depth, width * 0.3) * 0.45, height * 0.85, dice)
 
 
-def _on_top(builder: Builder, top: Frame, width: float, depth: float, dice: Dice) -> None:
+def _add_objects_on_top(
+    builder: Builder, top: Frame, width: float, depth: float, dice: Dice
+) -> None:
     for k in range(2):
         if dice.chance(0.5):
             place = top.moved(width * (0.25 - 0.5 * k), 0.0, 0.0)
-            small_thing(builder, place, min(depth * 0.4, width * 0.2), 0.4, dice)
+            add_small_object(builder, place, min(depth * 0.4, width * 0.2), 0.4, dice)
 
 
-def legs(
+def _add_legs(
     builder: Builder, frame: Frame, size: tuple[float, float, float], material: int, dice: Dice
 ) -> None:
     """Four legs at the corners of a width and depth, up to a height."""
@@ -324,6 +336,6 @@ def legs(
             place = (x * (w - thick) / 2.0, y * (d - thick) / 2.0)
             if round_legs:
                 radii = (thick * 0.35, thick * 0.55)
-                builder.frustum(frame, (*place, 0.0), radii, h, material)
+                builder.add_frustum(frame, (*place, 0.0), radii, h, material)
             else:
-                builder.box(frame, (*place, h / 2.0), (thick, thick, h), material)
+                builder.add_box(frame, (*place, h / 2.0), (thick, thick, h), material)

@@ -30,67 +30,71 @@ class FloorLamp(Piece):
 
     def light(self, builder: Builder, frame: Frame, dice: Dice, strength: float) -> Lamp | None:
         """Build the lamp, and give its light if the strength is not 0."""
-        builder.piece(Thing.LAMP)
-        pole = builder.material(palette.metal(dice))
+        builder.begin_piece(Thing.LAMP)
+        pole = builder.add_material(palette.metal(dice))
         radius, h = self.width / 2.0, self.height
-        builder.frustum(frame, (0.0, 0.0, 0.0), (radius * 0.75, radius * 0.7), 0.03, pole)
-        builder.frustum(frame, (0.0, 0.0, 0.03), (0.014, 0.014), h - 0.2, pole, casts_shadow=False)
+        builder.add_frustum(frame, (0.0, 0.0, 0.0), (radius * 0.75, radius * 0.7), 0.03, pole)
+        builder.add_frustum(
+            frame, (0.0, 0.0, 0.03), (0.014, 0.014), h - 0.2, pole, casts_shadow=False
+        )
         tall = dice.uniform(0.22, 0.35)
-        return shade(builder, frame.moved(0.0, 0.0, h - tall), (radius, tall), dice, strength)
+        return _add_shade(builder, frame.moved(0.0, 0.0, h - tall), (radius, tall), dice, strength)
 
 
-def table_lamp(builder: Builder, frame: Frame, dice: Dice, strength: float) -> Lamp | None:
+def add_table_lamp(builder: Builder, frame: Frame, dice: Dice, strength: float) -> Lamp | None:
     """A small lamp on a table top."""
-    builder.thing(Thing.LAMP)
-    foot = builder.material(palette.plastic(dice))
+    builder.begin_thing(Thing.LAMP)
+    foot = builder.add_material(palette.plastic(dice))
     stem = dice.uniform(0.18, 0.3)
     belly = dice.uniform(0.05, 0.09)
-    builder.frustum(frame, (0.0, 0.0, 0.0), (belly * 0.8, belly * 0.7), 0.02, foot)
-    builder.ellipsoid(frame, (0.0, 0.0, stem * 0.45), (belly, belly, stem * 0.45), foot)
-    builder.frustum(frame, (0.0, 0.0, stem * 0.5), (0.012, 0.012), stem * 0.6, foot)
+    builder.add_frustum(frame, (0.0, 0.0, 0.0), (belly * 0.8, belly * 0.7), 0.02, foot)
+    builder.add_ellipsoid(frame, (0.0, 0.0, stem * 0.45), (belly, belly, stem * 0.45), foot)
+    builder.add_frustum(frame, (0.0, 0.0, stem * 0.5), (0.012, 0.012), stem * 0.6, foot)
     size = (dice.uniform(0.11, 0.17), dice.uniform(0.14, 0.2))
-    return shade(builder, frame.moved(0.0, 0.0, stem), size, dice, strength)
+    return _add_shade(builder, frame.moved(0.0, 0.0, stem), size, dice, strength)
 
 
-def pendant(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp | None:
+def add_pendant_lamp(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp | None:
     """A lamp hanging from a place on the ceiling."""
-    builder.piece(Thing.LAMP)
-    cord = builder.material(palette.metal(dice))
+    builder.begin_piece(Thing.LAMP)
+    cord = builder.add_material(palette.metal(dice))
     drop = dice.uniform(0.35, 0.7)
-    builder.frustum(ceiling, (0.0, 0.0, -drop), (0.008, 0.008), drop, cord, casts_shadow=False)
-    builder.frustum(ceiling, (0.0, 0.0, -0.03), (0.06, 0.05), 0.03, cord, casts_shadow=False)
+    builder.add_frustum(ceiling, (0.0, 0.0, -drop), (0.008, 0.008), drop, cord, casts_shadow=False)
+    builder.add_frustum(ceiling, (0.0, 0.0, -0.03), (0.06, 0.05), 0.03, cord, casts_shadow=False)
     radius = dice.uniform(0.14, 0.28)
     if dice.chance(0.4):
-        bulb = builder.material(_glow(dice, strength))
+        bulb = builder.add_material(_glow(dice, strength))
         center = (0.0, 0.0, -drop - radius)
-        builder.ellipsoid(
+        builder.add_ellipsoid(
             ceiling, center, (radius, radius, radius * 0.85), bulb, casts_shadow=False
         )
         return _light(ceiling.point(*center), radius, dice, strength)
     tall = dice.uniform(0.16, 0.28)
-    return shade(builder, ceiling.moved(0.0, 0.0, -drop - tall), (radius, tall), dice, strength)
+    return _add_shade(
+        builder, ceiling.moved(0.0, 0.0, -drop - tall), (radius, tall), dice, strength
+    )
 
 
-def ceiling_panel(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp:
+def add_ceiling_panel(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp:
     """A luminous panel under the ceiling."""
-    builder.piece(Thing.LAMP, casts_shadow=False)
-    rim = builder.material(palette.metal(dice))
-    pane = builder.material(_glow(dice, max(strength, 1e-3)))
+    builder.begin_piece(Thing.LAMP, casts_shadow=False)
+    rim = builder.add_material(palette.metal(dice))
+    pane = builder.add_material(_glow(dice, max(strength, 1e-3)))
     w, d = dice.uniform(0.4, 1.2), dice.uniform(0.25, 0.6)
-    builder.box(ceiling, (0.0, 0.0, -0.025), (w + 0.06, d + 0.06, 0.05), rim)
-    builder.box(ceiling, (0.0, 0.0, -0.035), (w, d, 0.05), pane)
+    builder.add_box(ceiling, (0.0, 0.0, -0.025), (w + 0.06, d + 0.06, 0.05), rim)
+    builder.add_box(ceiling, (0.0, 0.0, -0.035), (w, d, 0.05), pane)
     flat = Frame(ceiling.point(0.0, 0.0, -0.07), ceiling.x, ceiling.z, ceiling.y)
     return Lamp.panel(flat, w, d, light_color(dice, strength * 1.7), (0.0, 0.0, -1.0))
 
 
-def shade(
+def _add_shade(
     builder: Builder, frame: Frame, size: tuple[float, float], dice: Dice, strength: float
 ) -> Lamp | None:
     """A lamp shade of a radius and height, open to its light."""
     radius, tall = size
-    cloth = builder.material(_glow(dice, strength))
+    cloth = builder.add_material(_glow(dice, strength))
     radii = (radius, radius * dice.uniform(0.45, 1.0))
-    builder.frustum(frame, (0.0, 0.0, 0.0), radii, tall, cloth, casts_shadow=False)
+    builder.add_frustum(frame, (0.0, 0.0, 0.0), radii, tall, cloth, casts_shadow=False)
     return _light(frame.point(0.0, 0.0, tall / 2.0), radius * 0.6, dice, strength)
 
 

@@ -34,18 +34,18 @@ class Clothes:
     @staticmethod
     def random(builder: Builder, dice: Dice) -> Clothes:
         """An outfit."""
-        skin = builder.material(palette.skin(dice))
-        shirt = builder.material(palette.cloth(dice))
-        trousers = builder.material(palette.cloth(dice))
+        skin = builder.add_material(palette.skin(dice))
+        shirt = builder.add_material(palette.cloth(dice))
+        trousers = builder.add_material(palette.cloth(dice))
         bare = dice.chance(0.12)  # an undressed shop mannequin
         return Clothes(
             skin=skin,
-            hair=skin if bare else builder.material(palette.wood(dice, gloss=0.1)),
+            hair=skin if bare else builder.add_material(palette.wood(dice, gloss=0.1)),
             shirt=skin if bare else shirt,
             sleeve=shirt if dice.chance(0.45) and not bare else skin,
             trousers=skin if bare else trousers,
             shin=trousers if dice.chance(0.7) and not bare else skin,
-            shoes=skin if bare else builder.material(palette.paint(dice, gloss=0.2)),
+            shoes=skin if bare else builder.add_material(palette.paint(dice, gloss=0.2)),
         )
 
 
@@ -58,7 +58,7 @@ class _Leg:
     ankle: Frame
 
 
-def stand(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
+def add_standing_mannequin(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
     """A mannequin that stands or walks on the frame's origin."""
     swing = dice.choice((0.0, 0.05, dice.uniform(0.2, 0.5)))
     forward = dice.sign()
@@ -69,14 +69,14 @@ def stand(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
         legs[side] = (thigh, knee, dice.uniform(0.0, 0.12))
 
     def joints(pelvis: Frame) -> list[_Leg]:
-        return [_leg(pelvis, height, side, *legs[side]) for side in SIDES]
+        return [_leg_joints(pelvis, height, side, *legs[side]) for side in SIDES]
 
     lowest = min(leg.ankle.origin[2] for leg in joints(frame)) - ANKLE * height
     pelvis = frame.moved(0.0, 0.0, frame.origin[2] - lowest)
-    _body(builder, pelvis, joints(pelvis), height, dice, seated=False)
+    _add_body(builder, pelvis, joints(pelvis), height, dice, seated=False)
 
 
-def sit(builder: Builder, seat: Frame, height: float, dice: Dice) -> None:
+def add_seated_mannequin(builder: Builder, seat: Frame, height: float, dice: Dice) -> None:
     """A mannequin that sits on the frame's origin, its feet on the floor if they reach it."""
     pelvis = seat.moved(0.0, 0.0, 0.055 * height)
     # short legs let the thighs slope down, long ones put the feet forward
@@ -95,10 +95,10 @@ def sit(builder: Builder, seat: Frame, height: float, dice: Dice) -> None:
         shin = knee.rotated("x", drop, -reach)
         ankle = shin.moved(0.0, 0.0, -SHIN * height).rotated("x", drop, reach)
         legs.append(_Leg(thigh, shin, ankle))
-    _body(builder, pelvis, legs, height, dice, seated=True)
+    _add_body(builder, pelvis, legs, height, dice, seated=True)
 
 
-def _leg(
+def _leg_joints(
     pelvis: Frame, height: float, side: float, thigh: float, knee: float, apart: float
 ) -> _Leg:
     hip = pelvis.moved(side * HIP * height, 0.0, 0.0).turned("y", -side * apart)
@@ -108,41 +108,41 @@ def _leg(
     return _Leg(hip, bent, foot)
 
 
-def _body(
+def _add_body(
     builder: Builder, pelvis: Frame, legs: list[_Leg], height: float, dice: Dice, *, seated: bool
 ) -> None:
-    builder.piece(Thing.PERSON)
+    builder.begin_piece(Thing.PERSON)
     clothes = Clothes.random(builder, dice)
     h = height
     wide = dice.uniform(0.9, 1.15)
     lean = dice.uniform(-0.12, 0.02) if seated else dice.bell(0.06)
     trunk = pelvis.turned("x", -lean).turned("z", dice.bell(0.12))
     hips = (0.092 * h * wide, 0.066 * h * wide, 0.062 * h)
-    builder.ellipsoid(pelvis, (0.0, 0.0, 0.015 * h), hips, clothes.trousers, Part.TORSO)
+    builder.add_ellipsoid(pelvis, (0.0, 0.0, 0.015 * h), hips, clothes.trousers, Part.TORSO)
     radii = (0.08 * h * wide, 0.102 * h * wide)
-    builder.frustum(
+    builder.add_frustum(
         trunk, (0.0, 0.0, 0.02 * h), radii, 0.2 * h, clothes.shirt, Part.TORSO, flatness=0.64
     )
     chest = (0.112 * h * wide, 0.068 * h * wide, 0.075 * h)
-    builder.ellipsoid(trunk, (0.0, 0.0, 0.225 * h), chest, clothes.shirt, Part.TORSO)
+    builder.add_ellipsoid(trunk, (0.0, 0.0, 0.225 * h), chest, clothes.shirt, Part.TORSO)
     for leg in legs:
-        _dress_leg(builder, leg, h, wide, clothes)
+        _add_leg(builder, leg, h, wide, clothes)
     for side in SIDES:
         shoulder = trunk.moved(side * SHOULDER * h * wide, 0.0, 0.25 * h)
-        _arm(builder, shoulder, side, h, clothes, dice, seated=seated)
-    _head(builder, trunk.moved(0.0, 0.0, TRUNK * h), h, clothes, dice)
+        _add_arm(builder, shoulder, side, h, clothes, dice, seated=seated)
+    _add_head(builder, trunk.moved(0.0, 0.0, TRUNK * h), h, clothes, dice)
 
 
-def _dress_leg(builder: Builder, leg: _Leg, h: float, wide: float, clothes: Clothes) -> None:
+def _add_leg(builder: Builder, leg: _Leg, h: float, wide: float, clothes: Clothes) -> None:
     thigh, knee, ankle = 0.056 * h * wide, 0.036 * h, 0.025 * h
-    _limb(builder, leg.hip, THIGH * h, (thigh, knee), clothes.trousers, Part.UPPER_LEG)
-    _limb(builder, leg.knee, SHIN * h, (knee * 1.04, ankle), clothes.shin, Part.LOWER_LEG)
+    _add_limb(builder, leg.hip, THIGH * h, (thigh, knee), clothes.trousers, Part.UPPER_LEG)
+    _add_limb(builder, leg.knee, SHIN * h, (knee * 1.04, ankle), clothes.shin, Part.LOWER_LEG)
     foot = (0.03 * h, 0.076 * h, 0.03 * h)
     middle = (0.0, -0.04 * h, -ANKLE * h + 0.03 * h)
-    builder.ellipsoid(leg.ankle, middle, foot, clothes.shoes, Part.LOWER_LEG)
+    builder.add_ellipsoid(leg.ankle, middle, foot, clothes.shoes, Part.LOWER_LEG)
 
 
-def _arm(
+def _add_arm(
     builder: Builder,
     shoulder: Frame,
     side: float,
@@ -164,22 +164,22 @@ def _arm(
     upper = shoulder.turned("y", -side * aside).turned("x", -forward)
     elbow = upper.moved(0.0, 0.0, -UPPER_ARM * h).turned("x", -bend)
     radii = (0.033 * h, 0.026 * h)
-    _limb(builder, upper, UPPER_ARM * h, radii, clothes.shirt, Part.UPPER_ARM)
+    _add_limb(builder, upper, UPPER_ARM * h, radii, clothes.shirt, Part.UPPER_ARM)
     lower = (0.026 * h, 0.018 * h)
-    _limb(builder, elbow, FOREARM * h, lower, clothes.sleeve, Part.LOWER_ARM)
+    _add_limb(builder, elbow, FOREARM * h, lower, clothes.sleeve, Part.LOWER_ARM)
     hand = (0.014 * h, 0.025 * h, 0.05 * h)
     palm = (0.0, 0.0, -(FOREARM + 0.04) * h)
-    builder.ellipsoid(elbow, palm, hand, clothes.skin, Part.LOWER_ARM)
+    builder.add_ellipsoid(elbow, palm, hand, clothes.skin, Part.LOWER_ARM)
 
 
-def _head(builder: Builder, neck: Frame, h: float, clothes: Clothes, dice: Dice) -> None:
+def _add_head(builder: Builder, neck: Frame, h: float, clothes: Clothes, dice: Dice) -> None:
     turned = neck.turned("z", dice.bell(0.35)).turned("x", dice.bell(0.12))
-    builder.frustum(
+    builder.add_frustum(
         neck, (0.0, 0.0, -0.03 * h), (0.032 * h, 0.029 * h), 0.07 * h, clothes.skin, Part.HEAD
     )
     face = (0.046 * h, 0.054 * h, 0.066 * h)
-    builder.ellipsoid(turned, (0.0, -0.005 * h, 0.09 * h), face, clothes.skin, Part.HEAD)
-    builder.ellipsoid(
+    builder.add_ellipsoid(turned, (0.0, -0.005 * h, 0.09 * h), face, clothes.skin, Part.HEAD)
+    builder.add_ellipsoid(
         turned,
         (0.0, -0.061 * h, 0.083 * h),
         (0.008 * h, 0.01 * h, 0.014 * h),
@@ -188,10 +188,10 @@ def _head(builder: Builder, neck: Frame, h: float, clothes: Clothes, dice: Dice)
     )
     if clothes.hair != clothes.skin:
         hair = (0.051 * h, 0.055 * h, 0.06 * h)
-        builder.ellipsoid(turned, (0.0, 0.012 * h, 0.107 * h), hair, clothes.hair, Part.HEAD)
+        builder.add_ellipsoid(turned, (0.0, 0.012 * h, 0.107 * h), hair, clothes.hair, Part.HEAD)
 
 
-def _limb(
+def _add_limb(
     builder: Builder,
     joint: Frame,
     length: float,
@@ -201,6 +201,6 @@ def _limb(
 ) -> None:
     """A cut cone hanging from a joint, rounded at both ends."""
     first, last = radii
-    builder.frustum(joint, (0.0, 0.0, -length), (last, first), length, material, part)
-    builder.ellipsoid(joint, (0.0, 0.0, 0.0), (first, first, first), material, part)
-    builder.ellipsoid(joint, (0.0, 0.0, -length), (last, last, last), material, part)
+    builder.add_frustum(joint, (0.0, 0.0, -length), (last, first), length, material, part)
+    builder.add_ellipsoid(joint, (0.0, 0.0, 0.0), (first, first, first), material, part)
+    builder.add_ellipsoid(joint, (0.0, 0.0, -length), (last, last, last), material, part)

@@ -119,20 +119,20 @@ def sample_scene(seed: int) -> Scene:
     shell, light = Dice(seed, 0), Dice(seed, 2)
     builder = Builder()
     plan = Plan(shell.uniform(2.9, 6.2), shell.uniform(3.2, 7.0), shell.uniform(2.3, 3.1))
-    walls = builder.material(palette.wall(shell))
-    accent = builder.material(palette.wall(shell)) if shell.chance(0.35) else walls
-    floor = builder.material(palette.floor(shell))
-    ceiling = builder.material(_ceiling(shell))
+    walls = builder.add_material(palette.wall(shell))
+    accent = builder.add_material(palette.wall(shell)) if shell.chance(0.35) else walls
+    floor = builder.add_material(palette.floor(shell))
+    ceiling = builder.add_material(_ceiling(shell))
     shell_materials = (walls, walls, walls, accent, floor, ceiling)
 
     daylight = light.uniform(0.9, 2.2) if light.chance(0.75) else 0.03
     decorator = Decorator(builder, plan, shell, daylight)
-    openings = decorator.openings()
+    openings = decorator.add_openings()
     furnisher = Furnisher(builder, plan, Dice(seed, 1))
     furnisher.furnish()
-    decorator.walls_and_corners()
+    decorator.add_pictures_and_boards()
     by_day = daylight > 0.5 and bool(openings)
-    lamps = [*decorator.ceiling_lamp(light, by_day=by_day), *furnisher.lamps]
+    lamps = [*decorator.add_ceiling_lamp(light, by_day=by_day), *furnisher.lamps]
     sun = None
     if by_day:
         lamps += [_skylight(opening, light, daylight) for opening in openings]
