@@ -69,7 +69,7 @@ def information_flow(
     Raises:
         InputError: The model has no initial predictions.
         CheckpointError: This is no run directory with a last checkpoint.
-        DataError: The kept scores cannot be read.
+        DataError: The kept scores cannot be read, or the data are not those of the run.
     """
     run = RunDirectory(run_dir)
     recipe = run.recipe()
@@ -90,14 +90,20 @@ def information_flow(
             "with a front end, such as mti_net (`taskprism train rooms/mti_net --out DIR`)."
         )
     protocol = saved_protocol(recipe, run.path, root)
-    loader = split_loader(protocol, "test", model, recipe.data.batch_size, recipe.data.workers)
+    if run.data_fingerprint() not in (None, protocol.fingerprint()):
+        raise DataError(
+            f"The data of {protocol.name!r} are not those that the run in {run.path} was trained "
+            "on. Restore them, or give their folder with --data-root."
+        )
+    split = protocol.scored_split
+    loader = split_loader(protocol, split, model, recipe.data.batch_size, recipe.data.workers)
     reporter = reporter or Reporter()
     flow = score_flow(model, reporter.track(loader, "scoring initial predictions"), device)
     content = {
         "run": recipe.name,
         "model": recipe.model.name,
         "protocol": protocol.name,
-        "split": "test",
+        "split": split,
         "seed": recipe.seed,
         "weights": weights,
         "primary": {task.name: task.primary_metric for task in model.tasks},

@@ -26,7 +26,7 @@ class Gallery:
     Args:
         runs: Of one protocol. Runs of one method that predict different tasks (single-task
             networks) make one row; of several seeds the lowest is shown.
-        split: Which images.
+        split: Which images; by default those on which each run is scored.
         root: Folder of the data, if it is no longer where the recipes say.
         device: Where the networks run; by default a GPU if there is one.
 
@@ -41,7 +41,7 @@ class Gallery:
     def __init__(
         self,
         runs: Sequence[RunResult],
-        split: Split = "test",
+        split: Split | None = None,
         root: Path | None = None,
         device: str | None = None,
     ) -> None:

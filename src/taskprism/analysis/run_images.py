@@ -40,7 +40,7 @@ class RunImages:
     def open(
         cls,
         run_dir: str | Path,
-        split: Split = "test",
+        split: Split | None = None,
         root: Path | None = None,
         device: str | None = None,
     ) -> RunImages:
@@ -48,7 +48,7 @@ class RunImages:
 
         Args:
             run_dir: A run directory.
-            split: Which images.
+            split: Which images; by default those on which the run is scored.
             root: Folder of the data, if it is no longer where the recipe says.
             device: Where the model goes; by default a GPU if there is one.
 
@@ -61,6 +61,7 @@ class RunImages:
         recipe = run.recipe()
         folder = run.find_checkpoint("last")
         protocol = saved_protocol(recipe, run.path, root)
+        split = protocol.scored_split if split is None else split
         protocol.check_split(split)
         dataset = protocol.dataset(split, protocol.evaluation_transform())
         if device is None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from taskprism.analysis.features import collect_features, feature_sheet
 from taskprism.analysis.run_images import RunImages
-from taskprism.cli.arguments import Device, Images, Names, OptionalFolder, RunArgument, SplitName
+from taskprism.cli.arguments import (
+    Device,
+    Images,
+    Names,
+    OptionalFolder,
+    OptionalSplit,
+    RunArgument,
+)
 from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
 
@@ -19,7 +26,7 @@ def features(
     rows: int = 6,
     places: Names = (),
     show_places: bool = False,
-    split: SplitName = "test",
+    split: OptionalSplit = None,
     data_root: OptionalFolder = None,
     device: Device = None,
 ) -> None:
@@ -37,7 +44,7 @@ def features(
         rows: Number of layers, evenly spaced over the network.
         places: Names of layers to draw instead; * matches any letters.
         show_places: Print the names of all layers with features per task, and draw nothing.
-        split: Split of the images: train, val or test.
+        split: Split of the images: train, val or test; by default that on which the run is scored.
         data_root: Folder of the data, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
@@ -51,7 +58,7 @@ def features(
     reporter = Reporter()
     for index in reporter.track(source.choose(images, names), "drawing"):
         name = source.dataset[index]["name"]
-        title = f"{source.name}, {source.protocol.name} {split}: {name}"
+        title = f"{source.name}, {source.protocol.name} {source.split}: {name}"
         picture = feature_sheet(source.model, source.image(index), places, rows, title)
         file = write_picture(picture, folder / f"features_{name.replace('/', '_')}.png")
         reporter.line(f"Wrote {file}.")

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from taskprism.analysis.modulation import IMAGES, collect_activations, plot_modulation
 from taskprism.analysis.run_images import RunImages
-from taskprism.cli.arguments import Device, Images, OptionalFolder, RunArgument, SplitName
+from taskprism.cli.arguments import Device, Images, OptionalFolder, OptionalSplit, RunArgument
 from taskprism.progress import Reporter
 from taskprism.text_table import print_whole
 from taskprism.visualization.plotting import save_figure
@@ -19,7 +19,7 @@ def modulation(
     out: OptionalFolder = None,
     images: Images = IMAGES,
     levels: int = 6,
-    split: SplitName = "test",
+    split: OptionalSplit = None,
     seed: int = 0,
     data_root: OptionalFolder = None,
     device: Device = None,
@@ -34,7 +34,7 @@ def modulation(
         out: Folder for the plot; by default RUN/pictures.
         images: Number of images, from the start of the split.
         levels: Number of layers, evenly spaced over the network.
-        split: Split of the images: train, val or test.
+        split: Split of the images: train, val or test; by default that on which the run is scored.
         seed: Random seed of t-SNE.
         data_root: Folder of the data, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
@@ -45,7 +45,7 @@ def modulation(
     found = collect_activations(
         source.model, (source.image(index) for index in reporter.track(chosen, "reading layers"))
     )
-    title = f"{source.name}, {source.protocol.name} {split}, {len(chosen)} images"
+    title = f"{source.name}, {source.protocol.name} {source.split}, {len(chosen)} images"
     figure = plot_modulation(found, levels, title, seed)
     table = Table(title="Distance between tasks")
     for name in ("layer", "channels", "mean difference", "share of variance"):

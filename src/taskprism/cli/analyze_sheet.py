@@ -13,8 +13,8 @@ from taskprism.cli.arguments import (
     Images,
     Names,
     OptionalFolder,
+    OptionalSplit,
     RunsArgument,
-    SplitName,
 )
 from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
@@ -29,7 +29,7 @@ def sheet(
     out: Folder,
     images: Images = 4,
     names: Names = (),
-    split: SplitName = "test",
+    split: OptionalSplit = None,
     tile_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
     data_root: OptionalFolder = None,
     device: Device = None,
@@ -44,7 +44,7 @@ def sheet(
         out: Folder for the picture.
         images: Number of images, evenly spaced over the split.
         names: Names of images to draw instead.
-        split: Split of the images: train, val or test.
+        split: Split of the images: train, val or test; by default that on which the run is scored.
         tile_width: Width of each picture; by default that of the image, within 240 to 360.
         data_root: Folder of the data, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.

@@ -36,6 +36,7 @@ Runs = Annotated[tuple[Path, ...], _named(metavar="[RUN ...]")]
 Size = Annotated[tuple[int, int], _named(metavar="HEIGHT WIDTH")]
 OptionalSize = Annotated[tuple[int, int] | None, _named(metavar="HEIGHT WIDTH")]
 SplitName = Annotated[Split, _named(metavar="SPLIT")]
+OptionalSplit = Annotated[Split | None, _named(metavar="SPLIT")]
 Tasks = Annotated[tuple[str, ...], _named(metavar="[TASK ...]")]
 TasksWithChannels = Annotated[tuple[str, ...], _named(metavar="[TASK[=CHANNELS] ...]")]
 

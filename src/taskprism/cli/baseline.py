@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from taskprism.cli.arguments import Folder, OptionalFolder, OptionalSize, SplitName, Tasks
+from taskprism.cli.arguments import Folder, OptionalFolder, OptionalSize, OptionalSplit, Tasks
 from taskprism.errors import InputError
 from taskprism.recipes.schema import DataSettings
 from taskprism.training.baseline import score_baseline
@@ -21,7 +21,7 @@ def baseline(
     out: Folder,
     root: OptionalFolder = None,
     tasks: Tasks = (),
-    split: SplitName = "test",
+    split: OptionalSplit = None,
     input_size: OptionalSize = None,
     batch_size: int = 8,
 ) -> None:
@@ -35,7 +35,8 @@ def baseline(
         out: Run directory to write.
         root: Folder that holds the data.
         tasks: Tasks to score; by default all of the protocol.
-        split: Split of the images: train, val or test.
+        split: Split of the images: train, val or test. By default test, or val where the data have
+            no test split.
         input_size: Height and width of the runs to compare with; by default the protocol's.
         batch_size: Images per batch.
     """

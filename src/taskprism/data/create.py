@@ -30,6 +30,18 @@ def shipped_yamls() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def absolute_protocol(protocol: str, folder: Path | None = None) -> str:
+    """The path of a data YAML or a folder of packed shards as an absolute path; names unchanged.
+
+    Args:
+        protocol: What :func:`create_protocol` accepts as a string.
+        folder: Folder that a relative path starts from; by default the working directory.
+    """
+    folder = Path() if folder is None else folder
+    is_path = protocol.endswith(_YAML) or (folder / protocol / INDEX).is_file()
+    return str((folder / protocol).resolve()) if is_path else protocol
+
+
 def list_protocols() -> list[str]:
     """Names that :func:`create_protocol` accepts: registered classes and shipped data YAMLs."""
     return sorted({*PROTOCOLS.names(), *shipped_yamls()})

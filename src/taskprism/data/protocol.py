@@ -157,6 +157,11 @@ class Protocol(ABC):
         """Whether test labels keep their own sizes, to which predictions are then resized."""
         return False
 
+    @property
+    def scored_split(self) -> Split:
+        """Split whose scores are the result of a run: test, or val where there is no test split."""
+        return "test" if "test" in self.splits or "val" not in self.splits else "val"
+
     @abstractmethod
     def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:
         """Samples of a split at their own size, after ``transform``."""

@@ -6,7 +6,7 @@ import copy
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -323,24 +323,38 @@ def _parent(source: RecipeFile, parent: Any) -> RecipeFile:
 
 
 def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
-    """Resolve data YAMLs and imports, which are relative to the recipe that names them."""
+    """Resolve paths of data, weights and imports, which are relative to the recipe that names them.
+
+    What does not exist there is left as it is: a name, or a path from the working directory.
+    """
+
+    def anchor(name: Any, is_path: Callable[[Path], bool]) -> Any:
+        if isinstance(name, list):
+            return [anchor(each, is_path) for each in name]
+        if isinstance(name, dict):
+            return {key: anchor(each, is_path) for key, each in name.items()}
+        found = isinstance(name, str) and name and is_path(folder / name)
+        return str((folder / name).resolve()) if found else name
+
     imports = values.get(_IMPORTS)
     if isinstance(imports, list):
         values[_IMPORTS] = [
             str((folder / name).resolve()) if str(name).endswith(".py") else name
             for name in imports
         ]
-    data = values.get("data")
-    if not isinstance(data, dict) or "protocol" not in data:
-        return
+    for section, key, is_path in (
+        ("data", "protocol", _is_protocol_path),
+        ("data", "root", Path.exists),
+        ("model", "pretrained", Path.exists),
+    ):
+        inner = values.get(section)
+        if isinstance(inner, dict) and key in inner:
+            values[section] = {**inner, key: anchor(inner[key], is_path)}
 
-    def anchor(name: Any) -> Any:
-        is_file = isinstance(name, str) and (folder / name).is_file()
-        return str((folder / name).resolve()) if is_file else name
 
-    protocol = data["protocol"]
-    is_list = isinstance(protocol, list)
-    data["protocol"] = [anchor(name) for name in protocol] if is_list else anchor(protocol)
+def _is_protocol_path(path: Path) -> bool:
+    """Whether a path is a data YAML or a folder of packed shards; a name may also be a folder."""
+    return path.is_file() or (path / "index.json").is_file()
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -35,7 +35,7 @@ class RunResult:
         parameters: Of the network.
         macs: Multiply-accumulate operations for one image at the protocol's input size.
         input_size: ``(H, W)`` at which it was scored, if known.
-        data: Fingerprint of the data, if the manifest holds one.
+        data: Fingerprint of the scored data, if the manifest or the scores hold one.
     """
 
     path: Path
@@ -85,7 +85,7 @@ def read_run(path: str | Path) -> RunResult:
             parameters=content.get("parameters"),
             macs=content.get("macs"),
             input_size=tuple(content["input_size"]) if "input_size" in content else None,
-            data=_fingerprint(folder),
+            data=_fingerprint(folder, content),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
@@ -148,7 +148,10 @@ def _backbone(folder: Path, content: Mapping[str, Any]) -> str:
     return str((settings.get("model") or {}).get("backbone") or "")
 
 
-def _fingerprint(folder: Path) -> str | None:
+def _fingerprint(folder: Path, content: Mapping[str, Any]) -> str | None:
+    """Fingerprint of the data that were scored: by default those that the run was trained on."""
+    if "other_data" in content:
+        return str(content["other_data"]["scored_on"])
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return None

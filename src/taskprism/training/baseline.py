@@ -21,7 +21,7 @@ def score_baseline(
     data: DataSettings,
     out: Path,
     tasks: Sequence[str] = (),
-    split: Split = "test",
+    split: Split | None = None,
     reporter: Reporter | None = None,
 ) -> Results:
     """Score the best constant predictions, and write them as a run.
@@ -30,7 +30,7 @@ def score_baseline(
         data: Protocol and how it is fed.
         out: Run directory to write; scores and pictures that are there already are replaced.
         tasks: Names of tasks; by default all of the protocol.
-        split: Which images to score on.
+        split: Which images to score on; by default test, or val where there is no test split.
         reporter: Progress display; by default on standard error.
 
     Returns:
@@ -41,6 +41,7 @@ def score_baseline(
     """
     reporter = reporter or Reporter()
     protocol = build_protocol(data)
+    split = protocol.scored_split if split is None else split
     protocol.check_split(split)
     chosen = [protocol.task(name) for name in tasks] if tasks else list(protocol.tasks)
     train = protocol.dataset("train", protocol.evaluation_transform())
@@ -48,7 +49,7 @@ def score_baseline(
     samples = reporter.track((train[i] for i in range(length)), "reading labels", length)
     model = fit_constants(samples, chosen)
     loader = split_loader(protocol, split, model, data.batch_size, data.workers)
-    recorder = ImageStateRecorder(model.tasks) if split == "test" else None
+    recorder = ImageStateRecorder(model.tasks) if split == protocol.scored_split else None
     results = score(model, reporter.track(loader, f"scoring {split}"), recorder=recorder)
     image_states = recorder.gathered() if recorder is not None else None
     recipe = Recipe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 import shlex
@@ -18,6 +17,7 @@ import torch
 from taskprism.atomic import write_json
 from taskprism.data.protocol import Protocol
 from taskprism.errors import CheckpointError
+from taskprism.training.run_directory import read_manifest
 
 _PACKAGES = (
     "taskprism",
@@ -79,20 +79,22 @@ def note_resumed(file: Path, fingerprint: str) -> None:
     Raises:
         CheckpointError: The data are not those the run was started with.
     """
-    manifest = _read(file)
-    if manifest["data_fingerprint"] != fingerprint:
+    manifest = read_manifest(file)
+    recorded = manifest.get("data_fingerprint")
+    if recorded != fingerprint:
         raise CheckpointError(
             f"The data have changed since the run in {file.parent} was started (fingerprint "
-            f"{manifest['data_fingerprint']} then, {fingerprint} now); its scores would belong "
-            "to neither. Restore them, or start a new run."
+            f"{recorded} then, {fingerprint} now); its scores would belong to neither. Restore "
+            "them, or start a new run."
         )
-    manifest["resumed"].append(_now())
-    write_json(file, manifest)
+    resumed = manifest.get("resumed")
+    before = resumed if isinstance(resumed, list) else []
+    write_json(file, {**manifest, "resumed": [*before, _now()]})
 
 
 def note_finished(file: Path) -> None:
     """Add the time of the end."""
-    write_json(file, {**_read(file), "finished": _now()})
+    write_json(file, {**read_manifest(file), "finished": _now()})
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
@@ -128,13 +130,6 @@ def _versions() -> dict[str, str]:
 
 def _accelerator_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}.") from error
 
 
 def _now() -> str:

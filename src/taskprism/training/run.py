@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from taskprism.atomic import write_json
 from taskprism.data import create_protocol
 from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol, Split
+from taskprism.errors import CheckpointError, DataError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
 from taskprism.progress import Reporter
@@ -38,7 +40,7 @@ from taskprism.training.launch import (
 )
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.scores import Scored, write_pictures, write_scores
-from taskprism.training.trainer import Stopped, Trainer
+from taskprism.training.trainer import Stopped, Trainer, place_model
 
 
 def train(
@@ -54,7 +56,8 @@ def train(
 
     The scores in ``metrics.json`` are those of the last epoch: no epoch is chosen by looking at
     test images. ``checkpoints/best`` is chosen on the validation images where the protocol has
-    some, else on the test images, and ``manifest.json`` records which.
+    some, else on the test images, and ``manifest.json`` records which. Where the protocol has no
+    test split, the result is scored on the validation images.
 
     Args:
         recipe: The settings, or what :func:`load_recipe` reads.
@@ -119,9 +122,26 @@ def train(
     return run.path
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a run, and whether they could be written.
+
+    Attributes:
+        results: Task name -> metric name -> value.
+        title: What was scored: run, data, split and weights.
+        file: Where the scores are written.
+        error: Why the scores or pictures could not be written, or None.
+    """
+
+    results: Results
+    title: str
+    file: Path
+    error: CheckpointError | None = None
+
+
 def evaluate(
     run_dir: str | Path,
-    split: Split = "test",
+    split: Split | None = None,
     checkpoint: CheckpointName = "last",
     root: Path | None = None,
     batch_size: int | None = None,
@@ -132,12 +152,14 @@ def evaluate(
     *,
     imports: Sequence[str | Path] = (),
     protocol: ProtocolLike | None = None,
+    allow_other_data: bool = False,
 ) -> Results:
     """Score a trained run and write ``metrics.json`` and pictures into it.
 
     Args:
         run_dir: A run directory.
-        split: Which images; scores of other splits than ``test`` go to ``metrics_SPLIT.json``.
+        split: Which images; by default ``test``, or ``val`` where the data have no test split.
+            Scores of another split go to ``metrics_SPLIT.json``.
         checkpoint: ``last`` as in the papers, or ``best``.
         root: Folder of the data, if it has moved since training.
         batch_size: Images per batch; by default the recipe's.
@@ -148,16 +170,56 @@ def evaluate(
             ``{"edge_odsf": True}``; this protocol's metrics are then computed.
         imports: Modules or Python files with your own parts that the run needs. Reading a run
             imports nothing by itself.
-        protocol: Data in place of the run's; needed if it was trained with a protocol object.
+        protocol: Data in place of the run's, such as a data YAML that has moved; needed if the run
+            was trained with a protocol object.
+        allow_other_data: Score on other data than the run was trained on. The file of the scores
+            then has a key ``other_data`` with both fingerprints.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever labeled.
 
     Raises:
-        CheckpointError: The folder is not a run directory, or it has no such checkpoint.
+        CheckpointError: The folder is not a run directory, or it has no such checkpoint, or the
+            scores or pictures cannot be written.
         InputError: The run needs code that is not imported, or an object that is not given.
+        DataError: The data are not those that the run was trained on.
         TaskprismError: The data are missing, or there is no such split.
     """
+    evaluation = evaluate_run(
+        run_dir,
+        split,
+        checkpoint,
+        root,
+        batch_size,
+        workers,
+        pictures,
+        reporter,
+        options,
+        imports=imports,
+        protocol=protocol,
+        allow_other_data=allow_other_data,
+    )
+    if evaluation.error is not None:
+        raise evaluation.error
+    return evaluation.results
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    split: Split | None = None,
+    checkpoint: CheckpointName = "last",
+    root: Path | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    pictures: bool = True,
+    reporter: Reporter | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    imports: Sequence[str | Path] = (),
+    protocol: ProtocolLike | None = None,
+    allow_other_data: bool = False,
+) -> Evaluation:
+    """Do what :func:`evaluate` does, but return the scores even if they cannot be written."""
     import_parts(imports)
     run = RunDirectory(run_dir)
     recipe = run.recipe()
@@ -165,37 +227,80 @@ def evaluate(
     folder = run.find_checkpoint(checkpoint)
     accelerator = Accelerator(mixed_precision=recipe.precision)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    settings: dict[str, Any] = {"options": {**recipe.data.options, **(options or {})}}
-    if root is not None:
-        settings["root"] = root
-    data = DataSettings.model_validate(recipe.data.model_dump() | settings)
-    if protocol is None:
-        protocol = build_protocol(data)
-    elif not isinstance(protocol, Protocol):
-        protocol = create_protocol(protocol, root=data.root, **data.options)
-    model = load(folder, accelerator.device)
-    if options:
-        model.tasks = tasks_as_in(protocol, model.tasks)
+    data = recipe.data if root is None else recipe.data.model_copy(update={"root": root})
+    scored_data = _open_data(data, protocol)
+    model = place_model(load(folder), accelerator.device)
+    notes: dict[str, Any] = _compare_data(run, scored_data, model, allow_other_data)
+    if options:  # compared without them: they may change what belongs to the fingerprint
+        changed = data.model_copy(update={"options": {**data.options, **options}})
+        scored_data = _open_data(changed, protocol)
+        notes["options"] = dict(options)
+        model.tasks = tasks_as_in(scored_data, model.tasks)
+    split = scored_data.scored_split if split is None else split
     loader = split_loader(
-        protocol,
+        scored_data,
         split,
         model,
-        recipe.data.batch_size if batch_size is None else batch_size,
-        recipe.data.workers if workers is None else workers,
+        data.batch_size if batch_size is None else batch_size,
+        data.workers if workers is None else workers,
         accelerator.process_index,
         accelerator.num_processes,
     )
     batches = reporter.track(loader, f"scoring {split}")
-    recorder = ImageStateRecorder(model.tasks) if split == "test" else None
+    recorder = ImageStateRecorder(model.tasks) if split == scored_data.scored_split else None
     device, precision = accelerator.device, accelerator.autocast
     results = score(model, batches, device, precision, recorder=recorder)
     image_states = recorder.gathered() if recorder is not None else None
-    if accelerator.is_main_process:
-        scored = Scored(split, checkpoint, _epoch_of(run, checkpoint))
-        write_scores(run, recipe, protocol, model, results, scored, image_states)
-        if pictures:
-            write_pictures(run.pictures, protocol, split, model)
-    return results
+    scored = Scored(split, checkpoint, _epoch_of(run, checkpoint))
+    file = run.scores_file(split, scored_data.scored_split)
+    weights = f"checkpoint {checkpoint} (epoch {scored.epoch})"
+    title = f"{recipe.name} on {scored_data.name} {split}, {weights}"
+    try:
+        if accelerator.is_main_process:
+            write_scores(run, recipe, scored_data, model, results, scored, image_states, notes)
+            if pictures:
+                write_pictures(run.pictures, scored_data, split, model)
+    except CheckpointError as error:
+        return Evaluation(results, title, file, error)
+    return Evaluation(results, title, file)
+
+
+def _open_data(data: DataSettings, protocol: ProtocolLike | None) -> Protocol:
+    if protocol is None:
+        return build_protocol(data)
+    if isinstance(protocol, Protocol):
+        return protocol
+    return create_protocol(protocol, root=data.root, **data.options)
+
+
+def _compare_data(
+    run: RunDirectory, protocol: Protocol, model: MultiTaskModel, allowed: bool
+) -> dict[str, Any]:
+    """Check that ``protocol`` is the data the run was trained on, by their fingerprints.
+
+    Returns:
+        Keys for the file of the scores: both fingerprints if the data differ and that is allowed.
+    """
+    before, now = run.data_fingerprint(), protocol.fingerprint()
+    if before is None or before == now:
+        return {}
+    if not allowed:
+        raise DataError(
+            f"The data of {protocol.name!r} are not those that the run in {run.path} was trained "
+            f"on (fingerprint {before} then, {now} now), so the scores would not be comparable "
+            "with its others. Restore the data, give their folder with --data-root or their data "
+            "YAML with --data, or add --allow-other-data (allow_other_data=True) to score on "
+            "these data; the file of the scores then says so."
+        )
+    for task in model.tasks:
+        found = protocol.task(task.name)
+        if (found.kind, found.channels) != (task.kind, task.channels):
+            raise DataError(
+                f"The run in {run.path} predicts the task {task.name!r} as {task.kind} with "
+                f"{task.channels} channel(s), but in {protocol.name!r} it is {found.kind} with "
+                f"{found.channels}, so it cannot be scored on these data."
+            )
+    return {"other_data": {"trained_on": before, "scored_on": now}}
 
 
 def _open(
@@ -238,6 +343,11 @@ def _announce(
     )
     if protocol.license:
         reporter.line(f"Data: {protocol.license}")
+    if protocol.scored_split != "test":
+        reporter.line(
+            f"{protocol.name} has no test split: the last epoch is scored on "
+            f"{protocol.scored_split}, which also chooses the best epoch."
+        )
     position = trainer.learner.position
     if position.step:
         reporter.line(f"Resuming at epoch {position.epoch + 1}, batch {position.batch + 1}.")
@@ -250,19 +360,20 @@ def _finish(
     accelerator: Accelerator,
     reporter: Reporter,
 ) -> None:
-    """Score the last epoch on the test images."""
-    if trainer.latest is not None and trainer.latest[0] == "test":
+    """Score the last epoch on the test images, or on the validation images if there are none."""
+    recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
+    split = protocol.scored_split
+    if trainer.latest is not None and trainer.latest[0] == split:
         results = trainer.latest[1]
     else:
-        results = trainer.evaluate("test", is_last=True)
+        results = trainer.evaluate(split, is_last=True)
     if not accelerator.is_main_process:
         return
-    recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
-    scored = Scored("test", "last", recipe.epochs)
+    reporter.line(f"{protocol.name} {split}, epoch {recipe.epochs}: {describe(results, model)}")
+    scored = Scored(split, "last", recipe.epochs)
     write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)
-    write_pictures(run.pictures, protocol, "test", model)
+    write_pictures(run.pictures, protocol, split, model)
     manifest.note_finished(run.manifest_file)
-    reporter.line(f"{protocol.name} test, epoch {recipe.epochs}: {describe(results, model)}")
     reporter.line(f"Run in {run.path}")
 
 

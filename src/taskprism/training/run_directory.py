@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import torch
 
 from taskprism.atomic import recover_folder, write_text
+from taskprism.data.create import absolute_protocol
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.recipes.files import load_recipe, to_yaml
@@ -34,7 +35,7 @@ class RunDirectory:
     ``log.jsonl``           one line per epoch and evaluation
     ``checkpoints/last/``   model, and the training state that ``--resume`` reads
     ``checkpoints/best/``   model of the best evaluation so far
-    ``metrics.json``        final scores on the test split
+    ``metrics.json``        final scores on the test split, or on val where there is no test split
     ``image_states.npz``    states of the metrics behind these scores, one per image
     ``pictures/``           panels of some test images
     ======================  ====================================================================
@@ -56,10 +57,17 @@ class RunDirectory:
         self.pictures = self.path / "pictures"
         self.log = RunLog(self.path / "log.jsonl")
 
-    def scores_file(self, split: Split) -> Path:
-        """File of the scores of a split: ``metrics.json`` for test, else ``metrics_SPLIT.json``."""
+    def scores_file(self, split: Split, scored_split: Split = "test") -> Path:
+        """File of the scores of a split.
+
+        Args:
+            split: Which images.
+            scored_split: Split whose scores are the result of the run
+                (:attr:`~taskprism.data.Protocol.scored_split`); they are in ``metrics.json``, and
+                those of another split in ``metrics_SPLIT.json``.
+        """
         file = self.metrics_file
-        return file if split == "test" else file.with_name(f"{file.stem}_{split}{file.suffix}")
+        return file if split == scored_split else self.path / f"{file.stem}_{split}{file.suffix}"
 
     def checkpoint(self, name: CheckpointName) -> Path:
         """Folder of a checkpoint, which need not exist."""
@@ -87,14 +95,28 @@ class RunDirectory:
         return folder
 
     def recipe(self) -> Recipe:
-        """The resolved recipe of this run.
+        """The resolved recipe of this run, with absolute paths.
 
         Raises:
             CheckpointError: The folder is not a run directory.
         """
         if not self.recipe_file.is_file():
             raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
-        return load_recipe(self.recipe_file)
+        recipe = load_recipe(self.recipe_file)
+        started_in = self._manifest().get("folder")  # earlier runs recorded relative paths
+        return recipe if started_in is None else absolute_paths(recipe, Path(str(started_in)))
+
+    def data_fingerprint(self) -> str | None:
+        """Fingerprint of the data that the run was trained on; None if none is recorded.
+
+        Raises:
+            CheckpointError: The manifest is broken.
+        """
+        fingerprint = self._manifest().get("data_fingerprint")
+        return None if fingerprint is None else str(fingerprint)
+
+    def _manifest(self) -> dict[str, Any]:
+        return read_manifest(self.manifest_file) if self.manifest_file.is_file() else {}
 
     def check_free(self) -> None:
         """Check that a new run may start here: the folder is empty, or nothing was trained yet.
@@ -122,7 +144,8 @@ class RunDirectory:
             raise CheckpointError(
                 f"{self.path} holds no run to resume; leave --resume out to start one there."
             )
-        before, now = _flat(self.recipe().model_dump()), _flat(recipe.model_dump())
+        before = _flat(self.recipe().model_dump())
+        now = _flat(absolute_paths(recipe).model_dump())
         changed = [
             f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
             for key in dict.fromkeys([*before, *now])
@@ -136,8 +159,67 @@ class RunDirectory:
             )
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe."""
-        write_text(self.recipe_file, to_yaml(recipe))
+        """Write the resolved recipe, with absolute paths so that it works from any folder."""
+        write_text(self.recipe_file, to_yaml(absolute_paths(recipe)))
+
+
+def absolute_paths(recipe: Recipe, folder: Path | None = None) -> Recipe:
+    """Recipe in which no path depends on the working directory.
+
+    Args:
+        recipe: Its protocol, data root, pretrained weights, imports and options may be paths.
+        folder: Folder that relative paths start from; by default the working directory.
+    """
+    base = Path() if folder is None else folder
+
+    def absolute(path: str | Path) -> Path:
+        return (base / path).resolve()
+
+    data, weights = recipe.data, recipe.model.pretrained
+    protocol, root = data.protocol, data.root
+    if isinstance(protocol, str):
+        protocol = absolute_protocol(protocol, base)
+    else:
+        protocol = [absolute_protocol(name, base) for name in protocol]
+    if isinstance(root, Mapping):
+        root = {name: absolute(path) for name, path in root.items()}
+    elif root is not None:
+        root = absolute(root)
+    options = {
+        key: str(absolute(value)) if _is_folder_option(key) and isinstance(value, str) else value
+        for key, value in data.options.items()
+    }
+    if isinstance(weights, str) and (base / weights).exists():  # a package has no such path
+        weights = str(absolute(weights))
+    imports = [str(absolute(name)) if name.endswith(".py") else name for name in recipe.imports]
+    return recipe.model_copy(
+        update={
+            "imports": imports,
+            "model": recipe.model.model_copy(update={"pretrained": weights}),
+            "data": data.model_copy(
+                update={"protocol": protocol, "root": root, "options": options}
+            ),
+        }
+    )
+
+
+def _is_folder_option(key: str) -> bool:
+    return key == "root" or key.endswith("_root")
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """Content of ``manifest.json``.
+
+    Raises:
+        CheckpointError: The file is missing or broken.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} cannot be read: expected keys and values.")
+    return content
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,12 @@ def write_scores(
     results: Results,
     scored: Scored,
     image_states: ImageStates | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the scores of a split: ``metrics.json`` for the test images, else ``metrics_SPLIT``.
+    """Write the scores of a split: ``metrics.json``, or ``metrics_SPLIT.json`` for another split.
 
-    Where there are scores of test images, the states of each image are written next to them.
+    ``metrics.json`` is for the test images, or for the validation images where there are none. The
+    states of each image are written next to it.
 
     Args:
         run: Where to.
@@ -53,9 +56,13 @@ def write_scores(
         results: Task -> metric -> value; NaN is written as null.
         scored: Which images, with which weights.
         image_states: The metrics' states of each image.
+        notes: Further keys of the file.
 
     Returns:
         The file.
+
+    Raises:
+        CheckpointError: The file cannot be written.
     """
     content: dict[str, Any] = {
         "run": recipe.name,
@@ -70,10 +77,11 @@ def write_scores(
         "primary": {task.name: task.primary_metric for task in model.tasks},
         "parameters": count_parameters(model),
         "macs": count_macs(model, protocol.input_size),
+        **(notes or {}),
     }
     if image_states is not None:
         write_bytes(run.image_states_file, image_states.to_bytes())
-    file = run.scores_file(scored.split)
+    file = run.scores_file(scored.split, protocol.scored_split)
     write_json(file, content)
     return file
 

@@ -245,7 +245,8 @@ class Trainer:
 
         Args:
             split: Which images.
-            is_last: Training has ended; the metrics' states of each test image are kept as well.
+            is_last: Training has ended; the metrics' states of each image are kept as well if this
+                is the split that scores the run.
 
         Raises:
             Stopped: The user asked for it.
@@ -256,7 +257,8 @@ class Trainer:
         batches = self.reporter.track(loader, f"scoring {split}")
         # Shares of processes differ in length, so only a single process can stop between batches.
         check = self._stop_if_asked if accelerator.num_processes == 1 else None
-        recorder = ImageStateRecorder(model.tasks) if is_last and split == "test" else None
+        is_result = is_last and split == self.protocol.scored_split
+        recorder = ImageStateRecorder(model.tasks) if is_result else None
         results = score(model, batches, accelerator.device, accelerator.autocast, check, recorder)
         self.image_states = recorder.gathered() if recorder is not None else None
         return results
@@ -334,11 +336,7 @@ class Learner:
     def __init__(self, experiment: Experiment, accelerator: Accelerator) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
-        # Convolutions on a CPU take a third less time in this layout; values and shapes stay.
-        on_cpu = accelerator.device.type == "cpu"
-        layout = torch.channels_last if on_cpu else torch.contiguous_format
-        placed = experiment.model.to(accelerator.device)
-        self.model: MultiTaskModel = placed.to(memory_format=layout)
+        self.model = place_model(experiment.model, accelerator.device)
         self.adversary = create_adversary(recipe, self.model)
         criterion = experiment.criterion().to(accelerator.device)
         self.balancing = criterion.balancing
@@ -431,6 +429,15 @@ class Learner:
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)
         self.position = state.position
+
+
+def place_model(model: MultiTaskModel, device: torch.device) -> MultiTaskModel:
+    """Move a model to a device, in the memory layout in which it is trained and scored.
+
+    Convolutions on a CPU take a third less time in this layout; values and shapes stay.
+    """
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    return model.to(device).to(memory_format=layout)
 
 
 def check_finite(model: nn.Module) -> None:
