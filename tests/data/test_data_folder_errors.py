@@ -91,7 +91,9 @@ def test_negative_depth(folder):
 
 
 def test_wrong_number_of_channels(folder):
-    folder.save("semseg/a.png", np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8))
+    color = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+    color[..., 0] = 1  # equal channels are gray
+    folder.save("semseg/a.png", color)
     fails(folder, "semseg/a.png", "(24, 32, 3)", "1 channel", "encoding.order", index=0)
 
 

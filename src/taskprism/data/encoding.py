@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taskprism.data.files import read_array
+from taskprism.data.files import StoredPixels, read_stored
 from taskprism.data.folder_config import Axis, TaskConfig
 from taskprism.errors import DataError
 from taskprism.tasks.base import Task
@@ -23,6 +23,7 @@ AXES: Mapping[str, tuple[int, int]] = {
     "toward": (2, 1),
     "forward": (2, -1),
 }
+LONGEST_NORMAL = 1.5  # median; more means another scale or offset
 SHORTEST_NORMAL = 0.5  # 8-bit rounding changes unit vectors by 1 %; "no normal" is almost 0
 
 
@@ -46,8 +47,12 @@ class TargetDecoder:
         self.task = task
         self.config = config
         self._counts = not task.target_dtype.is_floating_point
+        two = task.target_type(torch.full((task.target_channels, 1, 1), 2, dtype=task.target_dtype))
+        everywhere = ValidMask(torch.ones(1, 1, 1, dtype=torch.bool))
+        self._bounded = task.validate_target(two, everywhere) is not None  # to [0, 1]
         self.where = f"{source}, tasks.{task.name}"
         self.lowest, self.table = _lookup_table(value_map)
+        self.declared = np.array(range(task.channels) if value_map is None else [*value_map])
         self._check_lengths()
         if task.target_type.is_direction and config.encoding.axes is None:
             raise DataError(
@@ -56,7 +61,9 @@ class TargetDecoder:
             )
 
     def __call__(self, path: Path) -> tuple[DenseTarget, ValidMask]:
-        """Read a file.
+        """Read a file of any bit depth, byte order and compression.
+
+        Class maps and masks in JPEG are refused, because compression changes their numbers.
 
         Returns:
             Target ``(target_channels, H, W)`` in taskprism's units and axes, 0 where it is not
@@ -66,12 +73,15 @@ class TargetDecoder:
             DataError: The file is broken or has values that the task does not allow.
         """
         encoding = self.config.encoding
-        raw = self._with_channels(read_array(path, encoding.key), path)
+        stored = read_stored(path, encoding.key)
+        raw = self._numbers(stored, path)
         valid = _everywhere(np.isfinite(raw))
         for value in self.config.ignore:
             valid &= ~_everywhere(raw == np.asarray(value))
         values = self._meaning(raw, valid, path)
         if encoding.axes is not None:
+            if stored.largest is not None:
+                self._check_vector_lengths(values, valid, stored, path)
             values = unit_vectors(values, encoding.axes, valid)
         if self.config.valid_range is not None:
             low, high = self.config.valid_range
@@ -89,10 +99,22 @@ class TargetDecoder:
         checked = None if encoding.axes is not None else self.task.validate_target(target, mask)
         if checked is not None:
             raise DataError(
-                f"{path}: {checked}. List stored values that mean 'no label' in "
+                f"{path} ({stored.form}): {checked}. List stored values that mean 'no label' in "
                 f"{self.where}.ignore; encoding, map and positive define the others."
             )
         return target, mask
+
+    def _check_vector_lengths(
+        self, values: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+    ) -> None:
+        """Check that scale and offset fit the file, which normalizing would hide."""
+        lengths = np.linalg.norm(values[valid], axis=-1)
+        if lengths.size and np.median(lengths) > LONGEST_NORMAL:
+            raise DataError(
+                f"{path}: a {stored.form} with vectors of length {np.median(lengths):.3g} after "
+                f"scale and offset; {self.task.kind} needs about 1. Correct {self.where}.encoding: "
+                "8-bit files usually have scale 2/255 and offset -1, 16-bit files scale 2/65535."
+            )
 
     def _check_lengths(self) -> None:
         """Check that lists of numbers per channel have one number per channel."""
@@ -111,22 +133,124 @@ class TargetDecoder:
                 f"got {list(encoding.order)}."
             )
 
-    def _with_channels(self, raw: np.ndarray, path: Path) -> np.ndarray:
-        """``(H, W, target_channels)``."""
-        if raw.ndim == 2:
-            raw = raw[..., None]
-        elif self.config.encoding.layout == "chw":
-            raw = raw.transpose(1, 2, 0)
-        order = self.config.encoding.order
-        if raw.ndim == 3 and order is not None and max(order) < raw.shape[-1]:
-            raw = raw[..., list(order)]
-        if raw.ndim != 3 or raw.shape[-1] != self.task.target_channels:
+    def _numbers(self, stored: StoredPixels, path: Path) -> np.ndarray:
+        """Stored numbers ``(H, W, target_channels)``, whatever the form of the file."""
+        encoding, channels = self.config.encoding, self.task.target_channels
+        if stored.values.dtype.kind not in "biuf":
+            raise DataError(f"{path}: an array of {stored.values.dtype}; labels must be numbers.")
+        if stored.lossy and not encoding.lossy and (self._counts or self.config.positive):
             raise DataError(
-                f"{path}: stored as an array of shape {tuple(raw.shape)}, but {self.task.kind} "
-                f"needs {self.task.target_channels} channel(s) in (H, W, C). Choose channels with "
-                f"{self.where}.encoding.order, or set encoding.layout: chw."
+                f"{path}: a {stored.form}, whose compression changes numbers, so classes and "
+                "masks in it are not exact. Use the PNG files that it was made from, or set "
+                f"{self.where}.encoding.lossy: true and declare every stored number with map."
             )
+        if stored.values.ndim == 2 and channels == 1 and encoding.order in (None, (0,)):
+            raw = self._single_channel(stored, path)[..., None]
+        else:
+            raw = self._channels(stored)
+        if raw.ndim != 3 or raw.shape[-1] != channels:
+            shape = tuple(stored.values.shape)
+            raise DataError(
+                f"{path}: a {stored.form}, stored as an array of shape {shape}, but "
+                f"{self.task.kind} needs {channels} channel(s) in (H, W, C). {self._advice(stored)}"
+            )
+        return self._at_declared_range(raw, stored, path)
+
+    def _channels(self, stored: StoredPixels) -> np.ndarray:
+        """The channels that the task needs, or all, if it is not clear which ones."""
+        encoding, channels = self.config.encoding, self.task.target_channels
+        raw = stored.colors() if stored.palette is not None else stored.values
+        if raw.ndim == 2:
+            return raw[..., None]
+        if encoding.layout == "chw":
+            raw = raw.transpose(1, 2, 0)
+        if encoding.order is not None:
+            return raw[..., list(encoding.order)] if max(encoding.order) < raw.shape[-1] else raw
+        if stored.alpha and bool((raw[..., -1] == stored.largest).all()):
+            raw = raw[..., :-1]
+        elif stored.alpha:
+            return raw
+        is_gray = stored.largest is not None and raw.shape[-1] == 3
+        if channels == 1 and is_gray and bool((raw == raw[..., :1]).all()):
+            raw = raw[..., :1]
         return raw
+
+    def _advice(self, stored: StoredPixels) -> str:
+        if stored.alpha and stored.values.shape[-1] - 1 in (1, 3):
+            return (
+                "Some of its pixels are transparent. Save it without opacity, or choose channels "
+                f"with {self.where}.encoding.order."
+            )
+        return f"Choose channels with {self.where}.encoding.order, or set encoding.layout: chw."
+
+    def _single_channel(self, stored: StoredPixels, path: Path) -> np.ndarray:
+        """Stored numbers or gray levels ``(H, W)``: those that fit what is declared.
+
+        PNG optimizers and editors store 0 and 255 as 0 and 1 of a 1-bit image, or as indices of a
+        palette, if nothing else occurs. A number that is declared and does not occur as stored,
+        but as a gray level, is therefore meant as a gray level.
+        """
+        wanted, positive = self.config.encoding.values, self.config.positive
+        numbers = stored.values
+        continuous = not self._counts and positive is None
+        if wanted == "stored" or (continuous and stored.palette is None and wanted is None):
+            return numbers
+        levels = stored.gray_levels()
+        if levels is None:
+            if wanted == "shown" or (continuous and stored.palette is not None):
+                raise DataError(
+                    f"{path}: a {stored.form} without gray levels from 0 to 255. Save the numbers "
+                    f"of {self.task.kind} themselves, or set {self.where}.encoding.values: stored."
+                )
+            return numbers
+        if wanted == "shown" or continuous:
+            return levels
+        if self._counts:
+            return levels if not self._fits(numbers) and self._fits(levels) else numbers
+        if positive is None or positive == "nonzero":
+            if stored.palette is not None and ((numbers != 0) != (levels != 0)).any():
+                raise DataError(
+                    f"{path}: a {stored.form} in which index 0 is not black, so it is not clear "
+                    f"what is positive. Set {self.where}.encoding.values: stored (indices) or "
+                    "shown (gray levels)."
+                )
+            return numbers
+        only_shown = not np.isin(numbers, positive).any() and np.isin(levels, positive).any()
+        return levels if only_shown else numbers
+
+    def _fits(self, numbers: np.ndarray) -> bool:
+        """Whether every number is declared as a class or ignored."""
+        found = np.unique(numbers)
+        if self.table is not None and self.config.unmapped == "ignore":
+            return bool(np.isin(found, self.declared).any())
+        ignored = [v for value in self.config.ignore for v in np.atleast_1d(np.asarray(value))]
+        return bool(np.isin(found, [*self.declared, *ignored]).all())
+
+    def _at_declared_range(self, raw: np.ndarray, stored: StoredPixels, path: Path) -> np.ndarray:
+        """Continuous numbers in the range that the scale is meant for: 0 to 255, or to 65535.
+
+        A scale of ``1/255`` or ``2/255`` says that 255 is the largest number. In a file of 16 bits
+        it is 65535, in one of 1 bit it is 1.
+        """
+        encoding, kind = self.config.encoding, self.task.target_type
+        largest = 255 if stored.palette is not None else stored.largest
+        if self._counts or self.config.positive is not None or encoding.values == "stored":
+            return raw
+        if largest is None or encoding.values == "shown":
+            return raw
+        scales = np.atleast_1d(np.asarray(encoding.scale, dtype=np.float64))
+        meant = [n for n in (255, 65535) if np.isclose(scales * n, (1, 2)[kind.is_direction]).all()]
+        has_range = kind.is_direction or self._bounded
+        if has_range and meant and largest != meant[0]:
+            return raw.astype(np.float32) * np.float32(meant[0] / largest)
+        if largest not in (1, 3, 15) or (meant and has_range) or not raw.any():
+            return raw
+        if has_range and largest == 1 and (scales == 1).all():
+            return raw
+        raise DataError(
+            f"{path}: a {stored.form} for {self.task.kind}. Set {self.where}.encoding.values: "
+            f"stored (numbers from 0 to {largest}) or shown (gray levels from 0 to 255)."
+        )
 
     def _meaning(self, raw: np.ndarray, valid: np.ndarray, path: Path) -> np.ndarray:
         """Stored numbers -> classes, 0/1 or units; marks unmapped pixels in ``valid``."""

@@ -35,8 +35,12 @@
         loss_weight: 5
         options: {soft: false}    # any other field of the task
 
-Label files are images (8- and 16-bit, palettes as indices), ``.npy``, ``.npz`` or ``.mat``. If a
-label file does not exist, the image has no label for the task.
+Label files are images of 1 to 32 bits, ``.npy``, ``.npz`` or ``.mat``. If a label file does not
+exist, the image has no label for the task. Numbers are read as stored: palettes as indices, a 2-bit
+image as 0 to 3. A mask of 0 and 255 may be stored in 1 to 16 bits or as a palette; ``positive:
+[255]`` finds its white in each of them. ``encoding: {values: stored}`` (or ``shown``, for gray
+levels from 0 to 255) decides where both are possible. Class maps and masks in JPEG are refused
+unless ``encoding: {lossy: true}``.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ import typing
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -55,8 +59,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -191,6 +197,17 @@ Axis = Literal["right", "left", "up", "down", "toward", "forward"]
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: Keys of later versions. At their default they are not written, so fingerprints stay.
+    later_keys: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = handler(self)
+        for key in self.later_keys:
+            if getattr(self, key) == type(self).model_fields[key].default:
+                content.pop(key, None)
+        return content
+
 
 class Encoding(_Strict):
     """How numbers are stored: ``value = stored * scale + offset``.
@@ -200,9 +217,19 @@ class Encoding(_Strict):
         True
     """
 
+    later_keys: ClassVar[tuple[str, ...]] = ("values", "lossy")
+
     key: str | None = Field(None, description="array name in an .npz or .mat")
     layout: Literal["hwc", "chw"] = Field("hwc", description="order of an array's axes")
-    order: tuple[int, ...] | None = Field(
+    values: Literal["stored", "shown"] | None = Field(
+        None,
+        description="of images with a palette or fewer than 8 bits: the stored numbers, or the "
+        "gray levels from 0 to 255 that a viewer shows; by default those that are declared",
+    )
+    lossy: bool = Field(
+        False, description="read class maps and masks from JPEG, which changes numbers"
+    )
+    order: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, description="which stored channels to take; [2, 1, 0] reads BGR"
     )
     scale: Number | tuple[Number, ...] = Field(1.0, description="one number, or one per channel")

@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 
 from taskprism.data.benchmarks.variant import Decoded
 from taskprism.data.encoding import unit_vectors
-from taskprism.data.files import read_array
+from taskprism.data.files import read_array, read_stored
 from taskprism.data.folder_config import Axis
 from taskprism.errors import DataError
 
@@ -28,7 +28,10 @@ def plane(path: Path, key: str | None = None) -> np.ndarray:
     Raises:
         DataError: The file is missing, broken, or has more channels.
     """
-    raw = read_array(path, key)
+    return _one_channel(path, read_array(path, key))
+
+
+def _one_channel(path: Path, raw: np.ndarray) -> np.ndarray:
     if raw.ndim == 3 and raw.shape[2] == 1:
         raw = raw[..., 0]
     if raw.ndim != 2:
@@ -110,9 +113,14 @@ def yes_no(path: Path, *, full: float = 1.0, key: str | None = None) -> Decoded:
 
 
 def brighter(path: Path, *, than: float) -> Decoded:
-    """1 where an 8-bit picture, divided by 255, is above ``than``; every pixel has a label."""
-    raw = plane(path)
-    return (raw.astype(np.float32) / 255 > than).astype(np.float32), np.ones(raw.shape, dtype=bool)
+    """1 where a gray picture, divided by its white, is above ``than``; every pixel has a label."""
+    stored = read_stored(path)
+    levels = stored.gray_levels() if stored.palette is not None else None
+    raw = _one_channel(path, stored.values if levels is None else levels)
+    white = 255 if levels is not None else stored.largest or 255
+    return (raw.astype(np.float32) / white > than).astype(np.float32), np.ones(
+        raw.shape, dtype=bool
+    )
 
 
 def array_image(path: Path) -> tv_tensors.Image:
