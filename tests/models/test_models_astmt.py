@@ -2,39 +2,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from models.base import ModelTests
 from reference import astmt as reference
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers.modulation import ResidualAdapter
-from taskprism.models import ASTMT, MultiTaskModel, create_model
+from taskprism.models import ASTMT, create_model
 from taskprism.models.inference import predict
 
-KINDS = {"branches": "se_resnet26", "pyramid": "mobilenet_v2"}
 TASKS = {"edge": 1, "semseg": 5, "depth": 1}
 PLAIN: dict[str, Any] = {"squeeze_encoder": False, "squeeze_decoder": False, "adapters": False}
 
 
-class TestASTMT(ModelTests):
-    name = "astmt"
-    size: ClassVar[tuple[int, int]] = (64, 64)
-
-    def make(self, kind: str = "pyramid", **changes: Any) -> MultiTaskModel:
-        torch.manual_seed(0)
-        arguments = {"tasks": self.tasks, "backbone": KINDS[kind], **self.options, **changes}
-        return create_model(self.name, **arguments)
-
-    def test_an_unknown_option_is_named(self) -> None:
-        with pytest.raises(UnknownNameError, match=r"'adaptors'.*'adapters'"):
-            self.make(adaptors=True)
-        with pytest.raises(UnknownNameError, match=r"'neck_channels'.*'decoder_channels'"):
-            self.make(neck_channels=32)
+def test_options_of_timm_backbones_are_unknown() -> None:
+    with pytest.raises(UnknownNameError, match=r"'neck_channels'.*'decoder_channels'"):
+        create_model("astmt", TASKS, backbone="mobilenet_v2", neck_channels=32)
 
 
 def test_the_decoder_of_uber_net() -> None:
@@ -128,7 +115,7 @@ def released(model: ASTMT) -> reference.State:
         ("mobilenet_v2", PLAIN),
     ],
 )
-def test_it_computes_what_the_released_network_does(backbone: str, options: dict) -> None:
+def test_numbers_of_the_released_network(backbone: str, options: dict) -> None:
     model = build(backbone, **options).double()
     state = {name: value.detach() for name, value in released(model).items()}
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
@@ -179,7 +166,7 @@ def test_what_does_not_depend_on_the_task_runs_once(
     assert torch.equal(alone["semseg"], together["semseg"])
 
 
-def test_prediction_computes_what_is_asked_for() -> None:
+def test_prediction_computes_only_the_named_tasks() -> None:
     model = build()
     calls = count_calls(model.encoder)
     answers = predict(model, torch.rand(3, 40, 50), tasks=["depth", "edge"])
@@ -210,7 +197,7 @@ def test_a_task_touches_shared_layers_and_its_own() -> None:
     assert own == {id(p) for n, p in model.named_parameters() if n in named}
 
 
-def test_statistics_of_other_tasks_stay() -> None:
+def test_statistics_of_other_tasks_do_not_change() -> None:
     model = build().train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     model(torch.randn(2, 3, 32, 32), tasks=["depth"])
@@ -232,7 +219,7 @@ def test_the_interface_is_below_the_heads() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["se_resnet26", "mobilenet_v2"])
-def test_how_it_starts(backbone: str) -> None:
+def test_initial_values(backbone: str) -> None:
     model = create_model("astmt", TASKS, backbone=backbone)
     gates = [m for m in model.modules() if isinstance(m, SqueezeExcitation)]
     layers = [layer for gate in gates for layer in (gate.fc1, gate.fc2)]
@@ -293,3 +280,5 @@ def test_clear_errors() -> None:
         create_model("astmt", ["depth"], backbone="mobilenet_v2", decoder="uber")
     with pytest.raises(InputError, match="decoder_channels must be a multiple of 16, got 40"):
         create_model("astmt", ["depth"], backbone="mobilenet_v2", decoder_channels=40)
+    with pytest.raises(InputError, match=r"got 16\. The smallest for this decoder is 32"):
+        create_model("astmt", ["depth"], backbone="mobilenet_v2", decoder_channels=16)

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import pytest
 import timm
 import torch
 
-from models.base import ModelTests
-from taskprism.errors import InputError, UnknownNameError
-from taskprism.models import ASTMT, ASTMTSingleTask, MultiTaskModel, create_model
+from models.base import random_images, total_loss
+from taskprism.errors import InputError
+from taskprism.models import ASTMT, ASTMTSingleTask, create_model
 
-KINDS = {"branches": "se_resnet14_quarter", "pyramid": "mobilenet_v2"}
 TASKS = {"semseg": 5, "depth": 1}
 
 
-class TestASTMTSingleTask(ModelTests):
-    name = "astmt_single_task"
-    size: ClassVar[tuple[int, int]] = (64, 64)
-
-    def make(self, kind: str = "pyramid", **changes: Any) -> MultiTaskModel:
-        torch.manual_seed(0)
-        arguments = {"tasks": self.tasks, "backbone": KINDS[kind], **self.options, **changes}
-        return create_model(self.name, **arguments)
-
-    def test_a_missing_task_is_silent(self) -> None:
-        """Its whole network is."""
-        model = self.make().train()
-        self.loss(model, self.images(), missing="depth").backward()
-        for task, network in model.networks.items():
-            learns = any(p.grad is not None and p.grad.any() for p in network.parameters())
-            assert learns == (task != "depth")
-
-    def test_an_unknown_option_is_named(self) -> None:
-        with pytest.raises(UnknownNameError, match=r"'astmt_single_task' 'adaptors'.*'adapters'"):
-            self.make(adaptors=True)
+def test_without_labels_the_whole_network_of_a_task_learns_nothing() -> None:
+    model = create_model("astmt_single_task", TASKS, backbone="se_resnet14_quarter").train()
+    assert isinstance(model, ASTMTSingleTask)
+    total_loss(model, random_images(), missing="depth").backward()
+    for task, network in model.networks.items():
+        learns = any(p.grad is not None and p.grad.any() for p in network.parameters())
+        assert learns == (task != "depth")
 
 
 def test_each_task_is_an_astmt_of_that_task_alone() -> None:

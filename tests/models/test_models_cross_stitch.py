@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.encoder_sharing import EncoderSharingTests
+from models.base import BACKBONES, ModelTests
+from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.models import create_model
 from taskprism.models.cross_stitch import CrossStitchUnit
 from taskprism.recipes.schema import OptimizerSettings
@@ -12,8 +13,9 @@ from taskprism.training.optimizers import parameter_groups
 TASKS = ["semseg", "depth", "edge"]
 
 
-class TestCrossStitch(EncoderSharingTests):
+class TestCrossStitch(ModelTests):
     name = "cross_stitch"
+    kinds = BACKBONES[ResidualStages]
 
     def test_without_sharing_it_is_single_tasks(self) -> None:
         options = {**self.kinds["branches"], "neck": "none", "output_stride": 8}
@@ -28,7 +30,7 @@ class TestCrossStitch(EncoderSharingTests):
                 for task in self.tasks:
                     torch.testing.assert_close(outputs[task], expected[task])
 
-    def test_units_stand_behind_every_stage(self) -> None:
+    def test_a_unit_follows_every_stage(self) -> None:
         model = self.make()
         channels = [unit.shares["depth"]["semseg"].weight.numel() for unit in model.units.values()]
         assert channels == list(model.backbones["depth"].channels)
@@ -62,7 +64,7 @@ def test_a_unit_mixes_per_channel() -> None:
         torch.testing.assert_close(mixed[task], expected)
 
 
-def test_how_a_unit_starts() -> None:
+def test_initial_values_of_a_unit() -> None:
     given = features()
     mixed = CrossStitchUnit(TASKS, 4, alpha=0.8, beta=0.05).double()(given)
     total = sum(given.values())

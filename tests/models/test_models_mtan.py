@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from models.encoder_sharing import EncoderSharingTests
+from models.base import ModelTests
 from taskprism.errors import InputError
 
 
-class TestMTAN(EncoderSharingTests):
+class TestMTAN(ModelTests):
     name = "mtan"
     kinds: ClassVar[dict[str, dict[str, Any]]] = {
         "branches": {"backbone": "resnet18", "head": "high_resolution"},
@@ -55,5 +55,7 @@ class TestMTAN(EncoderSharingTests):
             assert seen == sizes
 
     def test_stages_of_one_block_are_too_short(self) -> None:
-        with pytest.raises(InputError, match="layer1 of 'resnet10t' has only one; take 'resnet18'"):
+        with pytest.raises(
+            InputError, match=r"at least 2.*layer1 of 'resnet10t' has 1; use 'resnet18'"
+        ):
             self.make(backbone="resnet10t")

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import torch
 
-from models.encoder_sharing import EncoderSharingTests
+from models.base import BACKBONES, ModelTests
+from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.models.nddr_cnn import NDDRLayer
 
 TASKS = ["semseg", "depth", "edge"]
 
 
-class TestNDDRCNN(EncoderSharingTests):
+class TestNDDRCNN(ModelTests):
     name = "nddr_cnn"
+    kinds = BACKBONES[ResidualStages]
 
-    def test_layers_stand_behind_stem_and_stages(self) -> None:
+    def test_a_layer_follows_the_stem_and_every_stage(self) -> None:
         model = self.make()
         encoder = model.backbones["depth"]
         channels = [unit.reduce["depth"][0].out_channels for unit in model.units.values()]
@@ -20,7 +22,7 @@ class TestNDDRCNN(EncoderSharingTests):
         seen = []
         model.units["stem"].register_forward_hook(lambda _, __, out: seen.append(out["depth"]))
         model(self.images(2))
-        assert seen[0].shape[-2:] == (16, 24), "behind the pooling"
+        assert seen[0].shape[-2:] == (16, 24), "a layer before the pooling"
 
     def test_units_learn_faster(self) -> None:
         ((units, factor),) = self.make().sgd_rate_factors()
@@ -52,7 +54,7 @@ def test_a_layer_in_loops() -> None:
             torch.testing.assert_close(reduced[task][:, leaving], total)
 
 
-def test_how_a_layer_starts() -> None:
+def test_initial_values_of_a_layer() -> None:
     layer = NDDRLayer(TASKS, 4, alpha=0.8, beta=0.05).double().eval()
     given = features()
     reduced = layer(given)

@@ -50,6 +50,7 @@ class MultiTaskModel(SavedModel):
             in the same order.
         exports: Whether ``torch.export`` can trace it.
         start_options: Options that only set initial weights; not part of ``config``.
+        backbone_type: Class that its backbone must have. With ``Backbone`` it runs on all of them.
 
     Example:
         >>> import taskprism
@@ -73,6 +74,7 @@ class MultiTaskModel(SavedModel):
     depends_on_task_order: ClassVar[bool] = False
     exports: ClassVar[bool] = True
     start_options: ClassVar[tuple[str, ...]] = ()
+    backbone_type: ClassVar[type[Backbone]] = Backbone
 
     image_mean: Tensor
     image_std: Tensor

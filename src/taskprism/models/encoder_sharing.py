@@ -39,9 +39,14 @@ class EncoderSharingModel(MultiTaskModel):
     ``output_stride`` of the encoder (default 8, as published), and ``from_single_task``, a mapping
     task name -> directory of a trained ``single_task`` run (or saved model), from which encoders
     and heads start.
+
+    Attributes:
+        least_blocks: Residual blocks that every stage of the ResNet must have.
     """
 
     start_options: ClassVar[tuple[str, ...]] = (START,)
+    backbone_type: ClassVar[type[Backbone]] = ResidualStages
+    least_blocks: ClassVar[int] = 1
 
     heads: nn.ModuleDict
 
@@ -53,7 +58,16 @@ class EncoderSharingModel(MultiTaskModel):
     def _create_backbone(
         cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
     ) -> ResidualStages:
-        return create_residual_stages(backbone, pretrained, **options)
+        trunk = create_residual_stages(backbone, pretrained, **options)
+        for index, stage in enumerate(STAGES):
+            blocks = len(trunk.stage(index))
+            if blocks < cls.least_blocks:
+                raise InputError(
+                    f"Model {cls.name!r} needs at least {cls.least_blocks} residual blocks in "
+                    f"every stage, but {stage} of {trunk.name!r} has {blocks}; use 'resnet18' or a "
+                    "deeper ResNet."
+                )
+        return trunk
 
     def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
         """Copy trained networks, if the options name them."""

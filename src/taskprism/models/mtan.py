@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskprism.backbones.residual_stages import STAGES, ResidualStages
-from taskprism.errors import InputError
 from taskprism.layers import bottleneck, create_head, resize
 from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
@@ -46,6 +45,7 @@ class MTAN(EncoderSharingModel):
     """
 
     name: ClassVar[str] = "mtan"
+    least_blocks: ClassVar[int] = 2  # the masks read the features before and after the last one
 
     def __init__(
         self,
@@ -56,12 +56,6 @@ class MTAN(EncoderSharingModel):
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
-        for index, stage in enumerate(STAGES):
-            if len(backbone.stage(index)) < 2:
-                raise InputError(
-                    f"MTAN looks at the last two blocks of every stage, but {stage} of "
-                    f"{backbone.name!r} has only one; take 'resnet18' or a deeper ResNet."
-                )
         channels = backbone.channels
         self.attention = nn.ModuleList(
             nn.ModuleDict(

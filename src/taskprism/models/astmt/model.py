@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from taskprism.backbones import Backbone, ModulatedBackbone
 from taskprism.backbones.create_modulated import (
     MODULATED,
     create_modulated_backbone,
@@ -68,6 +69,7 @@ class ASTMT(SingleTaskingModel):
     """
 
     name: ClassVar[str] = "astmt"
+    backbone_type: ClassVar[type[Backbone]] = ModulatedBackbone
 
     def __init__(
         self,
@@ -88,8 +90,13 @@ class ASTMT(SingleTaskingModel):
         super().__init__(tasks, auxiliary_tasks)
         if decoder not in get_args(DecoderName):
             raise UnknownNameError("decoder", decoder, get_args(DecoderName))
-        if decoder_channels < 16 or decoder_channels % 16:
-            raise InputError(f"decoder_channels must be a multiple of 16, got {decoder_channels}.")
+        # Squeeze-and-excitation of the low-level map would have no hidden channel at a width of 16.
+        least = 32 if squeeze_decoder and decoder == "deeplab" else 16
+        if decoder_channels < least or decoder_channels % 16:
+            raise InputError(
+                f"decoder_channels must be a multiple of 16, got {decoder_channels}. "
+                f"The smallest for this decoder is {least}."
+            )
         self.backbone_name = backbone
         names = tuple(task.name for task in self.tasks)
         if adapters is None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
+from taskprism.backbones import Backbone, ModulatedBackbone
 from taskprism.models.astmt.model import ASTMT
 from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
@@ -32,6 +33,7 @@ class ASTMTSingleTask(SingleTaskingModel):
     """
 
     name: ClassVar[str] = "astmt_single_task"
+    backbone_type: ClassVar[type[Backbone]] = ModulatedBackbone
 
     def __init__(
         self,
