@@ -15,6 +15,7 @@ was expected and what was given:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -26,6 +27,11 @@ from taskprism.errors import InputError, UnknownNameError
 MOST_CHANNELS = 65536
 #: Largest height or width of a feature map or image in pixels.
 LONGEST_SIDE = 65536
+
+#: Names of tasks and registered parts, which become names of files, modules and keys.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: Characters of a name; file systems allow 255 bytes, and endings are appended.
+LONGEST_NAME = 100
 
 T = TypeVar("T", bound=str)
 
@@ -88,6 +94,43 @@ def check_choice(owner: str, option: str, value: Any, choices: Iterable[T]) -> T
 def check_channels(owner: str, option: str, value: Any, low: int = 1) -> int:
     """Return ``value`` as a number of channels, ``low`` to :data:`MOST_CHANNELS`."""
     return check_integer(owner, option, value, low, MOST_CHANNELS)
+
+
+def check_name(owner: str, option: str, value: Any) -> str:
+    """Return ``value`` if it is a name: letters a to z, digits, ``_`` and ``-``.
+
+    A name starts with a letter or digit and has at most :data:`LONGEST_NAME` characters, so it is
+    safe as part of a path: a name that a saved file gives cannot lead out of a folder.
+    """
+    if not isinstance(value, str) or len(value) > LONGEST_NAME or not NAME_PATTERN.fullmatch(value):
+        expected = (
+            f"1 to {LONGEST_NAME} letters (a to z), digits, '_' and '-', starting with a letter or "
+            "digit"
+        )
+        raise _wrong(owner, option, expected, "", value)
+    return value
+
+
+def check_class_name(owner: str, option: str, value: Any) -> str:
+    """Return ``value`` if it is one line of printable text without slash and backslash.
+
+    Spaces and letters of any alphabet are allowed. The first character is not a dot, and there are
+    at most :data:`LONGEST_NAME` characters.
+    """
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= LONGEST_NAME
+        or not value.isprintable()
+        or value.isspace()
+        or value.startswith(".")
+        or not {"/", "\\"}.isdisjoint(value)
+    ):
+        expected = (
+            f"1 to {LONGEST_NAME} printable characters on one line without '/' and '\\', not "
+            "starting with a dot"
+        )
+        raise _wrong(owner, option, expected, "", value)
+    return value
 
 
 def check_size(owner: str, option: str, value: Any) -> tuple[int, int]:

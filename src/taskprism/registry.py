@@ -38,7 +38,6 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -48,11 +47,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
+from taskprism.checks import check_name
 from taskprism.errors import InputError, TaskprismError, UnknownNameError
 
 PLUGIN_GROUP = "taskprism.plugins"
-#: What a registered name, a task name and a class name must match: they become file and key names.
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -135,12 +133,12 @@ class Registry(Generic[T]):
         self.check(part, origin)
         if name is None:
             name = part.__name__ if inspect.isfunction(part) else getattr(part, self.key, None)
-        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        if name is None:
             raise InputError(
-                f"Cannot register {origin} as {self.kind} {name!r}: a name starts with a letter "
-                "or digit and consists of letters, digits, '_' and '-'. Set the class attribute "
-                f"{self.key!r} or give the decorator a name."
+                f"Cannot register {origin} as {self.kind}: it has no name. Set its class "
+                f"attribute {self.key!r}, or give the decorator a name."
             )
+        check_name(f"Cannot register {origin} as {self.kind}", self.key, name)
         taken = self._entries.get(name)
         # Running a notebook cell or importing a file again replaces its own parts.
         if taken is not None and taken.part is not part and taken.origin != origin:

@@ -106,18 +106,21 @@ def test_unknown_kind_names_those_that_exist():
     ("make", "message"),
     [
         (lambda: create_task("semseg"), r"needs a number of classes.*create_task\('semseg', 40"),
-        (lambda: create_task("depth", 2), r"'depth' has 1 output channels, not 2"),
-        (lambda: create_task("saliency", 3), r"'saliency' has 1 or 2 output channels, not 3"),
-        (lambda: create_task("semseg", 0), r"at least 1 output channel, got 0"),
-        (lambda: create_task("edge", weight=1), r"'edge' has no field weight; it has .*positive_w"),
-        (lambda: create_task("edge", positive_weight=95), r"positive_weight is 95; .*\[0, 1\]"),
+        (lambda: create_task("depth", 2), r"'depth' must have 1 output channel, got 2"),
+        (lambda: create_task("saliency", 3), r"'saliency' must have 1 or 2 output channels, got 3"),
+        (lambda: create_task("semseg", 0), r"channels must be an integer from 1 to \d+, got 0"),
+        (lambda: create_task("edge", weight=1), r"'edge' has no field weight. It has .*positive_w"),
+        (
+            lambda: create_task("edge", positive_weight=95),
+            r"positive_weight must be .* from 0 to 1, got 95",
+        ),
         (lambda: create_task("semseg", 3, class_names=["a"]), r"3 channels but 1 class names"),
         (
             lambda: task_from_config({"name": "edge"}),
             r"needs the key 'kind', one of albedo, .*name",
         ),
-        (lambda: resolve_tasks("semseg"), r"write \['semseg'\]"),
-        (lambda: resolve_tasks([Edge(), "edge"]), r"edge are named twice"),
+        (lambda: resolve_tasks("semseg"), r"Write \['semseg'\]"),
+        (lambda: resolve_tasks([Edge(), "edge"]), r"named twice: edge"),
         (lambda: resolve_tasks([3]), r"Expected a Task, .* got 3"),
     ],
 )

@@ -1,8 +1,8 @@
-"""The tasks: one object each, owning everything special to one kind of per-pixel prediction.
+"""Tasks: everything that is specific to one kind of per-pixel prediction, in one object.
 
-A task knows its number of channels, the type of its label map, its loss, its metrics, how raw
-output becomes a prediction, how that is colored, and what is a wrong label. Nothing outside this
-package asks which task it has.
+A task has the number of channels, the type of the label map, the loss, the metrics, the decoding of
+raw output to a prediction, the colors of pictures, and the check of labels. Code outside this
+package works with any task.
 
 ================= ========  ==================================  ===========================
 name              channels  target                              prediction

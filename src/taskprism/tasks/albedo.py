@@ -17,7 +17,13 @@ from taskprism.tasks.target import DenseTarget
 
 
 class AlbedoMap(DenseTarget):
-    """Surface color as an image would store it: sRGB in [0, 1], float32 ``(..., 3, H, W)``."""
+    """Surface color as images store color: sRGB in [0, 1], float32 ``(..., 3, H, W)``.
+
+    Example:
+        >>> from taskprism.tasks import AlbedoMap
+        >>> AlbedoMap.zero_is_label
+        False
+    """
 
     zero_is_label: ClassVar[bool] = False
 
@@ -25,7 +31,16 @@ class AlbedoMap(DenseTarget):
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Albedo(Task):
-    """Surface color; plain L1 (ASTMT)."""
+    """Surface color; the loss is L1 (ASTMT).
+
+    Raises:
+        InputError: The number of channels is not 3.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> sorted(create_task("albedo").metrics())
+        ['abs_error', 'rmse', 'rmse_image_mean']
+    """
 
     name: str = "albedo"
     channels: int = 3
@@ -41,7 +56,7 @@ class Albedo(Task):
         self._check_channels(3)
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.losses.l1`."""
+        """L1 loss, see :func:`taskprism.tasks.losses.l1`."""
         return losses.l1(output, target, valid)
 
     def decode(self, output: Tensor) -> Tensor:
@@ -49,7 +64,7 @@ class Albedo(Task):
         return output.clamp(0, 1)
 
     def metrics(self) -> MetricCollection:
-        """RMSE and mean absolute error, pooled over all valid pixels; RMSE as mean over images."""
+        """RMSE and mean absolute error, pooled over all valid pixels, and mean RMSE of images."""
         return albedo_metrics()
 
     def color(
@@ -59,7 +74,7 @@ class Albedo(Task):
         return color_rgb(values, valid)
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say if a valid value lies outside [0, 1]."""
+        """Report valid values outside [0, 1]."""
         values = target[valid.expand_as(target)]
         if ((values >= 0) & (values <= 1)).all():
             return None

@@ -1,4 +1,4 @@
-"""What a task is: one object that owns everything special to one kind of per-pixel prediction."""
+"""The base class of tasks: everything that is specific to one kind of per-pixel prediction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MetricCollection
 
+from taskprism.checks import check_channels, check_choice, check_flag, check_name, check_number
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
 from taskprism.registry import Registry
@@ -24,29 +25,33 @@ from taskprism.tasks.target import DenseTarget
 #: Number of classes into which a regression task is sorted where a module needs classes. ATRC
 #: (Bruggemann et al., ICCV 2021) attends to regions of the image that are predicted as classes.
 CATEGORIES = 40
+#: Largest ``loss_weight`` of a task.
+HEAVIEST_LOSS = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """One thing predicted per pixel.
+    """One kind of per-pixel prediction.
 
-    A subclass is a frozen dataclass, in any module, decorated with :func:`register_task` if it is
-    to be found by its ``kind``. Fields are plain values, which recipes, checkpoints and hub configs
-    can store.
+    A subclass is a frozen dataclass in any module. Decorate it with :func:`register_task` so that
+    recipes can name it by its ``kind``. Fields are plain values, which recipes, checkpoints and hub
+    configs can store.
 
     Shapes: ``output`` is a network's raw output ``(B, channels, H, W)``; ``prediction`` is the
     result of :meth:`decode` and ``target`` the label, both ``(B, target_channels, H, W)``;
     ``valid`` is boolean ``(B, 1, H, W)``.
 
     Attributes:
-        name: Key of this task in predictions, targets and tables; unique within a model.
-        channels: Number of output channels of the network.
-        loss_weight: Factor of this task's loss in the sum of all losses.
+        name: Key of this task in predictions, targets, tables and file names; unique within a
+            model. Letters a to z, digits, ``_`` and ``-``.
+        channels: Number of output channels of the network, at least 1.
+        loss_weight: Factor of this task's loss in the sum of all losses, at least 0.
         kind: Name of the class in recipes and configs (``create_task(kind)``).
-        target_type: Type of this task's label map; it owns flips, zooms, rotations and resizes.
+        target_type: Type of the label map, which knows how flips, zooms, rotations and resizes
+            change its values.
         target_dtype: Type of the numbers in the label map.
         target_channels: Channels of the label map (1 for class indices).
-        primary_metric: Key in :meth:`metrics` that Δm and "best checkpoint" read.
+        primary_metric: Key in :meth:`metrics` that Δm and the choice of the best checkpoint read.
         extra_metrics: Further metrics, added to those of :meth:`metrics`: names of
             :func:`taskprism.metrics.list_metrics`, ``"module:Class"`` or classes.
         scoring_fields: Names of the fields that only change how the task is scored.
@@ -85,18 +90,35 @@ class Task(ABC):
             type.__setattr__(cls, "metrics", _complete(cls.metrics))
 
     def __post_init__(self) -> None:
+        check_task_name(self.name)
+        check_channels(self._owner, "channels", self.channels)
+        check_number(self._owner, "loss_weight", self.loss_weight, 0, HEAVIEST_LOSS)
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, bool):
+                check_flag(self._owner, field.name, getattr(self, field.name))
+        if not isinstance(self.primary_metric, str):
+            raise InputError(
+                f"{self._owner}: primary_metric must be the name of a metric, got "
+                f"{self.primary_metric!r}."
+            )
+        if not isinstance(self.extra_metrics, tuple | list):
+            raise InputError(
+                f"{self._owner}: extra_metrics must be a list of metrics, got "
+                f"{self.extra_metrics!r}."
+            )
         names = (m if isinstance(m, str) else METRICS.name_of(m) for m in self.extra_metrics)
         object.__setattr__(self, "extra_metrics", tuple(names))
         for metric in self.extra_metrics:
             METRICS.find(metric)
-        if self.channels < 1:
-            raise InputError(
-                f"Task {self.name!r} needs at least 1 output channel, got {self.channels}."
-            )
+
+    @property
+    def _owner(self) -> str:
+        """The task in error messages."""
+        return f"Task {self.name!r}"
 
     @property
     def higher_is_better(self) -> dict[str, bool]:
-        """Direction of every metric, by its key in :meth:`metrics`."""
+        """Whether a higher score is better, by the key of the metric in :meth:`metrics`."""
         return {
             key: bool(metric.higher_is_better)
             for key, metric in self.metrics().items(copy_state=False)
@@ -104,10 +126,10 @@ class Task(ABC):
 
     @property
     def primary_higher_is_better(self) -> bool:
-        """Direction of the primary metric.
+        """Whether a higher score is better in the primary metric.
 
         Raises:
-            UnknownNameError: If the task has no metric of that name.
+            UnknownNameError: The task has no metric of that name.
         """
         directions = self.higher_is_better
         if self.primary_metric not in directions:
@@ -120,25 +142,25 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, output: Tensor) -> Tensor:
-        """Raw output -> prediction in the target's units."""
+        """Prediction ``(B, target_channels, H, W)`` in the unit of the target, from raw output."""
 
     @property
     def categories(self) -> int:
-        """Number of classes into which pixels are sorted where only classes will do (ATRC).
+        """Number of classes for modules that can only work with classes (ATRC).
 
-        By default one per output channel, so that the raw output is taken for class logits.
+        By default one per output channel: the raw output is used as class logits.
         """
         return self.channels
 
     def from_categories(self, logits: Tensor) -> Tensor:
-        """Class logits ``(B, categories, H, W)`` -> the raw output that they amount to."""
+        """Raw output ``(B, channels, H, W)`` that class logits ``(B, categories, H, W)`` mean."""
         return logits
 
     def resize_output(self, output: Tensor, size: tuple[int, int]) -> Tensor:
-        """Raw output ``(B, channels, H, W)`` at another ``(H, W)``, to be scored there.
+        """Resize raw output ``(B, channels, H, W)`` to ``size`` ``(H, W)``, to score it there.
 
         Class scores are taken from the nearest pixel, everything else is interpolated bilinearly,
-        as in the evaluation of ASTMT and MTI-Net; lengths in pixels change with the width.
+        as in the evaluation of ASTMT and MTI-Net. Lengths in pixels change with the width.
         """
         height, width = output.shape[-2:]
         if (height, width) == tuple(size):
@@ -153,14 +175,14 @@ class Task(ABC):
     def metrics(self) -> MetricCollection:
         """New metrics, each with ``higher_is_better`` set; keys are the names in tables.
 
-        The result holds ``extra_metrics`` too, also where a subclass overrides this method.
+        The result includes ``extra_metrics``, even if a subclass overrides this method.
 
         States: metrics in one declared compute group
         (``MetricCollection(..., compute_groups=[["a", "b"]])``) share their states, so their
         ``update`` must be the same; otherwise creating them raises an
         :class:`~taskprism.errors.InputError`. Metrics in different groups, or without declared
-        groups, never share states, whatever the names of these are: the states that are kept for
-        each test image are named after the state in the first group that has it, and
+        groups, never share states, even if these have equal names: the states that are kept for
+        each test image have the name of the state in the first group that has it, and
         ``"KEY.STATE"`` in the others (:func:`taskprism.metrics.base.state_names`).
         """
 
@@ -180,23 +202,23 @@ class Task(ABC):
             values: ``(target_channels, H, W)`` in the target's units.
             valid: Boolean ``(1, H, W)``; other pixels are drawn black.
             reference: Values whose range sets the color scale, so that a prediction can be drawn
-                on its target's scale; by default ``values`` themselves.
+                on the scale of its target; by default ``values``.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB.
         """
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """What the colors of :meth:`color` mean, or None if they speak for themselves.
+        """What the colors of :meth:`color` mean, or None if they need no explanation.
 
         Args:
-            values: ``(target_channels, H, W)``: what set the color scale.
+            values: ``(target_channels, H, W)``, whose range sets the color scale.
             valid: Boolean ``(1, H, W)``.
         """
         return None
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
-        """Sums over valid pixels that :meth:`constant_output` needs; additive over images.
+        """Sums over valid pixels for :meth:`constant_output`; they are added over images.
 
         Args:
             target: ``(target_channels, H, W)``.
@@ -209,27 +231,27 @@ class Task(ABC):
         return torch.cat([pixels.sum(dim=1), pixels.new_tensor([pixels.shape[1]])])
 
     def constant_output(self, statistics: Tensor) -> Tensor:
-        """Raw output that ignores the image: the best guess from training labels alone.
+        """Raw output of the best constant prediction.
 
         Args:
-            statistics: Sum of :meth:`target_statistics` over training images.
+            statistics: Sum of :meth:`target_statistics` over the training images.
 
         Returns:
-            ``(channels,)`` float32 raw output, the same at every pixel; by default the mean target.
+            ``(channels,)`` float32, for every pixel; by default the mean of the targets.
         """
         return (statistics[:-1] / statistics[-1].clamp(min=1)).float()
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say what is wrong with a target ``(target_channels, H, W)``, or None if nothing is."""
+        """Describe what is wrong with a target ``(target_channels, H, W)``; None if nothing is."""
         return None
 
     def empty_target(self, height: int, width: int) -> DenseTarget:
-        """Stand-in for a missing label: zeros ``(target_channels, height, width)``."""
+        """Placeholder for a missing label: zeros ``(target_channels, height, width)``."""
         shape = (self.target_channels, height, width)
         return self.target_type(torch.zeros(shape, dtype=self.target_dtype))
 
     def to_config(self) -> dict[str, Any]:
-        """Plain dictionary from which :func:`taskprism.tasks.task_from_config` recreates the task.
+        """Plain dictionary from which :func:`taskprism.tasks.task_from_config` builds the task.
 
         ``"kind"`` is the registered name of a built-in class, otherwise ``"module:Class"``.
         """
@@ -241,19 +263,40 @@ class Task(ABC):
 
     def _check_channels(self, *allowed: int) -> None:
         if self.channels not in allowed:
+            plural = "" if allowed == (1,) else "s"
             raise InputError(
-                f"Task {self.name!r} has {' or '.join(map(str, allowed))} output channels, "
-                f"not {self.channels}."
+                f"{self._owner} must have {' or '.join(map(str, allowed))} output channel{plural}, "
+                f"got {self.channels}."
             )
 
     def _check_choice(self, field: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, field)
-        if value not in allowed:
-            raise UnknownNameError(f"{field} of task {self.name!r}", value, allowed)
+        check_choice(f"task {self.name!r}", field, getattr(self, field), allowed)
+
+
+def check_task_name(name: Any) -> str:
+    """Return ``name`` if a task can have it.
+
+    Raises:
+        InputError: It does not match :func:`taskprism.checks.check_name`, or PyTorch uses it.
+
+    Example:
+        >>> check_task_name("semseg")
+        'semseg'
+        >>> check_task_name("../semseg")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        taskprism.errors.InputError: Task: name must be ... got '../semseg'.
+    """
+    check_name("Task", "name", name)
+    if name == "training" or hasattr(nn.ModuleDict, name):
+        raise InputError(
+            f"A task cannot be named {name!r}, because torch.nn.ModuleDict, which holds the layers "
+            "of tasks, has an attribute of that name. Choose another name."
+        )
+    return name
 
 
 def _complete(metrics: Callable[[Any], MetricCollection]) -> Callable[[Any], MetricCollection]:
-    """A subclass's :meth:`Task.metrics` that adds ``extra_metrics`` and checks shared states."""
+    """Wrap the ``metrics`` of a subclass: add ``extra_metrics`` and check shared states."""
 
     @functools.wraps(metrics)
     def complete(self: Task) -> MetricCollection:

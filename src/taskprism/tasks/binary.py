@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MetricCollection
 
-from taskprism.errors import InputError
+from taskprism.checks import check_integer, check_number
 from taskprism.metrics.boundaries.conventions import (
     CONVENTIONS,
     BoundaryConvention,
@@ -31,13 +31,21 @@ from taskprism.tasks.target import DenseTarget
 class BinaryTask(Task, ABC):
     """Probability per pixel from one logit, or from the difference of two.
 
-    Two channels (no, yes) with softmax are the same as their difference with a sigmoid, so losses
-    and metrics know only the one logit.
+    The softmax over two channels (no, yes) is the sigmoid of their difference, so losses and
+    metrics read one logit in both cases.
 
     Attributes:
-        positive_weight: Weight of positives in the loss, negatives get one minus it; None takes
-            the share of negatives in the batch, as HED does.
-        soft: Whether labels may lie between 0 and 1; otherwise they are cut at 0.5.
+        channels: 1 or 2.
+        positive_weight: Weight of positives in the loss, in [0, 1]; negatives have one minus it.
+            None uses the share of negatives in the batch, as HED does.
+        soft: Whether labels may lie between 0 and 1; otherwise they are thresholded at 0.5.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> logits = torch.zeros(1, 2, 4, 6)
+        >>> create_task("saliency", channels=2).decode(logits).mean().item()
+        0.5
     """
 
     channels: int = 1
@@ -47,23 +55,20 @@ class BinaryTask(Task, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_channels(1, 2)
-        if self.positive_weight is not None and not 0 <= self.positive_weight <= 1:
-            raise InputError(
-                f"Task {self.name!r}: positive_weight is {self.positive_weight}; it must lie in "
-                "[0, 1], or be None for the share of negatives."
-            )
+        if self.positive_weight is not None:
+            check_number(self._owner, "positive_weight", self.positive_weight, 0, 1)
 
     def logit(self, output: Tensor) -> Tensor:
-        """Raw output ``(B, 1 or 2, H, W)`` -> one logit ``(B, 1, H, W)`` in full precision."""
+        """One logit ``(B, 1, H, W)`` in full precision, from raw output ``(B, 1 or 2, H, W)``."""
         output = losses.full_precision(output)
         return output if self.channels == 1 else output[:, 1:] - output[:, :1]
 
     def labels(self, target: Tensor) -> Tensor:
-        """Labels as the loss takes them, in [0, 1]."""
+        """Labels in [0, 1], thresholded at 0.5 unless they are soft."""
         return target if self.soft else (target >= 0.5).to(target.dtype)
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.losses.balanced_binary_cross_entropy`."""
+        """Weighted cross-entropy, :func:`~taskprism.tasks.losses.balanced_binary_cross_entropy`."""
         # Hidden before the two channels are subtracted: inf - inf would bring NaN into the graph.
         logit = self.logit(losses.hide(output, valid))
         return losses.balanced_binary_cross_entropy(
@@ -76,11 +81,11 @@ class BinaryTask(Task, ABC):
 
     @property
     def categories(self) -> int:
-        """No and yes."""
+        """Two: no and yes."""
         return 2
 
     def from_categories(self, logits: Tensor) -> Tensor:
-        """The same probability from as many channels as the output has."""
+        """Raw output with the same probability as two class logits."""
         return logits if self.channels == 2 else logits[:, 1:] - logits[:, :1]
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
@@ -88,9 +93,9 @@ class BinaryTask(Task, ABC):
         return super().target_statistics(self.labels(target), valid)
 
     def constant_output(self, statistics: Tensor) -> Tensor:
-        """The logit at which the balanced loss of a constant map is least.
+        """The logit that minimizes the balanced loss of a constant map.
 
-        With share p of positives that is the log of :math:`w p / ((1 - w)(1 - p))`.
+        With the share p of positives it is the log of :math:`w p / ((1 - w)(1 - p))`.
         """
         share = (statistics[0] / statistics[1].clamp(min=1)).clamp(1e-6, 1 - 1e-6)
         weight = (
@@ -100,7 +105,7 @@ class BinaryTask(Task, ABC):
         return logit[None] if self.channels == 1 else torch.stack([torch.zeros_like(logit), logit])
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say if a valid label is not 0 or 1 (or not between them, for soft labels)."""
+        """Report valid labels that are not 0 or 1, or outside [0, 1] if labels are soft."""
         labels = target[valid]
         good = (labels >= 0) & (labels <= 1) if self.soft else (labels == 0) | (labels == 1)
         if good.all():
@@ -113,20 +118,27 @@ class BinaryTask(Task, ABC):
 class EdgeMap(DenseTarget):
     """1 on boundaries, 0 elsewhere, float32 ``(..., 1, H, W)``.
 
-    Labels of a test set may hold further channels ``(..., 1 + A, H, W)``: the maps of A annotators
-    that boundary scores are taken against. Networks are trained and drawn with the first.
+    Labels of a test set may have more channels ``(..., 1 + A, H, W)``: the maps of A annotators,
+    which boundary scores compare predictions with. Training and pictures use the first channel.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import EdgeMap
+        >>> line = EdgeMap(torch.eye(8)[None])
+        >>> EdgeMap.resample(line, (4, 4)).sum().item()  # the line is not interrupted
+        4.0
     """
 
     similar_within: ClassVar[float] = 0.5
 
     @classmethod
     def difference(cls, first: Tensor, second: Tensor) -> Tensor:
-        """1 for an edge and none, else 0; annotators are not asked."""
+        """1 between an edge and no edge, else 0; maps of annotators are not compared."""
         return super().difference(first[..., :1, :, :], second[..., :1, :, :])
 
     @classmethod
     def resample(cls, values: Tensor, size: tuple[int, int]) -> Tensor:
-        """The largest value under each new pixel where the grid shrinks, so that no line breaks.
+        """The largest value under each new pixel if the grid shrinks, so that no line breaks.
 
         Nearest neighbor would keep only every other pixel of a line one pixel wide.
         """
@@ -139,19 +151,29 @@ class EdgeMap(DenseTarget):
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Edge(BinaryTask):
-    """Boundaries; few pixels are positive, so positives weigh 0.95 by default (PASCAL).
+    """Object boundaries.
 
-    ASTMT and ATRC take 0.8 on NYUD-v2, HED the share of negatives (None).
+    Few pixels are positive, so positives have weight 0.95 by default (PASCAL). ASTMT and ATRC use
+    0.8 on NYUD-v2, HED the share of negatives (None).
 
     Attributes:
-        odsf: Add the boundary scores ``odsf``, ``oisf`` and ``ap`` to the metrics, at 0.1 to 0.4 s
-            of the CPU for an image of a benchmark. Also set ``primary_metric="odsf"`` if Δm and
-            the best checkpoint are to be told by it.
+        odsf: Add the boundary scores ``odsf``, ``oisf`` and ``ap`` to the metrics. They take 0.1 to
+            0.4 s of CPU time for an image of a benchmark. Also set ``primary_metric="odsf"`` if Δm
+            and the choice of the best checkpoint should use it.
         odsf_convention: Tolerance, thresholds and suppression, a name in
             :data:`taskprism.metrics.boundaries.CONVENTIONS`. Labels are boundary maps, whatever
-            the convention's own files hold.
-        odsf_thresholds: Take so many evenly spaced thresholds and not the convention's; 19 are
-            enough to follow a training.
+            files of the convention contain.
+        odsf_thresholds: Number of evenly spaced thresholds, 1 to 1000, instead of those of the
+            convention; 19 are enough to follow a training.
+
+    Raises:
+        InputError: ``odsf_thresholds`` is out of range.
+        UnknownNameError: There is no such convention.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> sorted(create_task("edge", odsf=True, odsf_thresholds=19).metrics())
+        ['ap', 'loss', 'odsf', 'oisf']
     """
 
     name: str = "edge"
@@ -169,22 +191,19 @@ class Edge(BinaryTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_choice("odsf_convention", tuple(CONVENTIONS))
-        if self.odsf_thresholds is not None and self.odsf_thresholds < 1:
-            raise InputError(
-                f"Task {self.name!r}: odsf_thresholds is {self.odsf_thresholds}; at least 1, or "
-                "None for those of the convention."
-            )
+        if self.odsf_thresholds is not None:
+            check_integer(self._owner, "odsf_thresholds", self.odsf_thresholds, 1, 1000)
 
     @property
     def boundary_convention(self) -> BoundaryConvention:
-        """How boundary scores are taken; the ground truth is boundary maps as they are."""
+        """Convention of the boundary scores; the ground truth is boundary maps."""
         named = replace(convention(self.odsf_convention), ground_truth="raw")
         if self.odsf_thresholds is None:
             return named
         return replace(named, thresholds=evenly_spaced(self.odsf_thresholds))
 
     def metrics(self) -> MetricCollection:
-        """Validation loss on logits; with ``odsf`` the boundary scores too."""
+        """Validation loss of logits, and with ``odsf`` the boundary scores."""
         return edge_metrics(self.positive_weight, self.boundary_convention if self.odsf else None)
 
     def update_metrics(
@@ -199,10 +218,10 @@ class Edge(BinaryTask):
         return super().labels(target[..., :1, :, :])
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say if a valid label is not 0 or 1, or that of an annotator not 0, 1 or -1."""
+        """Report valid labels that are not 0 or 1, and annotations that are not 0, 1 or -1."""
         drawn = target[1:, valid[0]]
         if ((drawn < -1) | (drawn > 1)).any():
-            return "maps of annotators hold something else than 0, 1, and -1 for unscored"
+            return "maps of annotators have values other than 0, 1 and -1 (not scored)"
         return super().validate_target(target[:1], valid)
 
     def color(
@@ -213,7 +232,13 @@ class Edge(BinaryTask):
 
 
 class SaliencyMap(DenseTarget):
-    """1 on salient objects, 0 elsewhere, float32 ``(..., 1, H, W)``."""
+    """1 on salient objects, 0 elsewhere, float32 ``(..., 1, H, W)``.
+
+    Example:
+        >>> from taskprism.tasks import SaliencyMap
+        >>> SaliencyMap([[[0, 1]]]).dtype
+        torch.float32
+    """
 
     similar_within: ClassVar[float] = 0.5
 
@@ -221,10 +246,18 @@ class SaliencyMap(DenseTarget):
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Saliency(BinaryTask):
-    """Salient objects.
+    """Salient objects: whether a pixel belongs to what attracts attention first.
 
     Attributes:
-        max_f: Which convention ``max_f`` follows, see :mod:`taskprism.metrics.saliency`.
+        max_f: Convention of the metric ``max_f``, see :mod:`taskprism.metrics.saliency`.
+
+    Raises:
+        UnknownNameError: There is no such convention.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_task("saliency", max_f="astmt").primary_metric
+        'max_miou'
     """
 
     name: str = "saliency"

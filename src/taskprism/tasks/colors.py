@@ -12,15 +12,19 @@ from torch import Tensor
 
 Rgb = tuple[int, int, int]
 
-DARKEST = 0.1  # where the scale starts in its color map: black is left to missing values
+DARKEST = 0.1  # start of the scale in its color map: black means a missing value
 
 
 @cache
 def class_palette(classes: int = 256) -> np.ndarray:
-    """Colors that PASCAL VOC gives to class indices, ``(classes, 3)`` uint8; class 0 is black.
+    """Colors of class indices in PASCAL VOC, ``(classes, 3)`` uint8; class 0 is black.
 
-    The bits of an index are dealt out to red, green and blue in turn, lowest first, and fill each
-    color from its highest bit down, so that near indices get far colors.
+    The bits of an index, lowest first, go to red, green and blue in turn, and fill each color from
+    its highest bit down. So neighboring indices get very different colors.
+
+    Example:
+        >>> class_palette()[:3].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
     """
     bits = (np.arange(classes)[:, None] >> np.arange(24)) & 1
     dealt = bits.reshape(classes, 8, 3)
@@ -30,7 +34,12 @@ def class_palette(classes: int = 256) -> np.ndarray:
 
 
 def color_classes(values: Tensor, valid: Tensor | None, palette: np.ndarray) -> np.ndarray:
-    """Class indices ``(1, H, W)`` -> ``(H, W, 3)`` uint8; indices outside the palette are black."""
+    """Class indices ``(1, H, W)`` as ``(H, W, 3)`` uint8; indices outside the palette are black.
+
+    Example:
+        >>> color_classes(torch.ones(1, 1, 1), None, class_palette()).tolist()
+        [[[128, 0, 0]]]
+    """
     indices = values.detach().cpu().long().numpy()[0]
     known = (indices >= 0) & (indices < len(palette))
     picture = palette[np.where(known, indices, 0)]
@@ -38,12 +47,22 @@ def color_classes(values: Tensor, valid: Tensor | None, palette: np.ndarray) -> 
 
 
 def color_gray(values: Tensor, valid: Tensor | None) -> np.ndarray:
-    """``(1, H, W)`` in [0, 1] -> gray picture, 1 white."""
+    """``(1, H, W)`` in [0, 1] as a gray picture; 1 is white.
+
+    Example:
+        >>> color_gray(torch.full((1, 1, 1), 0.5), None).tolist()
+        [[[128, 128, 128]]]
+    """
     return color_rgb(values.expand(3, -1, -1), valid)
 
 
 def color_rgb(values: Tensor, valid: Tensor | None) -> np.ndarray:
-    """``(3, H, W)`` in [0, 1] -> the same as a picture; what lies outside is clipped."""
+    """``(3, H, W)`` in [0, 1] as a picture ``(H, W, 3)`` uint8; other values are clipped.
+
+    Example:
+        >>> color_rgb(torch.ones(3, 4, 6), None).shape
+        (4, 6, 3)
+    """
     unit = torch.nan_to_num(values.detach().float()).clamp(0, 1)
     picture = (unit * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return blacken(picture, valid)
@@ -52,7 +71,12 @@ def color_rgb(values: Tensor, valid: Tensor | None) -> np.ndarray:
 def value_range(values: Tensor, valid: Tensor | None) -> tuple[float, float]:
     """Ends of a color scale: the 1st and 99th percentile of finite, positive, valid values.
 
-    Stray values thus do not squeeze the rest. Without any such value the range is (0, 1).
+    Percentiles keep a few outliers from compressing the scale. Without such a value the range is
+    (0, 1).
+
+    Example:
+        >>> value_range(torch.tensor([0.0, 3.0]), None)
+        (3.0, 3.0)
     """
     numbers = values.detach().cpu().double().numpy()
     usable = np.isfinite(numbers) & (numbers > 0)
@@ -65,11 +89,15 @@ def value_range(values: Tensor, valid: Tensor | None) -> tuple[float, float]:
 
 
 def scale_colors(unit: np.ndarray, *, reverse: bool) -> np.ndarray:
-    """Numbers in [0, 1] -> uint8 RGB on a perceptually even scale from dark to bright.
+    """Numbers in [0, 1] as uint8 RGB on a perceptually uniform scale from dark to bright.
 
     Args:
-        unit: Any shape; what lies outside [0, 1] is clipped.
-        reverse: Whether small values are the bright ones.
+        unit: Any shape; values outside [0, 1] are clipped.
+        reverse: Whether small values are bright.
+
+    Example:
+        >>> scale_colors(np.linspace(0, 1, 256), reverse=False).shape
+        (256, 3)
     """
     clipped = np.clip(1 - unit if reverse else unit, 0, 1)
     clipped = DARKEST + (1 - DARKEST) * clipped
@@ -79,7 +107,12 @@ def scale_colors(unit: np.ndarray, *, reverse: bool) -> np.ndarray:
 def color_range(
     values: Tensor, valid: Tensor | None, limits: tuple[float, float], *, reverse: bool
 ) -> np.ndarray:
-    """Numbers ``(1, H, W)`` as colors from ``limits[0]`` to ``limits[1]``; black if not finite."""
+    """Numbers ``(1, H, W)`` as colors from ``limits[0]`` to ``limits[1]``; black if not finite.
+
+    Example:
+        >>> color_range(torch.full((1, 1, 1), torch.nan), None, (0, 1), reverse=False).tolist()
+        [[[0, 0, 0]]]
+    """
     numbers = values.detach().cpu().double().numpy()[0]
     low, high = limits
     finite = np.isfinite(numbers)
@@ -92,7 +125,13 @@ def direction_ball(size: int = 96) -> tuple[np.ndarray, np.ndarray]:
     """Unit normals of a ball seen from the camera, x right, y up, z toward it.
 
     Returns:
-        Normals ``(3, size, size)`` float32, 0 outside the ball, and the ball ``(size, size)``.
+        Normals ``(3, size, size)`` float32, 0 outside the ball, and the mask of the ball
+        ``(size, size)``.
+
+    Example:
+        >>> normals, inside = direction_ball(9)
+        >>> normals[2, 4, 4].item()  # toward the camera in the middle
+        1.0
     """
     steps = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(steps, -steps)
@@ -102,7 +141,12 @@ def direction_ball(size: int = 96) -> tuple[np.ndarray, np.ndarray]:
 
 
 def blacken(picture: np.ndarray, valid: Tensor | None) -> np.ndarray:
-    """Copy of ``picture`` ``(H, W, 3)`` that is black where ``valid`` ``(1, H, W)`` is False."""
+    """Copy of ``picture`` ``(H, W, 3)`` that is black where ``valid`` ``(1, H, W)`` is False.
+
+    Example:
+        >>> blacken(np.full((1, 1, 3), 255, np.uint8), torch.zeros(1, 1, 1, dtype=torch.bool)).max()
+        np.uint8(0)
+    """
     if valid is None:
         return picture.copy()
     return np.where(valid.detach().cpu().numpy()[0][..., None], picture, np.uint8(0))
@@ -110,10 +154,14 @@ def blacken(picture: np.ndarray, valid: Tensor | None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Swatches:
-    """One color per class.
+    """Legend with one color per class.
 
     Attributes:
         entries: Color (uint8 RGB) and class name, in class order.
+
+    Example:
+        >>> Swatches((((0, 0, 0), "background"), ((128, 0, 0), "cat"))).entries[1]
+        ((128, 0, 0), 'cat')
     """
 
     entries: tuple[tuple[Rgb, str], ...]
@@ -121,13 +169,17 @@ class Swatches:
 
 @dataclass(frozen=True, eq=False)
 class ColorScale:
-    """Colors from the lowest to the highest value.
+    """Legend with the colors from the lowest to the highest value.
 
     Attributes:
         colors: ``(N, 3)`` uint8 RGB, from ``low`` to ``high``.
         low: Value of the first color, in ``unit``.
         high: Value of the last color, in ``unit``.
         unit: Such as ``"m"``; empty for plain numbers.
+
+    Example:
+        >>> ColorScale(np.zeros((256, 3), np.uint8), low=0.5, high=8.0, unit="m").unit
+        'm'
     """
 
     colors: np.ndarray
@@ -138,12 +190,17 @@ class ColorScale:
 
 @dataclass(frozen=True, eq=False)
 class DirectionBall:
-    """A ball colored by its own normals, seen from the camera.
+    """Legend with a ball that has the colors of its normals, seen from the camera.
 
     Attributes:
         picture: ``(N, N, 3)`` uint8 RGB.
-        inside: ``(N, N)`` boolean: the ball, the rest is background.
+        inside: ``(N, N)`` boolean, True on the ball.
         axes: Names of the directions to the right, up and toward the viewer.
+
+    Example:
+        >>> normals, inside = direction_ball(9)
+        >>> DirectionBall(color_rgb((torch.from_numpy(normals) + 1) / 2, None), inside).axes
+        ('x', 'y', 'z')
     """
 
     picture: np.ndarray

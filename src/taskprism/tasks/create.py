@@ -9,11 +9,17 @@ from typing import Any
 from taskprism.errors import InputError
 from taskprism.metrics.base import METRICS
 from taskprism.registry import describe_part
-from taskprism.tasks.base import TASKS, Task
+from taskprism.tasks.base import TASKS, Task, check_task_name
 
 
 def list_tasks() -> list[str]:
-    """Names that :func:`create_task` accepts, in alphabetical order."""
+    """Registered names that :func:`create_task` accepts, in alphabetical order.
+
+    Example:
+        >>> from taskprism.tasks import list_tasks
+        >>> list_tasks()[:3]
+        ['albedo', 'depth', 'disparity']
+    """
     return TASKS.names()
 
 
@@ -21,8 +27,8 @@ def create_task(kind: str | type[Task] | Task, channels: int | None = None, **fi
     """Create a task.
 
     Args:
-        kind: One of :func:`list_tasks`, ``"module:Class"``, a subclass of :class:`Task`, or a task,
-            of which a copy with the given fields is returned.
+        kind: One of :func:`list_tasks`, ``"module:Class"``, a subclass of :class:`Task`, or a task.
+            Of a task, a copy with the given fields is returned.
         channels: Number of output channels; by default that of the class. Semantic segmentation
             has no default: give the number of classes, or ``class_names``.
         fields: Other fields of the task, such as ``name``, ``loss_weight`` or ``class_names``.
@@ -37,8 +43,8 @@ def create_task(kind: str | type[Task] | Task, channels: int | None = None, **fi
         2
     """
     if isinstance(kind, Task):
-        own = {f.name: getattr(kind, f.name) for f in dataclasses.fields(kind)}
-        return _build(type(kind), kind.kind, channels, {**own, **fields})
+        values = {f.name: getattr(kind, f.name) for f in dataclasses.fields(kind)}
+        return _build(type(kind), kind.kind, channels, {**values, **fields})
     name = kind if isinstance(kind, str) else describe_part(kind)
     return _build(TASKS.find(kind), name, channels, fields)
 
@@ -50,13 +56,20 @@ def task_from_config(config: Mapping[str, Any], trusted: bool = False) -> Task:
         config: Field values, and the class under ``"kind"``.
         trusted: Whether ``"kind"`` may import a module. Leave it False for a config read from a
             file that someone else may have written (checkpoint, hub config, shard index, image
-            states); set it for recipes and for what the caller wrote.
+            states). Set it for recipes and for configs that the caller wrote.
 
     Raises:
         UnknownNameError: No task is registered under the given kind.
-        InputError: The config has no kind, or the kind is ``"module:Class"`` of a module that is
-            not imported.
+        InputError: The config has no kind, the kind is ``"module:Class"`` of a module that is not
+            imported, or a value is not allowed, such as a name that is a path.
+
+    Example:
+        >>> from taskprism.tasks import task_from_config
+        >>> task_from_config({"kind": "edge", "positive_weight": 0.8}).positive_weight
+        0.8
     """
+    if not isinstance(config, Mapping):
+        raise InputError(f"Expected the config of a task, a mapping with 'kind', got {config!r}.")
     if "kind" not in config:
         raise InputError(
             f"A task config needs the key 'kind', one of {', '.join(list_tasks())}; "
@@ -67,16 +80,22 @@ def task_from_config(config: Mapping[str, Any], trusted: bool = False) -> Task:
     channels = fields.pop("channels", None)
     found = TASKS.find(kind) if trusted else TASKS.find_saved(kind)
     if not trusted:
-        for metric in fields.get("extra_metrics", ()):
+        metrics = fields.get("extra_metrics", ())
+        for metric in metrics if isinstance(metrics, list | tuple) else ():
             METRICS.find_saved(metric)
     return _build(found, str(kind), channels, fields)
 
 
 def change_task(task: Task, fields: Mapping[str, Any]) -> Task:
-    """Copy of a task with other values of some fields.
+    """Copy of a task with new values for some fields.
 
     Raises:
         InputError: A field does not exist, or identifies the task: kind, name or channels.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> change_task(create_task("depth"), {"loss_weight": 2.0}).loss_weight
+        2.0
     """
     fixed = sorted({"kind", "name", "channels"} & set(fields))
     if fixed:
@@ -88,7 +107,7 @@ def resolve_tasks(
     tasks: Mapping[str, int | None] | Sequence[Task | type[Task] | str | Mapping[str, Any]],
     trusted: bool = True,
 ) -> tuple[Task, ...]:
-    """Create tasks from the short forms in which they can be given, in the same order.
+    """Create tasks from their short forms, in the same order.
 
     Args:
         tasks: A mapping from kind to number of channels, ``{"semseg": 40, "depth": 1}``, or a
@@ -97,9 +116,14 @@ def resolve_tasks(
 
     Raises:
         InputError: ``tasks`` is neither, or two tasks have the same name.
+
+    Example:
+        >>> from taskprism.tasks import resolve_tasks
+        >>> [task.channels for task in resolve_tasks({"semseg": 40, "depth": 1})]
+        [40, 1]
     """
     if isinstance(tasks, str):
-        raise InputError(f"Tasks are given as a list or mapping; write [{tasks!r}] for one task.")
+        raise InputError(f"Expected a list or mapping of tasks. Write [{tasks!r}] for one task.")
     if isinstance(tasks, Mapping):
         created = tuple(create_task(kind, channels) for kind, channels in tasks.items())
     else:
@@ -108,7 +132,7 @@ def resolve_tasks(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise InputError(
-            f"Tasks {', '.join(repeated)} are named twice; give each task a different name."
+            f"Tasks named twice: {', '.join(repeated)}. Give each task a different name."
         )
     return created
 
@@ -132,14 +156,15 @@ def _build(
     task_type: type[Task], kind: str, channels: int | None, fields: Mapping[str, Any]
 ) -> Task:
     known = {f.name: f for f in dataclasses.fields(task_type)}
-    unknown = sorted(set(fields) - set(known))
+    unknown = sorted(map(str, set(fields) - set(known)))
     if unknown:
         raise InputError(
-            f"Task {kind!r} has no field {', '.join(unknown)}; it has {', '.join(known)}."
+            f"Task {kind!r} has no field {', '.join(unknown)}. It has {', '.join(known)}."
         )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    if channels is None and "channels" not in values and values.get("class_names"):
-        channels = len(values["class_names"])
+    names = values.get("class_names")
+    if channels is None and "channels" not in values and isinstance(names, tuple) and names:
+        channels = len(names)
     if channels is not None:
         values["channels"] = channels
     elif "channels" not in values and known["channels"].default is dataclasses.MISSING:
@@ -147,4 +172,6 @@ def _build(
             f"Task {kind!r} needs a number of classes: {{{kind!r}: 40}}, "
             f"or create_task({kind!r}, 40)."
         )
-    return task_type(**values)
+    task = task_type(**values)
+    check_task_name(task.name)  # a subclass may have replaced the checks of Task
+    return task

@@ -1,4 +1,4 @@
-"""Depth in meters along the viewing axis, and its relatives: disparity and inverse depth."""
+"""Depth in meters along the viewing axis, disparity and inverse depth."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from taskprism.checks import check_number
 from taskprism.errors import InputError
 from taskprism.metrics.regression import depth_metrics
 from taskprism.tasks import losses
@@ -20,7 +21,14 @@ from taskprism.tasks.target import DenseTarget
 
 
 class DistanceMap(DenseTarget):
-    """Base of maps of distances: values >= 0 that are compared by their ratio."""
+    """Base of maps of distances: values >= 0 that are compared by their ratio.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import DepthMap
+        >>> DepthMap.difference(torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), 4.0)).item()
+        0.5
+    """
 
     zero_is_label: ClassVar[bool] = False
     similar_within: ClassVar[float] = 0.05
@@ -40,6 +48,12 @@ class DepthMap(DistanceMap):
 
     Enlarging an image is like moving closer by the same factor, so a zoom divides depth. Sampling
     the same view on another grid does not change it.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import DepthMap
+        >>> DepthMap.after_zoom(torch.full((1, 1, 1), 3.0), 1.5).item()
+        2.0
     """
 
     @classmethod
@@ -53,6 +67,12 @@ class InverseDepthMap(DistanceMap):
 
     A zoom multiplies it. Unlike a disparity in pixels it does not change when the same view is
     sampled on another grid.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import InverseDepthMap
+        >>> InverseDepthMap.after_zoom(torch.full((1, 1, 1), 2.0), 1.5).item()
+        3.0
     """
 
     @classmethod
@@ -62,9 +82,15 @@ class InverseDepthMap(DistanceMap):
 
 
 class DisparityMap(InverseDepthMap):
-    """Pixels along x, float32 ``(..., 1, H, W)``, >= 0; large is near.
+    """Pixels along x, float32 ``(..., 1, H, W)``, >= 0; near objects have large values.
 
-    It is a length in the image, so a zoom multiplies it, and so does a wider grid.
+    It is a length in the image, so both a zoom and a wider grid multiply it.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import DisparityMap
+        >>> DisparityMap.after_resize(torch.full((1, 1, 1), 8.0), 0.5, 0.5).item()
+        4.0
     """
 
     @classmethod
@@ -83,6 +109,11 @@ def mean_on_log_scale(logits: Tensor, smallest: float, largest: float) -> Tensor
 
     Returns:
         ``(B, 1, H, W)`` in [smallest, largest].
+
+    Example:
+        >>> import torch
+        >>> round(mean_on_log_scale(torch.zeros(1, 40, 1, 1), 1.0, 100.0).item(), 3)
+        10.0
     """
     step = math.log(largest / smallest) / CATEGORIES
     places = torch.arange(CATEGORIES, device=logits.device, dtype=logits.dtype) + 0.5
@@ -97,11 +128,22 @@ class Depth(Task):
     """Depth in meters.
 
     Attributes:
-        loss_name: ``"l1"``, or ``"l1_gradient"`` for ASTMT's, which adds the L1 of the gradients.
-        category_range: Smallest and largest value that the logarithmic classes tell apart. The
-            default is for rooms and streets; ATRC takes (0.7, 10) on NYUD-v2.
-        median_scaled: Add errors after each prediction was brought to its label's median
-            (DenseMTL), ``rmse_median_scaled`` and ``rel_error_median_scaled``.
+        loss_name: ``"l1"``, or ``"l1_gradient"``, which adds the L1 loss of the gradients (ASTMT).
+        category_range: Lower end of the first and upper end of the last logarithmic class, above 0
+            and ascending. The default is for rooms and streets; ATRC uses (0.7, 10) on NYUD-v2.
+        median_scaled: Add ``rmse_median_scaled`` and ``rel_error_median_scaled``, for which each
+            prediction is scaled to the median of its label (DenseMTL).
+
+    Raises:
+        InputError: ``category_range`` is invalid, or there is more than one channel.
+        UnknownNameError: There is no such loss.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> depth = create_task("depth", loss_name="l1_gradient")
+        >>> depth.decode(torch.full((1, 1, 2, 2), -1.0)).max().item()
+        0.0
     """
 
     name: str = "depth"
@@ -120,24 +162,26 @@ class Depth(Task):
         super().__post_init__()
         self._check_channels(1)
         self._check_choice("loss_name", ("l1", "l1_gradient"))
-        smallest, largest = self.category_range
-        if not 0 < smallest < largest:
+        if not isinstance(self.category_range, tuple | list) or len(self.category_range) != 2:
             raise InputError(
-                f"Task {self.name!r}: category_range {self.category_range} must rise from above 0."
+                f"{self._owner}: category_range must be two numbers, the smallest and the largest "
+                f"value, got {self.category_range!r}."
             )
+        smallest = check_number(self._owner, "category_range[0]", self.category_range[0], above=0)
+        check_number(self._owner, "category_range[1]", self.category_range[1], above=smallest)
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.losses.l1` and ``l1_gradient``."""
+        """L1 loss of ``loss_name``, see :mod:`taskprism.tasks.losses`."""
         function = losses.l1 if self.loss_name == "l1" else losses.l1_gradient
         return function(output, target, valid)
 
     def decode(self, output: Tensor) -> Tensor:
-        """The output, not below 0."""
+        """The output, clipped to values >= 0."""
         return output.clamp(min=0)
 
     @property
     def categories(self) -> int:
-        """Logarithmic bins of ``category_range``."""
+        """Number of logarithmic bins of ``category_range``."""
         return CATEGORIES
 
     def from_categories(self, logits: Tensor) -> Tensor:
@@ -145,13 +189,13 @@ class Depth(Task):
         return mean_on_log_scale(logits, *self.category_range)
 
     def metrics(self) -> MetricCollection:
-        """Errors pooled over pixels, RMSE as mean over images too, and threshold accuracies."""
+        """Errors pooled over pixels, the mean RMSE of images, and threshold accuracies."""
         return depth_metrics(self.median_scaled)
 
     def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
-        """Near bright, far dark, from the 1st to the 99th percentile of the positive values."""
+        """Near is bright, far is dark; the scale spans the 1st to 99th percentile of values > 0."""
         if reference is None:
             limits = value_range(values, valid)
         else:
@@ -164,7 +208,7 @@ class Depth(Task):
         return ColorScale(colors, *value_range(values, valid), unit=self.unit)
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say if a valid value is not finite or negative."""
+        """Report valid values that are negative or not finite."""
         values = target[valid]
         if not values.isfinite().all():
             return f"{int((~values.isfinite()).sum())} valid values are not finite"
@@ -176,7 +220,13 @@ class Depth(Task):
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Disparity(Depth):
-    """Disparity in pixels of the map's own width, or inverse depth; scored like depth."""
+    """Disparity in pixels at the width of the map; metrics are those of depth.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_task("disparity").unit
+        'px'
+    """
 
     name: str = "disparity"
     category_range: tuple[float, float] = (1.0, 100.0)
@@ -190,7 +240,13 @@ class Disparity(Depth):
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class InverseDepth(Disparity):
-    """Inverse depth without a unit (MTAN's Cityscapes: 16-bit disparity / 65535)."""
+    """Inverse depth without a unit (Cityscapes in MTAN: 16-bit disparity / 65535).
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_task("inverse_depth").category_range
+        (0.005, 0.5)
+    """
 
     name: str = "inverse_depth"
     category_range: tuple[float, float] = (0.005, 0.5)

@@ -1,4 +1,4 @@
-"""Surface normals: which way the surface at each pixel faces."""
+"""Surface normals: the direction that the surface at each pixel faces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit
 class NormalMap(DenseTarget):
     """Unit vectors, float32 ``(..., 3, H, W)``: x right, y up, z toward the camera.
 
-    A visible surface faces the camera, so z > 0. Readers bring other conventions into this one.
+    A visible surface faces the camera, so z > 0. Readers convert other conventions to this one.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import NormalMap
+        >>> right = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+        >>> NormalMap.after_horizontal_flip(right).flatten().tolist()
+        [-1.0, 0.0, 0.0]
     """
 
     zero_is_label: ClassVar[bool] = False
@@ -38,7 +45,7 @@ class NormalMap(DenseTarget):
 
     @classmethod
     def after_rotation(cls, values: Tensor, degrees: float) -> Tensor:
-        """Turn x and y counter-clockwise, like the picture."""
+        """Rotate x and y counter-clockwise, as the picture is rotated."""
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         x, y, z = values.unbind(dim=-3)
         return torch.stack([cosine * x - sine * y, sine * x + cosine * y, z], dim=-3)
@@ -46,7 +53,7 @@ class NormalMap(DenseTarget):
     @classmethod
     def difference(cls, first: Tensor, second: Tensor) -> Tensor:
         """Angle between both in degrees."""
-        # atan2 keeps its precision at small angles, where the cosine alone has lost it.
+        # atan2 is precise at small angles, where the cosine alone is not.
         across = torch.linalg.vector_norm(torch.cross(first, second, dim=-3), dim=-3, keepdim=True)
         along = (first * second).sum(dim=-3, keepdim=True)
         return torch.rad2deg(torch.atan2(across, along))
@@ -63,6 +70,12 @@ def mean_direction(logits: Tensor) -> Tensor:
 
     Returns:
         ``(B, 3, H, W)``, not of unit length.
+
+    Example:
+        >>> import torch
+        >>> mean = mean_direction(torch.zeros(1, 40, 1, 1))  # no class is preferred
+        >>> round(mean[0, 2].item(), 3)
+        0.5
     """
     places = torch.arange(CATEGORIES, device=logits.device, dtype=logits.dtype) + 0.5
     z = places / CATEGORIES
@@ -75,10 +88,21 @@ def mean_direction(logits: Tensor) -> Tensor:
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Normals(Task):
-    """Surface normals; the output's direction counts, its length does not.
+    """Surface normals: the direction of the output counts, its length does not.
 
     Attributes:
         loss_name: ``"l1"`` between unit vectors (MTI-Net) or ``"cosine"`` (MTAN).
+
+    Raises:
+        InputError: The number of channels is not 3.
+        UnknownNameError: There is no such loss.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> output = torch.tensor([0.0, 3.0, 4.0]).view(1, 3, 1, 1)
+        >>> [round(value, 2) for value in create_task("normals").decode(output).flatten().tolist()]
+        [0.0, 0.6, 0.8]
     """
 
     name: str = "normals"
@@ -97,17 +121,17 @@ class Normals(Task):
         self._check_choice("loss_name", ("l1", "cosine"))
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """See :func:`taskprism.tasks.losses.normals_l1` and ``normals_cosine``."""
+        """Loss of ``loss_name``, see :mod:`taskprism.tasks.losses`."""
         function = losses.normals_l1 if self.loss_name == "l1" else losses.normals_cosine
         return function(output, target, valid)
 
     def decode(self, output: Tensor) -> Tensor:
-        """Unit vectors; an output of zero has no direction and stays zero."""
+        """Unit vectors; an output of zero length stays zero."""
         return losses.unit_vectors(losses.full_precision(output))
 
     @property
     def categories(self) -> int:
-        """Directions of the half sphere towards the camera."""
+        """Number of fixed directions on the half sphere toward the camera."""
         return CATEGORIES
 
     def from_categories(self, logits: Tensor) -> Tensor:
@@ -125,13 +149,13 @@ class Normals(Task):
         return color_rgb((values + 1) / 2, valid)
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
-        """A ball in the colors of its own normals."""
+        """A ball, colored by its normals."""
         normals, inside = direction_ball()
         picture = self.color(torch.from_numpy(normals), torch.from_numpy(inside)[None])
         return DirectionBall(picture, inside, axes=("x right", "y up", "z to camera"))
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Say if a valid vector is not of unit length."""
+        """Report valid vectors that do not have unit length."""
         lengths = torch.linalg.vector_norm(target, dim=-3, keepdim=True)[valid]
         wrong = ~((lengths - 1).abs() <= LENGTH_TOLERANCE)  # also true for NaN
         if not wrong.any():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from taskprism.checks import check_class_name, check_integer
 from taskprism.errors import InputError
 from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
@@ -28,11 +29,20 @@ PASCAL_PARTS = (
 )
 
 
+#: Largest number of classes; the confusion matrix of more would fill the memory.
+MOST_CLASSES = 4096
+
+
 class ClassMap(DenseTarget):
-    """Class indices, int64 ``(..., 1, H, W)``; geometry moves them and changes none."""
+    """Class indices, int64 ``(..., 1, H, W)``; geometry moves pixels but changes no value.
+
+    Example:
+        >>> from taskprism.tasks import ClassMap
+        >>> ClassMap([[[0, 255]]]).dtype
+        torch.int64
+    """
 
     similar_within: ClassVar[float] = 0.5
-
     dtype_of_values: ClassVar[torch.dtype] = torch.int64
 
     @classmethod
@@ -47,11 +57,25 @@ class SemanticSegmentation(Task):
     """One of ``channels`` classes per pixel; cross-entropy, argmax, one confusion matrix.
 
     Attributes:
-        class_names: One per channel, for tables, legends and messages; may be empty. A first
-            class named ``background`` is drawn black; otherwise black is left to pixels without a
-            label.
+        channels: Number of classes, 1 to 4096.
+        class_names: One per channel, for tables, legends and messages, or none. Printable text of
+            one line without ``/`` and backslash. A first class named ``background`` is drawn black;
+            otherwise black means that a pixel has no label.
         absent_classes: What a class that is neither in the labels nor predicted adds to the mean
-            IoU: ``"skip"`` leaves it out, ``"zero"`` counts it as 0 (MTI-Net's code).
+            IoU: ``"skip"`` leaves it out, ``"zero"`` counts it as 0 (the code of MTI-Net), and
+            ``"nan"`` makes the mean NaN (MTAN, LibMTL).
+
+    Raises:
+        InputError: The number of classes is out of range, a class name is not allowed, or there is
+            not one name per class.
+        UnknownNameError: ``absent_classes`` is none of the three.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> semseg = create_task("semseg", class_names=["floor", "wall", "thing"])
+        >>> semseg.decode(torch.tensor([0.1, 0.7, 0.2]).view(1, 3, 1, 1)).item()
+        1
     """
 
     name: str = "semseg"
@@ -66,10 +90,18 @@ class SemanticSegmentation(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_integer(self._owner, "channels", self.channels, 1, MOST_CLASSES)
+        if not isinstance(self.class_names, tuple | list):
+            raise InputError(
+                f"{self._owner}: class_names must be a list of names, got {self.class_names!r}."
+            )
+        for index, name in enumerate(self.class_names):
+            check_class_name(self._owner, f"class_names[{index}]", name)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         if self.class_names and len(self.class_names) != self.channels:
             raise InputError(
-                f"Task {self.name!r} has {self.channels} channels but {len(self.class_names)} "
-                "class names; give one name per channel, or none."
+                f"{self._owner} has {self.channels} channels but {len(self.class_names)} class "
+                "names. Give one name per channel, or none."
             )
         self._check_choice("absent_classes", ("skip", "zero", "nan"))
 
@@ -88,7 +120,7 @@ class SemanticSegmentation(Task):
     def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None
     ) -> np.ndarray:
-        """PASCAL VOC's palette; ``reference`` is not needed."""
+        """The palette of PASCAL VOC; ``reference`` is not used."""
         return color_classes(values, valid, self.palette)
 
     @property
@@ -109,11 +141,11 @@ class SemanticSegmentation(Task):
         return torch.bincount(target[valid].long(), minlength=self.channels).double()
 
     def constant_output(self, statistics: Tensor) -> Tensor:
-        """Log of each class's share of the pixels, so that the commonest one wins."""
+        """Log of the share of pixels of each class: the most frequent class is predicted."""
         return (statistics.clamp(min=1e-6) / statistics.sum().clamp(min=1)).log().float()
 
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
-        """Name the labels at valid pixels that are no class index."""
+        """Report labels at valid pixels that are not class indices."""
         labels = target[valid]
         wrong = labels[(labels < 0) | (labels >= self.channels)].unique().tolist()
         if not wrong:
@@ -130,12 +162,17 @@ class SemanticSegmentation(Task):
 class HumanParts(SemanticSegmentation):
     """Segmentation into body parts; class 0 is background.
 
-    Seven channels without names are background and the six parts of PASCAL.
+    Seven channels without names get the names of PASCAL: background and six parts.
 
     Attributes:
         skip_empty_images: Leave out images whose valid labels are all background, in loss and
-            metrics, as all published numbers on PASCAL do: the IoU of background is over images
-            of people only.
+            metrics, as all published numbers on PASCAL do: the IoU of background is measured on
+            images with people only.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_task("human_parts").class_names[:3]
+        ('background', 'head', 'torso')
     """
 
     name: str = "human_parts"
@@ -152,7 +189,7 @@ class HumanParts(SemanticSegmentation):
         super().__post_init__()
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Cross-entropy over the images that show a person."""
+        """Cross-entropy of the images that show a person."""
         return super().loss(output, target, self._counted(target, valid))
 
     def update_metrics(
@@ -162,7 +199,7 @@ class HumanParts(SemanticSegmentation):
         super().update_metrics(metrics, output, target, self._counted(target, valid))
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
-        """Number of pixels of each class in an image that shows a person, otherwise 0."""
+        """Number of pixels of each class if the image shows a person, otherwise 0."""
         return super().target_statistics(target, self._counted(target, valid))
 
     def _counted(self, target: Tensor, valid: Tensor) -> Tensor:
