@@ -13,6 +13,7 @@ import yaml
 
 from reference.run_files import weights
 from taskprism.cli import main
+from taskprism.papers.runner import Runner
 
 TABLE = """
 title: Made up
@@ -136,6 +137,22 @@ def test_a_run_that_fails_is_told_at_the_end(words, tmp_path, capsys, monkeypatc
     told = capsys.readouterr().err
     assert "2 of 2 runs failed" in told and "no luck" in told
     assert "--retry-failed --out" in told
+
+
+def test_the_hint_after_ctrl_c_repeats_the_imports_once(words, tmp_path, capsys, monkeypatch):
+    def train(*_):
+        raise KeyboardInterrupt("Stopped and saved.")
+
+    monkeypatch.setattr(Runner.__init__, "__defaults__", (train, 0.0))
+    parts = tmp_path / "unused_parts.py"
+    parts.write_text("")
+    assert main(words("stopped", "--seeds", "1", "--import", str(parts))) == 130
+    hint = capsys.readouterr().err.splitlines()[-1]
+    assert hint.startswith("Stopped; finished work is kept. Resume with: taskprism reproduce paper")
+    assert hint.count(f"--import {parts}") == 1
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    assert "--imports" not in capsys.readouterr().out
 
 
 def test_sizes_are_listed_without_training(words, capsys, monkeypatch, tmp_path):

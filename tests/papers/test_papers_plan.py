@@ -72,6 +72,12 @@ def test_the_command_asks_for_the_same_again(table, tmp_path):
     assert "--budget tiny --seeds 2 --rows multi --retry-failed --out" in command
 
 
+def test_the_command_repeats_imports(table, tmp_path):
+    request = Request(seeds=1, imports=("my parts.py", "other_parts"), **ROOMS)
+    command = make_plan(table, request).command(tmp_path)
+    assert "--import 'my parts.py' --import other_parts --out" in command
+
+
 def test_budgets_and_protocols_have_separate_tables(table, tmp_path):
     place = Place(tmp_path)
     folders = {

@@ -9,7 +9,7 @@ from torch import nn
 
 from reference.run_files import weights
 from taskprism.data import create_protocol
-from taskprism.errors import InputError, UnknownNameError
+from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.losses import Balancing
 from taskprism.models import create_model
 from taskprism.training import Trainer, evaluate, load_recipe, train
@@ -124,11 +124,20 @@ def test_a_model_object_brings_its_tasks(tiny_recipe, tiny_data, tmp_path):
     recorded = load_recipe(run)
     assert recorded.model.name.startswith("object:taskprism.models")
     assert recorded.tasks == ["depth"]
-    assert set(evaluate(run, pictures=False, protocol=protocol)) == {"depth"}
+    scores = evaluate(run, pictures=False, protocol=protocol)
+    assert set(scores) == {"depth"}
+    untrained = create_model(
+        "multi_task", [protocol.task("depth")], backbone="test_resnet", neck_channels=8
+    )
+    before = {key: value.clone() for key, value in untrained.state_dict().items()}
+    assert evaluate(run, pictures=False, protocol=protocol, model=untrained) == scores
+    assert all(torch.equal(value, before[key]) for key, value in untrained.state_dict().items())
+    other = create_model("multi_task", {"normals": 3}, backbone="test_resnet", neck_channels=8)
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        evaluate(run, pictures=False, protocol=protocol, model=other)
     with pytest.raises(InputError, match=r"trained with a model object .*model=\.\.\."):
         train(recorded, run, resume=True, protocol=protocol)
     train(recipe, run, resume=True, protocol=protocol, model=model)
-    other = create_model("multi_task", {"normals": 3}, backbone="test_resnet", neck_channels=8)
     with pytest.raises(UnknownNameError, match="'normals'"):
         train(recipe, tmp_path / "other", protocol=protocol, model=other)
 

@@ -8,6 +8,7 @@ and one line in :data:`COMMANDS`. Its module is imported when the command runs, 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import shlex
@@ -121,8 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         # The exception of a training loop ends with the command that resumes it.
-        message = [str(interrupt)] + [f"{_IMPORT} {shlex.quote(part)}" for part in imports]
-        print(" ".join(message) if message[0] else "Stopped.", file=sys.stderr)
+        message = str(interrupt)
+        hints = [f"{_IMPORT} {shlex.quote(part)}" for part in imports]
+        missing = [hint for hint in hints if hint not in message]
+        print(" ".join([message, *missing]) if message else "Stopped.", file=sys.stderr)
         return 130
     return 0
 
@@ -159,31 +162,38 @@ def _run(name: str, words: list[str], imports: Sequence[str]) -> None:
 
         import_parts(imports)
     if command.actions:
-        _run_action(name, command, words)
+        _run_action(name, command, words, imports)
     elif command.reads_arguments:
         _function(command.target)(words, imports)
     else:
-        _parse(command.target, name, words, command.imports)
+        _parse(command.target, name, words, command, imports)
 
 
-def _run_action(name: str, command: Command, words: list[str]) -> None:
+def _run_action(name: str, command: Command, words: list[str], imports: Sequence[str]) -> None:
     if not words or words[0] in _HELP:
         print(_group_usage(name, command))
         return
     action, *rest = words
     if action not in command.actions:
         raise UnknownNameError(f"action of `taskprism {name}`", action, command.actions)
-    _parse(command.actions[action][0], f"{name} {action}", rest, command.imports)
+    _parse(command.actions[action][0], f"{name} {action}", rest, command, imports)
 
 
-def _parse(target: str, name: str, words: list[str], imports: bool) -> None:
-    """Call a function with options from the command line."""
+def _parse(
+    target: str, name: str, words: list[str], command: Command, imports: Sequence[str]
+) -> None:
+    """Call a function with options from the command line.
+
+    A parameter ``imports`` of the function gets the values of ``--import``.
+    """
     import tyro  # imported late, so that `taskprism --help` is fast
 
     function = _function(target)
     description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
-    if imports:
+    if command.imports:
         description += f"\n\n{IMPORT_HELP}"
+    if "imports" in inspect.signature(function).parameters:
+        function = functools.partial(function, imports=tuple(imports))
     tyro.cli(function, prog=f"taskprism {name}", description=description, args=words)
 
 

@@ -36,6 +36,7 @@ def reproduce(
     retry_failed: bool = False,
     wait: bool = True,
     report_only: bool = False,
+    imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = (),
 ) -> None:
     """Train every row of a paper's table over several seeds and show the paper's values with ours.
 
@@ -58,6 +59,7 @@ def reproduce(
         retry_failed: Train failed runs again.
         wait: Wait for runs that other processes are training.
         report_only: Train nothing; write the table of the finished runs.
+        imports: Values of --import, repeated in the command that resumes.
     """
     console, reporter = Console(), Reporter()
     if not table:
@@ -68,7 +70,7 @@ def reproduce(
         print_tables(console)
         return
     count = load_budget(budget).seeds if seeds is None else seeds
-    request = Request(protocol, data, budget, count, rows, parts)
+    request = Request(protocol, data, budget, count, rows, parts, imports)
     if list_:
         print_rows(load_table(table), request, console, reporter)
         return

@@ -136,6 +136,20 @@ def load(
         if isinstance(error, TaskprismError):
             raise
         raise CheckpointError(f"{str(folder / CONFIG)!r} lacks the key {error}.") from error
+    load_weights(model, folder)
+    return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights of a saved model into a model of the same architecture.
+
+    Args:
+        model: Its weights are replaced.
+        folder: Folder with ``model.safetensors``, see :func:`find_model_folder`.
+
+    Raises:
+        CheckpointError: The file is missing or broken, or holds other weights.
+    """
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:
@@ -145,7 +159,6 @@ def load(
             f"{str(folder / WEIGHTS)!r} does not fit the model that {CONFIG} in the same folder "
             f"describes: {error}"
         ) from error
-    return model.to(device).eval()
 
 
 def find_model_folder(path_or_hub_id: str | Path) -> Path:

@@ -61,6 +61,7 @@ class Request:
         seeds: Number of runs of each row, with the seeds 0, 1, ...
         rows: Keys of rows; empty for all. Rows that these depend on are added.
         parts: Names of parts; empty for all.
+        imports: Modules and Python files with your own parts, which the command line imports.
 
     Example:
         >>> Request(protocol="rooms", budget="tiny", seeds=1).options()
@@ -73,6 +74,7 @@ class Request:
     seeds: int = 3
     rows: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def as_published(self) -> bool:
@@ -89,6 +91,8 @@ class Request:
         words += ["--budget", self.budget, "--seeds", str(self.seeds)]
         for option, values in (("--rows", self.rows), ("--parts", self.parts)):
             words += [option, *values] if values else []
+        for name in self.imports:
+            words += ["--import", name]
         return words
 
 

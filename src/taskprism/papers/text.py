@@ -103,6 +103,7 @@ def markdown(result: TableResult) -> str:
 def to_json(result: TableResult) -> str:
     """The whole result at full precision."""
     request = asdict(result.plan.request)
+    request.pop("imports")  # of the command line; the commands below repeat them
     content = {
         "table": result.plan.table.name,
         "title": result.plan.table.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, DataError
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import load
+from taskprism.models.hub import load, load_weights
 from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
@@ -153,6 +154,7 @@ def evaluate(
     imports: Sequence[str | Path] = (),
     protocol: ProtocolLike | None = None,
     allow_other_data: bool = False,
+    model: MultiTaskModel | None = None,
 ) -> Results:
     """Score a trained run and write ``metrics.json`` and pictures into it.
 
@@ -174,6 +176,8 @@ def evaluate(
             was trained with a protocol object.
         allow_other_data: Score on other data than the run was trained on. The file of the scores
             then has a key ``other_data`` with both fingerprints.
+        model: Network that the run was trained with. A copy of it gets the weights of the
+            checkpoint; by default the network is built from the checkpoint's config.
 
     Returns:
         Task name -> metric name -> value; NaN where nothing was ever labeled.
@@ -198,6 +202,7 @@ def evaluate(
         imports=imports,
         protocol=protocol,
         allow_other_data=allow_other_data,
+        model=model,
     )
     if evaluation.error is not None:
         raise evaluation.error
@@ -218,6 +223,7 @@ def evaluate_run(
     imports: Sequence[str | Path] = (),
     protocol: ProtocolLike | None = None,
     allow_other_data: bool = False,
+    model: MultiTaskModel | None = None,
 ) -> Evaluation:
     """Do what :func:`evaluate` does, but return the scores even if they cannot be written."""
     import_parts(imports)
@@ -229,7 +235,12 @@ def evaluate_run(
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
     data = recipe.data if root is None else recipe.data.model_copy(update={"root": root})
     scored_data = _open_data(data, protocol)
-    model = place_model(load(folder), accelerator.device)
+    if model is None:
+        model = load(folder)
+    else:
+        model = copy.deepcopy(model)
+        load_weights(model, folder)
+    model = place_model(model.eval(), accelerator.device)
     notes: dict[str, Any] = _compare_data(run, scored_data, model, allow_other_data)
     if options:  # compared without them: they may change what belongs to the fingerprint
         changed = data.model_copy(update={"options": {**data.options, **options}})
