@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from taskprism.distillation import CTAL
-from taskprism.distillation.ctal_diffusion import direct_is_faster
+from taskprism.distillation.ctal import direct_is_faster
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 FORMS = ("textbook", "direct", "linear")

@@ -9,8 +9,8 @@ from reference.distillation_checks import (
     make_features,
 )
 from reference.distillation_ctal import ctal_direct, ctal_loops
-from taskprism.distillation import CTAL, create_distillation, ctal_diffusion, shifted_products
-from taskprism.distillation.ctal_diffusion import direct_is_faster
+from taskprism.distillation import CTAL, create_distillation, ctal, shifted_products
+from taskprism.distillation.ctal import direct_is_faster
 from taskprism.errors import InputError, UnknownNameError
 
 NAMES = ["semseg", "depth", "normals", "edge", "saliency"]
@@ -92,8 +92,8 @@ def test_reduced_precision_takes_no_transforms(monkeypatch):
 def test_blocks_change_nothing(monkeypatch, method, shared_kernel):
     module = build(3, (9, 7), method=method, shared_kernel=shared_kernel)
     features = make_features(module.tasks, (2, 3, 9, 7))
-    monkeypatch.setattr(ctal_diffusion, "_ROWS_BLOCK", 63 * 3 * 5)
-    monkeypatch.setattr(ctal_diffusion, "_BLOCK_ON_CPU", 9 * 11)
+    monkeypatch.setattr(ctal, "_ROWS_BLOCK", 63 * 3 * 5)
+    monkeypatch.setattr(ctal, "_BLOCK_ON_CPU", 9 * 11)
     monkeypatch.setattr(shifted_products, "_STRIP_ON_CPU", 1)
     assert_same(module, module(features), ctal_direct(module, features), features)
 
@@ -121,7 +121,7 @@ def test_linear_form_never_holds_a_square():
 
 
 def test_direct_form_works_in_blocks(monkeypatch):
-    monkeypatch.setattr(ctal_diffusion, "_ROWS_BLOCK", 2**14)
+    monkeypatch.setattr(ctal, "_ROWS_BLOCK", 2**14)
     module = build(2, (24, 24), 4, method="direct")
     features = make_features(module.tasks, (1, 4, 24, 24))
     with LargestTensor() as seen:

@@ -4,7 +4,7 @@ import torch
 from reference.distillation_checks import assert_same, make_features
 from reference.distillation_relational import relational_context
 from taskprism.distillation import RelationalContext
-from taskprism.distillation.relational_genotypes import GENOTYPES, resolve_genotype
+from taskprism.distillation.relational_context import GENOTYPES, resolve_genotype
 from taskprism.errors import InputError, UnknownNameError
 
 NYUD = ["semseg", "depth", "normals", "edge"]

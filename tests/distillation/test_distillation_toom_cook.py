@@ -3,8 +3,12 @@ import pytest
 import torch
 
 from reference.distillation_checks import assert_close
-from taskprism.distillation.shifted_products import shifted_products, shifted_products_backward
-from taskprism.distillation.toom_cook import TRANSFORMS, transforms
+from taskprism.distillation.shifted_products import (
+    TRANSFORMS,
+    shifted_products,
+    shifted_products_backward,
+    transforms,
+)
 
 
 @pytest.mark.parametrize(("offsets", "tile"), [(2, 2), (3, 2), (3, 4), (3, 6), (5, 2), (7, 2)])

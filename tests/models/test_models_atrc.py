@@ -62,5 +62,7 @@ class TestATRC(ModelTests):
             self.make(distillation_options={"genotype": "nyud_w19"})
         with pytest.raises(UnknownNameError, match="'relational_context'"):
             self.make(distillation_options={"genotyp": "global"})
-        with pytest.raises(InputError, match="says nothing of target 'semseg' and source 'depth'"):
+        with pytest.raises(
+            InputError, match="has no context for target 'semseg' and source 'depth'"
+        ):
             self.make(distillation_options={"genotype": "pascal_w18"})

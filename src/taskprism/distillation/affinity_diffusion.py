@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taskprism.checks import check_choice, check_integer, check_number
 from taskprism.distillation.base import Distillation, register_distillation
-from taskprism.errors import InputError, UnknownNameError
 
 Normalize = Literal["positions", "channels"]
 DiffusionMethod = Literal["auto", "linear", "direct"]
 
-# Affinities are signed, so their sums can vanish; nearer to 0 than this they are set to this.
+# Affinities are signed, so their sums can vanish. Sums closer to 0 than this are set to it.
 _SMALLEST_SUM = 1e-6
+_MOST_ITERATIONS = 10_000
 
 
 @register_distillation
@@ -29,29 +30,42 @@ class AffinityDiffusion(Distillation):
 
     1. affinity :math:`A_s = X_s X_s^T`, divided by its sums;
     2. mixture :math:`P_t = \sum_s \mathrm{softmax}(w_t)_s A_s` with learned w, equal at first;
-    3. diffusion :math:`D \leftarrow \beta P_t D + (1 - \beta) F_t`, ``iterations`` times from
-       :math:`D = F_t`.
+    3. diffusion :math:`D \leftarrow \beta P_t D + (1 - \beta) F_t`, repeated ``iterations`` times
+       from :math:`D = F_t`.
 
-    The product P D is computed as X (X^T D) unless the matrix is smaller than that, so that memory
-    grows with HW and not with its square; the numbers are the same.
+    The product P D is computed as X (X^T D) unless forming P takes fewer operations, so memory
+    grows with HW and not with its square. The result is the same.
 
-    The published numbers that exist for today's benchmarks come from the re-implementation by the
-    authors of CTAL, whose choices are the defaults. It normalizes each *channel over positions* and
-    makes *columns* of A sum to 1 (``normalize="positions"``), where the papers say each position
-    over channels and rows (``"channels"``). Its configurations run 1 iteration, but the operations
-    in CTAL's table 5 are those of 2.
+    The published numbers on today's benchmarks come from the re-implementation by the authors of
+    CTAL, and the defaults follow it. It normalizes each *channel over positions* and makes
+    *columns* of A sum to 1 (``normalize="positions"``), whereas the papers normalize each position
+    over channels and make rows sum to 1 (``"channels"``). Its configurations run 1 iteration, but
+    the operation counts in CTAL's table 5 are those of 2.
 
     Args:
         tasks: Names of the tasks whose features are refined.
         channels: C.
         sources: Names of the tasks whose affinities are read.
-        beta: Share of the diffused features; at 0 the features pass unchanged.
+        beta: Share of the diffused features, 0 to 1; at 0 the features pass unchanged.
         iterations: Diffusion steps, at least 1.
         normalize: ``"positions"`` or ``"channels"``, see above.
-        method: ``"auto"`` takes what needs fewer operations; ``"direct"`` forms HW x HW matrices,
-            ``"linear"`` never does.
+        method: ``"direct"`` forms HW x HW matrices, ``"linear"`` never does, and ``"auto"`` selects
+            the one with fewer operations.
 
-    Parameters: ``mixing`` w, ``(tasks, sources)``. The 1x1 convolutions before belong to the model.
+    Parameters: ``mixing`` w, ``(tasks, sources)``. The 1x1 convolutions that precede the module in
+    the paper belong to the model.
+
+    Raises:
+        InputError: An option has the wrong type or is out of range.
+        UnknownNameError: ``normalize`` or ``method`` does not exist.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.distillation import AffinityDiffusion
+        >>> module = AffinityDiffusion(["depth"], channels=8, sources=["depth", "edge"], beta=0.1)
+        >>> features = {"depth": torch.rand(1, 8, 6, 5), "edge": torch.rand(1, 8, 6, 5)}
+        >>> module(features)["depth"].shape
+        torch.Size([1, 8, 6, 5])
     """
 
     name: ClassVar[str] = "affinity_diffusion"
@@ -67,14 +81,11 @@ class AffinityDiffusion(Distillation):
         method: DiffusionMethod = "auto",
     ) -> None:
         super().__init__(tasks, channels, sources)
-        if iterations < 1:
-            raise InputError(f"AffinityDiffusion: iterations={iterations} must be at least 1.")
-        if normalize not in get_args(Normalize):
-            raise UnknownNameError("normalize of AffinityDiffusion", normalize, get_args(Normalize))
-        if method not in get_args(DiffusionMethod):
-            raise UnknownNameError("method of AffinityDiffusion", method, get_args(DiffusionMethod))
-        self.beta, self.iterations = beta, iterations
-        self.normalize, self.method = normalize, method
+        owner = "AffinityDiffusion"
+        self.beta = check_number(owner, "beta", beta, 0, 1)
+        self.iterations = check_integer(owner, "iterations", iterations, 1, _MOST_ITERATIONS)
+        self.normalize = check_choice(owner, "normalize", normalize, get_args(Normalize))
+        self.method = check_choice(owner, "method", method, get_args(DiffusionMethod))
         count = len(self.sources)
         self.mixing = nn.Parameter(torch.full((len(self.tasks), count), 1 / count))
 
@@ -98,9 +109,9 @@ class AffinityDiffusion(Distillation):
         return refined
 
     def _factors(self, stacked: Tensor) -> tuple[Tensor, Tensor]:
-        """Two ``(B, HW, N, C)``: per source the first times the second, transposed, is A."""
+        """Two ``(B, HW, N, C)``; A of a source is the first times the second, transposed."""
         x = F.normalize(stacked, dim=1 if self.normalize == "positions" else 3)
-        # Row and column sums are the same, as the product of x with itself is symmetric.
+        # The product of x with itself is symmetric, so row and column sums are equal.
         sums = (x * x.sum(1, keepdim=True)).sum(3, keepdim=True)
         tiny = torch.full_like(sums, _SMALLEST_SUM).copysign(sums)
         scaled = x / torch.where(sums.abs() < _SMALLEST_SUM, tiny, sums)
@@ -115,7 +126,7 @@ class AffinityDiffusion(Distillation):
 
 
 def _matrices(left: Tensor, right: Tensor, mixing: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Products with the mixture of each target task, which is formed."""
+    """For each target task, the product with its mixture, which is formed as a matrix."""
     affinities = left.transpose(1, 2) @ right.permute(0, 2, 3, 1)
     for weights in mixing:
         mixture = (weights[:, None, None] * affinities).sum(1)
@@ -123,14 +134,14 @@ def _matrices(left: Tensor, right: Tensor, mixing: Tensor) -> Iterator[Callable[
 
 
 def _factored(left: Tensor, right: Tensor, mixing: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Products with the mixture of each target task, which is not formed."""
+    """For each target task, the product with its mixture, which is never formed."""
     for weights in mixing:
         weighted = (right * weights[:, None]).flatten(2).mT
-        yield lambda state, own=weighted: left.flatten(2) @ (own @ state)
+        yield lambda state, factor=weighted: left.flatten(2) @ (factor @ state)
 
 
 def _no_autocast(device: str) -> AbstractContextManager[object]:
-    """Autocast switched off; the meta device, on which operations are counted, has none."""
+    """Switch autocast off; the meta device, which counts operations, does not support it."""
     if torch.amp.is_autocast_available(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from taskprism.checks import check_channels, check_integer, check_size
 from taskprism.errors import InputError
 from taskprism.registry import Registry, check_options, describe_part, options_of
 
@@ -30,7 +31,8 @@ class Distillation(nn.Module, ABC):
         needs_predictions: ``forward`` reads the sources' initial predictions too.
 
     Raises:
-        InputError: A task is not among the sources, or a source is given twice.
+        InputError: There is no task, a task is not among the sources, a source is given twice, or
+            ``channels`` is not a positive integer.
 
     Example:
         >>> import torch
@@ -53,23 +55,23 @@ class Distillation(nn.Module, ABC):
         self, tasks: Sequence[str], channels: int, sources: Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        self.tasks = list(tasks)
-        self.sources = list(sources) if sources is not None else list(tasks)
-        self.channels = channels
+        owner = type(self).__name__
+        self.tasks = _checked_names(owner, "tasks", tasks)
+        self.sources = _checked_names(owner, "sources", tasks if sources is None else sources)
+        self.channels = check_channels(owner, "channels", channels)
         missing = [task for task in self.tasks if task not in self.sources]
         if missing:
             raise InputError(
-                f"{type(self).__name__}: tasks {missing} are not among the sources {self.sources}; "
-                "a task is refined from its own features, so add it to the sources."
+                f"{owner}: tasks {missing} are not among the sources {self.sources}; a task is "
+                "refined from its own features, so add it to the sources."
             )
-        if len(set(self.sources)) != len(self.sources):
-            raise InputError(f"{type(self).__name__}: sources {self.sources} name a task twice.")
 
     @classmethod
     def options_at(cls, stride: int) -> dict[str, Any]:
-        """Options that suit a feature map at ``stride`` of the image, where they depend on it.
+        """Default options for feature maps at ``stride`` of the image, if they depend on it.
 
-        An assembly at several scales asks at each of them; what the user gives wins.
+        A model that distills at several scales calls this for each of them. Options that the user
+        gives take precedence.
         """
         return {}
 
@@ -82,11 +84,11 @@ class Distillation(nn.Module, ABC):
     def forward(
         self, features: Mapping[str, Tensor], predictions: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Refine.
+        """Refine the features of each task.
 
         Args:
             features: source name -> ``(B, channels, H, W)``.
-            predictions: source name -> raw initial prediction ``(B, any, h, w)``; only read by
+            predictions: source name -> raw initial prediction ``(B, any, h, w)``; read only by
                 modules that declare ``needs_predictions``.
 
         Returns:
@@ -135,14 +137,15 @@ def create_distillation(
         tasks: Names of the tasks whose features are refined.
         channels: Channels of every task's feature map.
         sources: Names of the tasks whose features are read; by default ``tasks``.
-        size: ``(H, W)`` of the feature maps; only read by modules that need it.
-        stride: Stride of the feature maps relative to the image. A module may choose defaults by
-            it, such as the downscaling of its attention. By default its own defaults apply.
+        size: ``(H, W)`` of the feature maps; read only by modules that declare ``needs_size``.
+        stride: Stride of the feature maps relative to the image. Some defaults depend on it, such
+            as the downscaling before attention. By default the class's defaults apply.
         **options: Options of the class.
 
     Raises:
         UnknownNameError: No distillation or option has this name.
-        InputError: The module needs a size and none is given, or a given module does not fit.
+        InputError: The module needs a size and none is given, a given module does not fit, or a
+            value has the wrong type or is out of range.
 
     Example:
         >>> from taskprism.distillation import create_distillation
@@ -162,14 +165,24 @@ def create_distillation(
         if found.needs_size:
             if size is None:
                 raise InputError(
-                    f"Distillation {name!r} is built for one size: give size=(H, W), that of the "
-                    "feature maps here and that of the images in create_model."
+                    f"Distillation {name!r} works at one size of feature maps: give it as "
+                    "size=(H, W), or give the size of the images to create_model."
                 )
-            options["size"] = tuple(size)
+            options["size"] = check_size(f"Distillation {name!r}", "size", size)
         if stride is not None:
+            check_integer(f"Distillation {name!r}", "stride", stride, low=1)
             defaults = found.options_at(stride)
     module = found(tasks, channels, sources=sources, **{**defaults, **options})
     return _checked_module(module, list(tasks), channels, sources, {})
+
+
+def _checked_names(owner: str, key: str, names: Any) -> list[str]:
+    valid = isinstance(names, Sequence) and not isinstance(names, str)
+    if not valid or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{owner}: {key} must be a list of task names, got {names!r}.")
+    if len(set(names)) != len(names):
+        raise InputError(f"{owner}: {key} {list(names)} name a task twice.")
+    return list(names)
 
 
 def _checked_module(
@@ -180,14 +193,13 @@ def _checked_module(
     name = type(module).__name__
     if options:
         raise InputError(
-            f"{name} is built already, so {', '.join(options)} cannot be set; give the class "
-            "instead."
+            f"{name} is an instance, so {', '.join(options)} cannot be set; give the class instead."
         )
     found = {"tasks": module.tasks, "sources": module.sources, "channels": module.channels}
     for key, wanted in {"tasks": tasks, "sources": sources, "channels": channels}.items():
         if found[key] != wanted:
             raise InputError(
-                f"{name} was built for {key} {found[key]}, but {wanted} are needed here; build it "
-                "for these, or give the class instead."
+                f"{name} was built for {key} {found[key]}, but this model needs {wanted}; build "
+                "it for these, or give the class instead."
             )
     return module

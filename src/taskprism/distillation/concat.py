@@ -1,4 +1,4 @@
-"""Concatenation: the simplest way for tasks to read each other."""
+"""Concatenation, the simplest exchange of features between tasks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from taskprism.layers.containers import ModuleDict
 
 @register_distillation
 class Concat(Distillation):
-    """All tasks' features side by side ("Concat" in table 4 of Sinodinos and Armanfard, CTAL).
+    """Linear map of the concatenated features of all sources.
+
+    "Concat" in table 4 of Sinodinos and Armanfard, "Cross-Task Affinity Learning":
 
     .. math:: F_t' = W_t [F_1; ...; F_N] + b_t
 
-    The paper passes the concatenation on to each task's decoder and gives no layers. Here the
-    decoder keeps its width, so the linear map W (1x1, one per task) that its first convolution
-    would contain stands here.
+    The paper passes the concatenation to each task's decoder and does not describe its layers.
+    Here decoders keep their input width, so the linear map W (1x1, one per task) that would be
+    part of the decoder's first convolution is part of this module.
 
     Args:
         tasks: Names of the tasks whose features are refined.
         channels: Channels of every task's feature map.
         sources: Names of the tasks whose features are read, in order of concatenation.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.distillation import Concat
+        >>> module = Concat(["depth"], channels=8, sources=["depth", "edge"])
+        >>> features = {"depth": torch.rand(1, 8, 6, 5), "edge": torch.rand(1, 8, 6, 5)}
+        >>> module(features)["depth"].shape
+        torch.Size([1, 8, 6, 5])
     """
 
     name: ClassVar[str] = "concat"

@@ -1,4 +1,4 @@
-"""PAD-Net's cross-task module: every other task's features, gated by their own attention."""
+"""PAD-Net's cross-task module: features of every other task, gated by attention."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ class SpatialAttention(Distillation):
 
     .. math:: F_k' = F_k + \sum_{l \ne k} \sigma(A_{kl} * F_l) \odot (B_{kl} * F_l)
 
-    with 3x3 convolutions A, B without bias, one pair for each ordered pair of task k and source l.
-    A task with no other source keeps its features.
+    with 3x3 convolutions A and B without bias, one pair of them for each ordered pair of task k and
+    source l. A task without another source keeps its features.
 
     Args:
         tasks: Names of the tasks whose features are refined.
         channels: Channels of every task's feature map.
         sources: Names of the tasks whose features are read (main and auxiliary).
+
+    Example:
+        >>> import torch
+        >>> from taskprism.distillation import SpatialAttention
+        >>> module = SpatialAttention(["depth"], channels=8, sources=["depth", "edge"])
+        >>> features = {"depth": torch.rand(1, 8, 6, 5), "edge": torch.rand(1, 8, 6, 5)}
+        >>> module(features)["depth"].shape
+        torch.Size([1, 8, 6, 5])
     """
 
     name: ClassVar[str] = "spatial_attention"
@@ -58,9 +66,13 @@ class SpatialAttention(Distillation):
 
 
 class GatedMessage(nn.Module):
-    """``sigmoid(A * x) * (B * x)``: what one task tells another.
+    """Message from one task to another: ``sigmoid(A * x) * (B * x)``, A and B 3x3 convolutions.
 
-    ``(B, channels, H, W) -> (B, out_channels, H, W)``; by default as many as come in.
+    ``(B, channels, H, W) -> (B, out_channels, H, W)``.
+
+    Args:
+        channels: Channels of the source's features.
+        out_channels: Channels of the message; by default ``channels``.
     """
 
     def __init__(self, channels: int, out_channels: int | None = None) -> None:

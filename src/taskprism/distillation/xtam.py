@@ -1,4 +1,4 @@
-"""xTAM: DenseMTL's exchange between tasks, by correlation and by self-attention."""
+"""xTAM: DenseMTL's exchange of features by correlation and self-attention."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taskprism.distillation.attention import attend, to_tokens
+from taskprism.checks import LONGEST_SIDE, check_channels, check_integer
+from taskprism.distillation.attention import attend, projection, to_tokens
 from taskprism.distillation.base import Distillation, register_distillation
-from taskprism.distillation.projection import projection
 from taskprism.distillation.spatial_attention import GatedMessage
-from taskprism.errors import InputError
 from taskprism.layers.containers import ModuleDict
 
 
@@ -26,22 +25,35 @@ class XTAM(Distillation):
     1. self-attention :math:`(B * E) \odot \sigma(A * E)`, 3x3 convolutions to C/2 channels;
     2. correlation: :math:`\alpha \odot \uparrow (P_V(\downarrow E)\, M^T)` with
        :math:`M = \mathrm{softmax}(P_Q(\downarrow F_t)^T P_K(\downarrow E) / \sqrt C)` over source
-       positions, and α per channel, 0 at first;
-    3. both concatenated and projected to C.
+       positions, and α per channel, initially 0;
+    3. both are concatenated and projected to C.
 
-    :math:`F_t' = F_t + P(\mathrm{concat}_s)`. P are 1x1 convolution, BN, ReLU. The target shrinks
-    by nearest neighbor, the source by maximum, and the result grows by nearest neighbor.
+    :math:`F_t' = F_t + P(\mathrm{concat}_s)`. Each P is 1x1 convolution, batch norm, ReLU. The
+    target is downscaled by nearest neighbor, the source by max pooling, and the result is upscaled
+    by nearest neighbor.
 
-    As published with "SxTAM, SA, add". The released code concatenates sources in the order of a
-    Python set, which differs from run to run; here it is the order of ``sources``. A task with no
-    other source keeps its features.
+    This is the variant that the paper calls "SxTAM, SA, add". The released code concatenates
+    sources in the order of a Python set, which differs from run to run; here it is the order of
+    ``sources``. A task without another source keeps its features.
 
     Args:
         tasks: Names of the tasks whose features are refined.
         channels: C, at least 2.
         sources: Names of the tasks whose features are read (main and auxiliary).
-        downscale: How much smaller the maps are on which correlation works. 4 at the place where
-            the paper uses one block (stride 2): a grid of stride 8 at all scales.
+        downscale: Factor by which maps are downscaled before correlation, at least 1. The default
+            of 4 suits the stride at which the paper uses one block (stride 2): correlation then
+            always works on a grid of stride 8.
+
+    Raises:
+        InputError: ``channels`` or ``downscale`` is too small.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.distillation import XTAM
+        >>> module = XTAM(["depth"], channels=8, sources=["depth", "edge"], downscale=2)
+        >>> features = {"depth": torch.rand(2, 8, 6, 5), "edge": torch.rand(2, 8, 6, 5)}
+        >>> module(features)["depth"].shape
+        torch.Size([2, 8, 6, 5])
     """
 
     name: ClassVar[str] = "xtam"
@@ -54,10 +66,8 @@ class XTAM(Distillation):
         downscale: int = 4,
     ) -> None:
         super().__init__(tasks, channels, sources)
-        if downscale < 1:
-            raise InputError(f"XTAM: downscale={downscale} must be at least 1.")
-        if channels < 2:
-            raise InputError(f"XTAM: channels={channels} must be at least 2.")
+        check_channels("XTAM", "channels", channels, low=2)
+        check_integer("XTAM", "downscale", downscale, 1, LONGEST_SIDE)
         others = len(self.sources) - 1
         self.messages = ModuleDict(
             {
@@ -77,7 +87,7 @@ class XTAM(Distillation):
 
     @classmethod
     def options_at(cls, stride: int) -> dict[str, Any]:
-        """Correlation on the grid of stride 8, or on the map itself where that is coarser."""
+        """Correlate on a grid of stride 8, or on the map itself if that is coarser."""
         return {"downscale": max(1, 8 // stride)}
 
     def forward(
@@ -86,16 +96,21 @@ class XTAM(Distillation):
         """Refine ``(B, C, H, W)`` per source into the same per task."""
         refined = {task: features[task] for task in self.tasks}
         for task, merge in self.merge.items():
-            told = [
+            received = [
                 message(features[task], features[source])
                 for source, message in self.messages[task].items()
             ]
-            refined[task] = features[task] + merge(torch.cat(told, dim=1))
+            refined[task] = features[task] + merge(torch.cat(received, dim=1))
         return refined
 
 
 class CorrelatedMessage(nn.Module):
-    """What one source tells one target, ``(B, C, H, W)`` both: steps 1 to 3 of :class:`XTAM`."""
+    """Message from one source to one target: steps 1 to 3 of :class:`XTAM`.
+
+    Args:
+        channels: C, of both maps ``(B, C, H, W)`` and of the message.
+        downscale: See :class:`XTAM`.
+    """
 
     def __init__(self, channels: int, downscale: int) -> None:
         super().__init__()
@@ -112,13 +127,13 @@ class CorrelatedMessage(nn.Module):
         self.project = projection(channels + half, channels)
 
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
-        """Maps of target and source -> the message, at their size."""
+        """Maps ``(B, C, H, W)`` of target and source -> message ``(B, C, H, W)``."""
         extracted = self.extract(source)
         correlated = self.alpha * self.correlate(target, extracted)
         return self.project(torch.cat([self.own(extracted), correlated], dim=1))
 
     def correlate(self, target: Tensor, source: Tensor) -> Tensor:
-        """Source's values at each position of the target, weighted by similarity."""
+        """Mean of the source's values for each position of the target, weighted by similarity."""
         size = target.shape[-2:]
         factor = min(self.downscale, *size)
         source = F.max_pool2d(source, factor)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taskprism.backbones import Backbone
 from taskprism.distillation import RelationalContext, create_distillation
-from taskprism.distillation.projection import projection
+from taskprism.distillation.attention import projection
 from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
