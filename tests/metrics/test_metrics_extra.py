@@ -83,7 +83,7 @@ def test_extra_metrics_survive_the_config_and_leave_others_unchanged():
 
 def test_options_come_from_the_task():
     task = create_task("semseg", 4, extra_metrics=["miou"], absent_classes="zero")
-    with pytest.raises(InputError, match="'miou' is among the task's own metrics"):
+    with pytest.raises(InputError, match="task already has the metric 'miou'"):
         task.metrics()
     edge = create_task("edge", odsf_thresholds=9, extra_metrics=["odsf"])
     assert len(edge.metrics()["odsf"].convention.thresholds) == 9
@@ -92,7 +92,7 @@ def test_options_come_from_the_task():
 def test_extra_metrics_that_do_not_fit_are_refused():
     with pytest.raises(UnknownNameError, match="Did you mean 'mean_angle'"):
         create_task("normals", extra_metrics=["mean_angel"])
-    with pytest.raises(InputError, match=r"'mean_angle' is meant for normals.*kind 'depth'"):
+    with pytest.raises(InputError, match=r"'mean_angle' is for normals.*kind 'depth'"):
         create_task("depth", extra_metrics=["mean_angle"]).metrics()
     with pytest.raises(InputError, match="whether higher is better"):
         create_task("depth", extra_metrics=[NoDirection]).metrics()

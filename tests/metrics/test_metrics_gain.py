@@ -48,10 +48,10 @@ def test_further_baselines_do_not_count():
 @pytest.mark.parametrize(
     ("results", "baseline", "directions", "message"),
     [
-        ({}, {}, {}, "no task is not defined"),
-        ({"depth": 1.0}, {"semseg": 1.0}, UP, "'depth' has no baseline; there are semseg"),
+        ({}, {}, {}, "at least one task"),
+        ({"depth": 1.0}, {"semseg": 1.0}, UP, "'depth' has no baseline. Known: semseg"),
         ({"depth": 1.0}, {"depth": 0.0}, UP, "baseline of task 'depth' is 0"),
-        ({"edge": 1.0}, {"edge": 1.0}, UP, r"'edge' has no direction .* there are semseg, depth"),
+        ({"edge": 1.0}, {"edge": 1.0}, UP, r"'edge' has no direction .* Known: semseg, depth"),
     ],
 )
 def test_what_is_missing_is_named(results, baseline, directions, message):

@@ -1,14 +1,14 @@
 """Metrics of dense prediction: pure functions under thin :class:`torchmetrics.Metric` classes.
 
-Every metric adds up numbers that are sums over images, so that many batches, or several processes,
-give the same as one. ``update`` takes ``(prediction, target, valid)``, all ``(B, C, H, W)``, with
-``valid`` boolean ``(B, 1, H, W)``; invalid pixels and images without a valid one add nothing, and a
-metric that never saw a valid pixel is NaN. Sums are float64. Fractions lie in [0, 1], angles are in
-degrees, and each class says in ``higher_is_better`` which way is up.
+The states of metrics are sums over images, so the number of batches and processes does not change
+a score. ``update`` takes ``(prediction, target, valid)``, all ``(B, C, H, W)``, with ``valid``
+boolean ``(B, 1, H, W)``. Invalid pixels, and images without a valid pixel, add nothing. Without any
+valid pixel a score is NaN. Sums are float64. Fractions are in [0, 1], angles in degrees, and
+``higher_is_better`` of each class says whether a higher score is better.
 
 Metrics of one family share their state in a :class:`torchmetrics.MetricCollection` (``*_metrics``),
-so that it is computed once. The groups are declared, not found by torchmetrics, which would take
-two metrics for one if their first batch has no valid pixel.
+so it is computed once. The groups are declared. If torchmetrics had to find them, it would merge
+different metrics after a first batch without a valid pixel.
 
 >>> from taskprism.metrics import gain
 >>> results, baseline = {"semseg": 0.44, "depth": 0.57}, {"semseg": 0.40, "depth": 0.60}

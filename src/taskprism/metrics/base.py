@@ -18,13 +18,13 @@ class DenseMetric(Metric):
 
     A subclass adds its states in ``__init__`` (``add_state``), adds a batch to them in
     :meth:`update` and returns a scalar from ``compute``. States that are sums over images, with
-    ``dist_reduce_fx="sum"``, are kept for each test image, which confidence intervals need.
+    ``dist_reduce_fx="sum"``, are stored for each test image; confidence intervals need them.
 
     Attributes:
         name: Name in :data:`METRICS`, and key among the metrics of a task.
         higher_is_better: Whether a higher score is better; required.
-        task_kinds: Task kinds whose predictions and labels the metric reads, by
-            ``Task.kind``. A kind includes the subclasses of its class. Empty: any task.
+        task_kinds: Values of ``Task.kind`` of the tasks that the metric can score. A kind includes
+            the subclasses of its class. Empty: any task.
 
     Example:
         >>> import torch
@@ -123,7 +123,13 @@ register_metric = METRICS.register
 
 
 def list_metrics() -> list[str]:
-    """Names that :func:`create_metric` accepts, in alphabetical order."""
+    """Registered names that :func:`create_metric` accepts, in alphabetical order.
+
+    Example:
+        >>> from taskprism.metrics import list_metrics
+        >>> list_metrics()[:2]
+        ['albedo_abs_error', 'albedo_rmse']
+    """
     return METRICS.names()
 
 
@@ -131,19 +137,24 @@ def create_metric(metric: str | type[Metric], task: Any) -> Metric:
     """Create a metric for a task.
 
     Args:
-        metric: One of :func:`list_metrics`, ``"module:Class"`` or a class, best a subclass of
-            :class:`DenseMetric`.
+        metric: One of :func:`list_metrics`, ``"module:Class"``, or a class, preferably a subclass
+            of :class:`DenseMetric`.
         task: The task that is scored.
 
     Raises:
         UnknownNameError: No metric has this name.
-        InputError: The metric is meant for other tasks, or does not say whether higher is better.
+        InputError: The metric is for other tasks, or does not say whether higher is better.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> create_metric("miou", create_task("semseg", 5)).classes
+        5
     """
     found = METRICS.find(metric)
     kinds = tuple(getattr(found, "task_kinds", ()))
     if kinds and not any(getattr(cls, "kind", None) in kinds for cls in type(task).__mro__):
         raise InputError(
-            f"Metric {metric_key(metric)!r} is meant for {', '.join(kinds)} tasks, but task "
+            f"Metric {metric_key(metric)!r} is for {', '.join(kinds)} tasks, but task "
             f"{task.name!r} is of kind {task.kind!r}."
         )
     created = found.for_task(task) if hasattr(found, "for_task") else found()
@@ -156,34 +167,43 @@ def create_metric(metric: str | type[Metric], task: Any) -> Metric:
 
 
 def metric_key(metric: str | type[Metric]) -> str:
-    """Key of an extra metric among those of its task: its name, or the name of its class."""
+    """Key of an extra metric among those of its task: its name, or the name of its class.
+
+    Example:
+        >>> metric_key("depth_rmse")
+        'depth_rmse'
+    """
     found = METRICS.find(metric)
     if isinstance(metric, str) and metric in METRICS:
         return metric
-    name = vars(found).get("name")  # not that of a base class, which has a key itself
+    name = vars(found).get("name")  # an inherited name is the key of the base class
     return name if isinstance(name, str) else found.__name__
 
 
 def add_metrics(metrics: MetricCollection, extra: Mapping[str, Metric]) -> MetricCollection:
-    """A collection with further metrics, whose states are shared only in declared groups.
+    """Add metrics to a collection, and share states only within declared groups.
 
-    torchmetrics by default takes two metrics for one if their states are equal after the first
-    batch, for instance because no pixel of it is valid. Here only metrics that are in one of the
-    collection's declared ``compute_groups`` share states.
+    By default torchmetrics merges two metrics if their states are equal after the first batch, for
+    example because it has no valid pixel. Here only metrics of one declared group in the
+    ``compute_groups`` of the collection share states.
 
     Args:
         metrics: Metrics of a task.
-        extra: Metrics to add, by key; each has its states for itself.
+        extra: Metrics to add, by key; they share no state.
 
     Raises:
         InputError: A key is taken, or metrics in one compute group cannot share their states.
+
+    Example:
+        >>> from taskprism.metrics import DepthRmse, albedo_metrics
+        >>> sorted(add_metrics(albedo_metrics(), {"depth": DepthRmse()}))
+        ['abs_error', 'depth', 'rmse', 'rmse_image_mean']
     """
     items = dict(metrics.items(keep_base=True, copy_state=False))
     repeated = sorted(set(items) & set(extra))
     if repeated:
         raise InputError(
-            f"The metric {repeated[0]!r} is among the task's own metrics already; remove it from "
-            "extra_metrics."
+            f"The task already has the metric {repeated[0]!r}. Remove it from extra_metrics."
         )
     groups = _groups(metrics)
     for group in groups:
@@ -227,14 +247,14 @@ def _layout(metric: Metric) -> dict[str, Any]:
 
 
 def state_names(metrics: MetricCollection) -> dict[str, dict[str, str]]:
-    """Names under which the states of each metric are kept, for every image of a split.
+    """Names under which the states of each metric are stored for every image of a split.
 
     Metrics of one compute group share their states. A state of another group with the same name
-    may mean something else, so it is kept apart as ``"KEY.STATE"``, with the first key of that
-    group.
+    may mean something else, so it is stored separately as ``"KEY.STATE"``, with the first key of
+    that group.
 
     Returns:
-        Metric key -> name of the state in the metric -> name under which it is kept.
+        Metric key -> name of the state in the metric -> name under which it is stored.
 
     Example:
         >>> from taskprism.metrics import DepthRmse, depth_metrics
@@ -247,7 +267,7 @@ def state_names(metrics: MetricCollection) -> dict[str, dict[str, str]]:
     taken: set[str] = set()
     names: dict[str, dict[str, str]] = {}
     for group in _groups(metrics):
-        own = {s: f"{group[0]}.{s}" if s in taken else s for s in items[group[0]]._defaults}
-        taken.update(own)
-        names.update((key, own) for key in group)
+        states = {s: f"{group[0]}.{s}" if s in taken else s for s in items[group[0]]._defaults}
+        taken.update(states)
+        names.update((key, states) for key in group)
     return {metrics._set_name(key): names[key] for key in items}

@@ -4,15 +4,14 @@ The loss is
 
 .. math:: \frac1{|V|} \sum_{p \in V} w\, y_p \log(1 + e^{-x_p}) + (1 - w)(1 - y_p) \log(1 + e^{x_p})
 
-over all valid pixels of the data set, on *logits* x. The released meters of MTI-Net and InvPT feed
-probabilities in their place, which keeps even a perfect map above 0.03; those numbers cannot be
+over all valid pixels of the data set, on *logits* x. The released code of MTI-Net and InvPT passes
+probabilities instead, so that even a perfect map scores above 0.03. Those numbers cannot be
 compared.
 
-Targets are ``(B, 1 + A, H, W)``: first the map that networks are trained with, then those of A
-annotators that the boundary scores are taken against, as benchmarks have them. An annotator who
-has drawn nothing changes no count, so that images with fewer annotators are filled up with empty
-maps; an image without any is scored against its first map, thinned as predictions are, and one with
--1 among them not at all.
+Targets are ``(B, 1 + A, H, W)``: first the map for training, then the maps of A annotators, which
+boundary scores compare predictions with. An empty map of an annotator changes no count, so images
+with fewer annotators are padded with empty maps. An image without annotators is compared with its
+first map, thinned as predictions are. An image with a -1 in a map is not scored.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from taskprism.checks import check_number
 from taskprism.metrics.base import SumsMetric, register_metric
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.metric import BoundaryAP, BoundaryMetric, OdsF, OisF
@@ -39,6 +39,10 @@ class EdgeSums(NamedTuple):
         negative_loss: Of :math:`(1 - y) \log(1 + e^{x})`.
         negatives: Of :math:`1 - y`.
         pixels: Number of pixels.
+
+    Example:
+        >>> EdgeSums._fields[-1]
+        'pixels'
     """
 
     positive_loss: Tensor
@@ -48,7 +52,13 @@ class EdgeSums(NamedTuple):
 
 
 def edge_sums(logits: Tensor, target: Tensor, valid: Tensor) -> EdgeSums:
-    """Sum both halves of the loss, apart, so that the weight can be chosen at the end."""
+    """Sum the loss of positives and negatives separately, as the weight is applied at the end.
+
+    Example:
+        >>> labels = torch.ones(1, 1, 2, 2)
+        >>> edge_sums(0 * labels, labels, labels > 0).negatives.item()
+        0.0
+    """
     x, y = logits[valid].double(), target[valid].double()
     return EdgeSums(
         positive_loss=(y * F.softplus(-x)).sum(),
@@ -63,9 +73,18 @@ class EdgeLoss(SumsMetric):
     """Balanced binary cross-entropy over the data set.
 
     Args:
-        positive_weight: :math:`w`; None takes the share of negatives in the whole data set, so
-            that the number does not depend on the batch size.
+        positive_weight: :math:`w` in [0, 1]; None uses the share of negatives in the whole data
+            set, so that the score does not depend on the batch size.
         kwargs: See :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: ``positive_weight`` is out of range.
+
+    Example:
+        >>> metric, labels = EdgeLoss(), torch.ones(1, 1, 2, 2)
+        >>> metric.update(0 * labels, labels, labels > 0)
+        >>> round(metric.compute().item(), 4)  # 0.95 log 2
+        0.6585
     """
 
     name: ClassVar[str] = "edge_loss"
@@ -77,38 +96,40 @@ class EdgeLoss(SumsMetric):
 
     def __init__(self, positive_weight: float | None = 0.95, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if positive_weight is not None:
+            check_number("EdgeLoss", "positive_weight", positive_weight, 0, 1)
         self.positive_weight = positive_weight
 
     @classmethod
     def for_task(cls, task: Any) -> Self:
-        """Weigh positives as the task's training loss does."""
+        """Use the weight of positives in the training loss of the task."""
         return cls(task.positive_weight)
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
-        """Add a batch of logits ``(B, 1, H, W)``; the annotators of ``target`` are not read."""
+        """Add a batch of logits ``(B, 1, H, W)``; maps of annotators in ``target`` are not used."""
         self.add(edge_sums(prediction, target[:, :1], valid))
 
     def compute(self) -> Tensor:
-        """Scalar >= 0; NaN if nothing was ever valid."""
+        """Scalar >= 0; NaN without a valid pixel."""
         sums = self.sums
         weight = self.positive_weight
         share = sums.negatives / sums.pixels if weight is None else weight
         return (share * sums.positive_loss + (1 - share) * sums.negative_loss) / sums.pixels
 
 
-class _OfLogits(BoundaryMetric):
-    """Boundary scores of logits against the annotators in the further channels of targets."""
+class _LogitBoundaryMetric(BoundaryMetric):
+    """Boundary scores of logits, compared with the maps of annotators in the targets."""
 
     task_kinds: ClassVar[tuple[str, ...]] = ("edge",)
 
     @classmethod
     def for_task(cls, task: Any) -> Self:
-        """Count by the convention of an edge task."""
+        """Use the convention of an edge task."""
         return cls(task.boundary_convention)
 
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor | None = None) -> None:
-        """Add a batch of logits; see this file's head for the channels of ``target``."""
-        # A network that has diverged draws no boundary.
+        """Add a batch of logits; the text of the module describes the channels of ``target``."""
+        # NaN logits of a diverged network are not boundaries.
         probabilities = prediction.float().sigmoid().nan_to_num(0.0)
         annotations, scored = annotators(target)
         if valid is None:
@@ -117,32 +138,58 @@ class _OfLogits(BoundaryMetric):
 
 
 @register_metric
-class LogitOdsF(_OfLogits, OdsF):
-    """odsF of logits."""
+class LogitOdsF(_LogitBoundaryMetric, OdsF):
+    """odsF of logits.
+
+    Example:
+        >>> metric, labels = LogitOdsF(), torch.zeros(1, 1, 20, 20)
+        >>> labels[..., 10, :] = 1
+        >>> metric.update(20 * labels - 10, labels, labels >= 0)
+        >>> 0.9 < metric.compute().item() <= 1
+        True
+    """
 
     name: ClassVar[str] = "odsf"
 
 
 @register_metric
-class LogitOisF(_OfLogits, OisF):
-    """oisF of logits."""
+class LogitOisF(_LogitBoundaryMetric, OisF):
+    """oisF of logits.
+
+    Example:
+        >>> metric, labels = LogitOisF(), torch.zeros(1, 1, 20, 20)
+        >>> labels[..., 10, :] = 1
+        >>> metric.update(20 * labels - 10, labels, labels >= 0)
+        >>> 0.9 < metric.compute().item() <= 1
+        True
+    """
 
     name: ClassVar[str] = "oisf"
 
 
 @register_metric
-class LogitAP(_OfLogits, BoundaryAP):
-    """AP of logits."""
+class LogitAP(_LogitBoundaryMetric, BoundaryAP):
+    """AP of logits.
+
+    Example:
+        >>> LogitAP().higher_is_better
+        True
+    """
 
     name: ClassVar[str] = "ap"
 
 
 def annotators(target: Tensor) -> tuple[Tensor, Tensor]:
-    """What boundary scores are taken against, from targets ``(B, 1 + A, H, W)``.
+    """Boundary maps that predictions are compared with, from targets ``(B, 1 + A, H, W)``.
 
     Returns:
         Boundary maps ``(B, max(A, 1), H, W)``, and boolean ``(B, 1, 1, 1)``: which images are
         scored.
+
+    Example:
+        >>> maps, scored = annotators(torch.zeros(2, 4, 8, 8))
+        >>> maps.shape, scored.flatten().tolist()
+        (torch.Size([2, 3, 8, 8]), [True, True])
     """
     trained, drawn = target[:, :1], target[:, 1:]
     if not drawn.shape[1]:
@@ -156,7 +203,7 @@ def annotators(target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _thinned(maps: Tensor) -> Tensor:
-    """Lines one pixel wide; soft labels are cut at one half."""
+    """Lines one pixel wide; soft labels are thresholded at 0.5."""
     lines = [thin(one) for one in maps[:, 0].detach().cpu().numpy() >= 0.5]
     return torch.from_numpy(np.stack(lines)).to(maps)[:, None]
 
@@ -164,7 +211,12 @@ def _thinned(maps: Tensor) -> Tensor:
 def edge_metrics(
     positive_weight: float | None = 0.95, convention: BoundaryConvention | None = None
 ) -> MetricCollection:
-    """``loss``, and with a convention ``odsf``, ``oisf`` and ``ap``, which share their counts."""
+    """``loss``, and with a convention ``odsf``, ``oisf`` and ``ap``, which share their counts.
+
+    Example:
+        >>> sorted(edge_metrics(0.95, BoundaryConvention()))
+        ['ap', 'loss', 'odsf', 'oisf']
+    """
     metrics: dict[str, Metric | MetricCollection] = {"loss": EdgeLoss(positive_weight)}
     if convention is not None:
         metrics |= {

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from taskprism.checks import check_integer
 from taskprism.metrics.base import SumsMetric, register_metric
 
 SMALLEST_PREDICTION = 1e-9
@@ -49,6 +50,10 @@ class ErrorSums(NamedTuple):
         absolute: Absolute errors.
         images: Images with a valid pixel.
         image_rmse: Root mean squared errors of single images.
+
+    Example:
+        >>> ErrorSums._fields[0]
+        'elements'
     """
 
     elements: Tensor
@@ -59,7 +64,13 @@ class ErrorSums(NamedTuple):
 
 
 def error_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> ErrorSums:
-    """Sum the errors of a batch ``(B, C, H, W)`` with ``valid`` ``(B, 1, H, W)``."""
+    """Sum the errors of a batch ``(B, C, H, W)`` with ``valid`` ``(B, 1, H, W)``.
+
+    Example:
+        >>> target, valid = torch.ones(1, 3, 2, 2), torch.ones(1, 1, 2, 2, dtype=torch.bool)
+        >>> error_sums(target + 0.5, target, valid).elements.item()
+        12.0
+    """
     mask = valid.expand_as(target)
     difference = torch.where(mask, prediction.double() - target.double(), 0.0).flatten(1)
     elements = mask.flatten(1).sum(dim=1).double()
@@ -74,7 +85,12 @@ def error_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> ErrorSums:
 
 
 class RmseMetric(SumsMetric):
-    """Root of the mean squared error, pooled over pixels."""
+    """Root of the mean squared error, pooled over pixels.
+
+    Example:
+        >>> issubclass(DepthRmse, RmseMetric)
+        True
+    """
 
     def compute(self) -> Tensor:
         """Scalar in the unit of the labels; NaN without a valid pixel."""
@@ -82,7 +98,12 @@ class RmseMetric(SumsMetric):
 
 
 class ImageRmseMetric(SumsMetric):
-    """Mean over images of the RMSE of each image; images without a valid pixel do not count."""
+    """Mean over images of the RMSE of each image; images without a valid pixel do not count.
+
+    Example:
+        >>> issubclass(AlbedoImageRmse, ImageRmseMetric)
+        True
+    """
 
     def compute(self) -> Tensor:
         """Scalar in the unit of the labels; NaN without a valid pixel."""
@@ -90,7 +111,12 @@ class ImageRmseMetric(SumsMetric):
 
 
 class AbsoluteErrorMetric(SumsMetric):
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    Example:
+        >>> issubclass(DepthAbsoluteError, AbsoluteErrorMetric)
+        True
+    """
 
     def compute(self) -> Tensor:
         """Scalar in the unit of the labels; NaN without a valid pixel."""
@@ -101,6 +127,10 @@ class DepthSums(NamedTuple):
     """Sums of all depth errors: those of :class:`ErrorSums`, and of relative errors.
 
     The latter are over pixels with a label above 0.
+
+    Example:
+        >>> len(DepthSums._fields)
+        11
     """
 
     elements: Tensor
@@ -125,7 +155,6 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
         valid: Boolean ``(B, 1, H, W)``.
 
     Example:
-        >>> import torch
         >>> target, valid = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2, dtype=torch.bool)
         >>> depth_sums(target + 0.5, target, valid).absolute.item()
         2.0
@@ -148,7 +177,12 @@ def depth_sums(prediction: Tensor, target: Tensor, valid: Tensor) -> DepthSums:
 
 
 class DepthMetric(SumsMetric):
-    """Base of metrics that read :class:`DepthSums`; NaN without a valid pixel."""
+    """Base of metrics that read :class:`DepthSums`; NaN without a valid pixel.
+
+    Example:
+        >>> DepthMetric.task_kinds
+        ('depth',)
+    """
 
     task_kinds: ClassVar[tuple[str, ...]] = ("depth",)
     higher_is_better = False
@@ -162,28 +196,56 @@ class DepthMetric(SumsMetric):
 
 @register_metric
 class DepthRmse(DepthMetric, RmseMetric):
-    """Root of the mean squared error, pooled over pixels."""
+    """Root of the mean squared error, pooled over pixels.
+
+    Example:
+        >>> metric, labels = DepthRmse(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "depth_rmse"
 
 
 @register_metric
 class DepthImageRmse(DepthMetric, ImageRmseMetric):
-    """Mean over images of the RMSE of each image; images without a valid pixel do not count."""
+    """Mean over images of the RMSE of each image; images without a valid pixel do not count.
+
+    Example:
+        >>> metric, labels = DepthImageRmse(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "depth_rmse_image_mean"
 
 
 @register_metric
 class DepthAbsoluteError(DepthMetric, AbsoluteErrorMetric):
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    Example:
+        >>> metric, labels = DepthAbsoluteError(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "depth_abs_error"
 
 
 @register_metric
 class DepthLogRmse(DepthMetric):
-    """Root of the mean squared difference of natural logarithms."""
+    """Root of the mean squared difference of natural logarithms.
+
+    Example:
+        >>> metric, labels = DepthLogRmse(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> round(metric.compute().item(), 3)
+        0.405
+    """
 
     name: ClassVar[str] = "depth_log_rmse"
 
@@ -194,7 +256,14 @@ class DepthLogRmse(DepthMetric):
 
 @register_metric
 class DepthRelativeError(DepthMetric):
-    """Mean absolute error relative to the label."""
+    """Mean absolute error relative to the label.
+
+    Example:
+        >>> metric, labels = DepthRelativeError(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "depth_rel_error"
 
@@ -210,6 +279,15 @@ class DepthDelta(DepthMetric):
     Args:
         power: 1, 2 or 3.
         kwargs: See :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: ``power`` is another value.
+
+    Example:
+        >>> metric, labels = DepthDelta(power=2), torch.ones(2, 1, 4, 4)
+        >>> metric.update(labels + 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        1.0
     """
 
     name: ClassVar[str] = "depth_delta"
@@ -219,7 +297,7 @@ class DepthDelta(DepthMetric):
 
     def __init__(self, power: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.power = power
+        self.power = check_integer("DepthDelta", "power", power, 1, 3)
 
     def compute(self) -> Tensor:
         """Scalar in [0, 1]."""
@@ -234,6 +312,10 @@ class ScaledSums(NamedTuple):
         squared: Mean squared errors of single images.
         relative: Mean relative errors of single images.
         images: Images with a label above 0.
+
+    Example:
+        >>> ScaledSums._fields
+        ('squared', 'relative', 'images')
     """
 
     squared: Tensor
@@ -242,7 +324,12 @@ class ScaledSums(NamedTuple):
 
 
 class MedianScaledMetric(SumsMetric):
-    """Base of metrics that read :class:`ScaledSums`; NaN without a valid pixel."""
+    """Base of metrics that read :class:`ScaledSums`; NaN without a valid pixel.
+
+    Example:
+        >>> MedianScaledMetric.higher_is_better
+        False
+    """
 
     task_kinds: ClassVar[tuple[str, ...]] = ("depth",)
     higher_is_better = False
@@ -262,14 +349,26 @@ class MedianScaledMetric(SumsMetric):
 
 
 def middle(values: Tensor) -> Tensor:
-    """Median of ``(N,)``; the mean of the two middle values if N is even."""
+    """Median of ``(N,)``; the mean of the two middle values if N is even.
+
+    Example:
+        >>> middle(torch.tensor([1.0, 2.0, 4.0, 9.0])).item()
+        3.0
+    """
     ordered = values.sort().values
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 @register_metric
 class MedianScaledRmse(MedianScaledMetric):
-    """Root of the mean over images of each image's mean squared error."""
+    """Root of the mean over images of each image's mean squared error.
+
+    Example:
+        >>> metric, labels = MedianScaledRmse(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(3 * labels, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.0
+    """
 
     name: ClassVar[str] = "rmse_median_scaled"
 
@@ -280,7 +379,14 @@ class MedianScaledRmse(MedianScaledMetric):
 
 @register_metric
 class MedianScaledRelativeError(MedianScaledMetric):
-    """Mean over images of each image's mean relative error."""
+    """Mean over images of each image's mean relative error.
+
+    Example:
+        >>> metric, labels = MedianScaledRelativeError(), torch.ones(2, 1, 4, 4)
+        >>> metric.update(3 * labels, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.0
+    """
 
     name: ClassVar[str] = "rel_error_median_scaled"
 
@@ -290,7 +396,12 @@ class MedianScaledRelativeError(MedianScaledMetric):
 
 
 def depth_metrics(median_scaled: bool = False) -> MetricCollection:
-    """All depth errors on shared sums; on request those up to scale."""
+    """All depth errors, and if ``median_scaled`` the errors up to scale.
+
+    Example:
+        >>> sorted(depth_metrics())[:4]
+        ['abs_error', 'delta1', 'delta2', 'delta3']
+    """
     metrics: dict[str, Metric | MetricCollection] = {
         "rmse": DepthRmse(),
         "rmse_image_mean": DepthImageRmse(),
@@ -311,7 +422,12 @@ def depth_metrics(median_scaled: bool = False) -> MetricCollection:
 
 
 class AlbedoSums(NamedTuple):
-    """The sums of :class:`ErrorSums` in the order in which runs store them."""
+    """The sums of :class:`ErrorSums` in the order in which runs store them.
+
+    Example:
+        >>> AlbedoSums._fields[0]
+        'squared'
+    """
 
     squared: Tensor
     absolute: Tensor
@@ -321,7 +437,12 @@ class AlbedoSums(NamedTuple):
 
 
 class AlbedoMetric(SumsMetric):
-    """Base of metrics that read :class:`AlbedoSums`; NaN without a valid pixel."""
+    """Base of metrics that read :class:`AlbedoSums`; NaN without a valid pixel.
+
+    Example:
+        >>> AlbedoMetric.task_kinds
+        ('albedo',)
+    """
 
     task_kinds: ClassVar[tuple[str, ...]] = ("albedo",)
     higher_is_better = False
@@ -335,27 +456,53 @@ class AlbedoMetric(SumsMetric):
 
 @register_metric
 class AlbedoRmse(AlbedoMetric, RmseMetric):
-    """Root of the mean squared error, pooled over pixels and channels, in [0, 1]."""
+    """Root of the mean squared error, pooled over pixels and channels, in [0, 1].
+
+    Example:
+        >>> metric, labels = AlbedoRmse(), torch.ones(2, 3, 4, 4)
+        >>> metric.update(labels - 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "albedo_rmse"
 
 
 @register_metric
 class AlbedoImageRmse(AlbedoMetric, ImageRmseMetric):
-    """Mean over images of the RMSE of each image; images without a valid pixel do not count."""
+    """Mean over images of the RMSE of each image; images without a valid pixel do not count.
+
+    Example:
+        >>> metric, labels = AlbedoImageRmse(), torch.ones(2, 3, 4, 4)
+        >>> metric.update(labels - 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "albedo_rmse_image_mean"
 
 
 @register_metric
 class AlbedoAbsoluteError(AlbedoMetric, AbsoluteErrorMetric):
-    """Mean absolute error, in [0, 1]."""
+    """Mean absolute error, in [0, 1].
+
+    Example:
+        >>> metric, labels = AlbedoAbsoluteError(), torch.ones(2, 3, 4, 4)
+        >>> metric.update(labels - 0.5, labels, labels[:, :1] > 0)
+        >>> metric.compute().item()
+        0.5
+    """
 
     name: ClassVar[str] = "albedo_abs_error"
 
 
 def albedo_metrics() -> MetricCollection:
-    """``rmse``, ``rmse_image_mean`` and ``abs_error``."""
+    """``rmse``, ``rmse_image_mean`` and ``abs_error``.
+
+    Example:
+        >>> sorted(albedo_metrics())
+        ['abs_error', 'rmse', 'rmse_image_mean']
+    """
     metrics: dict[str, Metric | MetricCollection] = {
         "rmse": AlbedoRmse(),
         "rmse_image_mean": AlbedoImageRmse(),

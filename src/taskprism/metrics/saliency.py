@@ -4,7 +4,7 @@ r"""Saliency scores over thresholds of a probability.
 both empty), averaged over images for each of 15 thresholds 0.2, 0.25, ..., 0.9, then the maximum.
 
 ``max_f``: :math:`F = (1 + \beta^2) P R / (\beta^2 P + R)`, maximum over thresholds. Three
-conventions are published, and they differ by more than methods do:
+conventions are published. The differences between them are larger than those between methods:
 
 ========= ====================== ============= ===================================== =============
 variant   precision and recall   :math:`β^2`   positive if                           thresholds
@@ -14,9 +14,9 @@ variant   precision and recall   :math:`β^2`   positive if                     
 ``astmt`` mean over images       1             probability > t                       .2, ..., .9
 ========= ====================== ============= ===================================== =============
 
-``invpt`` repeats what the released code of InvPT, TaskPrompter, MLoRE and MTMamba does: a second
-sigmoid on what is a probability already, so that only four of the thresholds differ at all. It is
-there to compare with their tables.
+``invpt`` reproduces the released code of InvPT, TaskPrompter, MLoRE and MTMamba. It applies a
+second sigmoid to the probability, so that only four of the thresholds give different results. Use
+it to compare with their tables.
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ class ThresholdCounts(NamedTuple):
     """Pixels of each image at each threshold, all float64.
 
     Attributes:
-        hits: ``(B, T)`` salient pixels called salient.
-        positives: ``(B, T)`` pixels called salient.
+        hits: ``(B, T)`` salient pixels that are predicted as salient.
+        positives: ``(B, T)`` pixels that are predicted as salient.
         salient: ``(B, 1)`` salient pixels.
         pixels: ``(B, 1)`` valid pixels.
+
+    Example:
+        >>> ThresholdCounts._fields
+        ('hits', 'positives', 'salient', 'pixels')
     """
 
     hits: Tensor
@@ -67,7 +71,13 @@ def threshold_counts(
         target: ``(B, 1, H, W)``; salient above 0.5.
         valid: Boolean ``(B, 1, H, W)``.
         thresholds: T ascending numbers.
-        inclusive: Whether a probability equal to a threshold is called salient.
+        inclusive: Whether a probability equal to a threshold counts as salient.
+
+    Example:
+        >>> labels = torch.ones(1, 1, 2, 2)
+        >>> counts = threshold_counts(0.5 * labels, labels, labels > 0, (0.4, 0.6), inclusive=True)
+        >>> counts.hits.tolist()
+        [[4.0, 0.0]]
     """
     images, steps = len(prediction), len(thresholds) + 1
     scores = prediction.flatten(1)
@@ -78,7 +88,7 @@ def threshold_counts(
     row = 2 * torch.arange(images, device=prediction.device)[:, None] + salient
     cells = (row * steps + passed)[valid.flatten(1)]
     counts = torch.bincount(cells, minlength=images * 2 * steps).reshape(images, 2, steps)
-    # How many pixels passed at least so many thresholds; as integers, sums are deterministic.
+    # Number of pixels that pass at least k thresholds. Sums of integers are deterministic.
     reaching = counts.flip(-1).cumsum(-1).flip(-1).double()
     return ThresholdCounts(
         hits=reaching[:, 1, 1:],
@@ -89,14 +99,24 @@ def threshold_counts(
 
 
 def f_measure(precision: Tensor, recall: Tensor, beta_squared: float) -> Tensor:
-    """Weighted harmonic mean; 0 where both are 0."""
-    below = beta_squared * precision + recall
-    score = (1 + beta_squared) * precision * recall / below
-    return torch.where(below > 0, score, torch.zeros_like(score))
+    """Weighted harmonic mean of precision and recall; 0 where both are 0.
+
+    Example:
+        >>> f_measure(torch.tensor(0.5), torch.tensor(0.5), beta_squared=1.0).item()
+        0.5
+    """
+    denominator = beta_squared * precision + recall
+    score = (1 + beta_squared) * precision * recall / denominator
+    return torch.where(denominator > 0, score, torch.zeros_like(score))
 
 
 class SaliencyMetric(DenseMetric):
-    """Base: ``update`` takes probabilities and labels; ``compute`` is NaN if nothing was valid."""
+    """Base of metrics that compare probabilities with labels; NaN without a valid pixel.
+
+    Example:
+        >>> SaliencyMetric.task_kinds
+        ('saliency',)
+    """
 
     task_kinds: ClassVar[tuple[str, ...]] = ("saliency",)
     higher_is_better = True
@@ -104,7 +124,14 @@ class SaliencyMetric(DenseMetric):
 
 @register_metric
 class MaxIoU(SaliencyMetric):
-    """Maximum over thresholds of the mean over images of the foreground's IoU."""
+    """Maximum over thresholds of the mean over images of the foreground's IoU.
+
+    Example:
+        >>> metric, labels = MaxIoU(), torch.ones(1, 1, 2, 2)
+        >>> metric.update(0.8 * labels, labels, labels > 0)
+        >>> round(metric.compute().item(), 3)
+        1.0
+    """
 
     name: ClassVar[str] = "max_miou"
 
@@ -134,8 +161,14 @@ class MaxF(SaliencyMetric):
     """Maximal F measure with precision and recall over the data set (ATRC).
 
     Args:
-        second_sigmoid: Apply a sigmoid to the probabilities, as InvPT's code does.
+        second_sigmoid: Apply a sigmoid to the probabilities, as the code of InvPT does.
         kwargs: See :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> metric, labels = MaxF(), torch.ones(1, 1, 2, 2)
+        >>> metric.update(0.8 * labels, labels, labels > 0)
+        >>> round(metric.compute().item(), 3)
+        1.0
     """
 
     name: ClassVar[str] = "max_f"
@@ -165,7 +198,14 @@ class MaxF(SaliencyMetric):
 
 @register_metric
 class ImageMaxF(SaliencyMetric):
-    """Maximal F measure with precision and recall averaged over images (ASTMT)."""
+    """Maximal F measure with precision and recall averaged over images (ASTMT).
+
+    Example:
+        >>> metric, labels = ImageMaxF(), torch.ones(1, 1, 2, 2)
+        >>> metric.update(0.8 * labels, labels, labels > 0)
+        >>> round(metric.compute().item(), 3)
+        1.0
+    """
 
     name: ClassVar[str] = "max_f_image_mean"
 
@@ -195,7 +235,15 @@ class ImageMaxF(SaliencyMetric):
 
 
 def max_f(variant: MaxFVariant) -> SaliencyMetric:
-    """The F measure of a published convention."""
+    """The F measure of a published convention.
+
+    Raises:
+        UnknownNameError: There is no such convention.
+
+    Example:
+        >>> max_f("invpt").second_sigmoid
+        True
+    """
     if variant == "astmt":
         return ImageMaxF()
     if variant not in ("atrc", "invpt"):
@@ -204,7 +252,12 @@ def max_f(variant: MaxFVariant) -> SaliencyMetric:
 
 
 def saliency_metrics(variant: MaxFVariant = "atrc") -> MetricCollection:
-    """``max_f`` in the given convention, and ``max_miou``."""
+    """``max_f`` in the given convention, and ``max_miou``.
+
+    Example:
+        >>> sorted(saliency_metrics())
+        ['max_f', 'max_miou']
+    """
     metrics: dict[str, Metric | MetricCollection] = {
         "max_f": max_f(variant),
         "max_miou": MaxIoU(),
