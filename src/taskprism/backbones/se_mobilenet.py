@@ -1,11 +1,18 @@
-"""MobileNetV2 with squeeze-and-excitation and batch norms that may belong to tasks."""
+"""MobileNetV2 with squeeze-and-excitation and batch norms that may exist once per task."""
 
 from __future__ import annotations
 
+import re
+from typing import ClassVar
+
 from torch import Tensor, nn
 
-from taskprism.backbones.modulated import ModulatedBackbone, dilated
-from taskprism.errors import InputError
+from taskprism.backbones.modulated import (
+    ModulatedBackbone,
+    dilate_stages,
+    register_modulated_backbone,
+)
+from taskprism.backbones.weights import strip_wrappers
 from taskprism.layers.modulation import Modulation
 
 #: Expansion, channels, blocks and stride of each stage (Sandler et al., CVPR 2018, table 2).
@@ -21,28 +28,61 @@ _STAGES = (
 _LOW_LEVEL_BLOCKS = 3  # the last one at stride 4 is the third
 _REDUCTION = 4
 
+_PARTS = ("expand", "expand_bn", "depthwise", "depthwise_bn", "project", "project_bn")
+#: Names of these six parts in timm, torchvision and the ImageNet weights of ASTMT's authors. A
+#: block without expansion has only the last four.
+_WITH_EXPANSION = (
+    ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"),
+    ("conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3"),
+    ("conv.conv1", "conv.bn1", "conv.conv2", "conv.bn2", "conv.conv3", "conv.bn3"),
+)
+_WITHOUT_EXPANSION = (
+    ("conv_dw", "bn1", "conv_pw", "bn2"),
+    ("conv.0.0", "conv.0.1", "conv.1", "conv.2"),
+    ("conv.conv1", "conv.bn1", "conv.conv2", "conv.bn2"),
+)
+_SE = {"se.fc.0": "se.fc1", "se.fc.2": "se.fc2"}
+_STEM = re.compile(r"^(?:features\.0\.(?:conv\.)?([01])|(conv_stem)|(bn1))\.(\w+)$")
+_TIMM_BLOCK = re.compile(r"^blocks\.(\d)\.(\d)\.(.+)\.(\w+)$")
+_OTHER_BLOCK = re.compile(r"^features\.(\d+)\.(.+)\.(\w+)$")
 
+
+@register_modulated_backbone
 class SEMobileNetV2(ModulatedBackbone):
     """MobileNetV2 without its last 1x1 convolution, as the encoder of ASTMT (appendix C).
 
-    Squeeze-and-excitation (with ReLU6, shared or per task) follows every block's projection. The
-    stem's batch norm is always shared. There are no residual adapters.
+    Squeeze-and-excitation (with ReLU6, shared or per task) follows the projection of every block.
+    The batch norm of the stem is always shared. There are no residual adapters.
 
     Args:
-        modulation: Which layers every task has for itself; no adapters.
-        output_stride: Of the last map, 8 or 16.
+        modulation: Which layers exist once per task; it must not have adapters.
+        output_stride: Stride of the last map, 8 or 16.
+        pyramid: Not supported.
 
     Raises:
-        InputError: If adapters are asked for.
+        InputError: The modulation has adapters, or a pyramid is requested.
+
+    Example:
+        >>> from taskprism.backbones import SEMobileNetV2
+        >>> from taskprism.layers import Modulation
+        >>> backbone = SEMobileNetV2(Modulation((), squeeze=False, adapters=False, norm=False))
+        >>> backbone.channels, backbone.strides
+        ((24, 320), (4, 16))
     """
 
-    def __init__(self, modulation: Modulation, output_stride: int = 16) -> None:
-        super().__init__()
-        if modulation.adapters:
-            raise InputError(
-                "mobilenet_v2 has no residual adapters, only SE-ResNets do; leave `adapters` out."
-            )
-        self.modulation = modulation
+    name: ClassVar[str] = "mobilenet_v2"
+    has_adapters: ClassVar[bool] = False
+    hub_weights: ClassVar[str] = "mobilenetv2_100.ra_in1k"
+    plain_hub_weights: ClassVar[str] = "mobilenetv2_100.ra_in1k"
+    weights_remark: ClassVar[str] = (
+        "A substitute: no ImageNet weights of a MobileNetV2 with squeeze-and-excitation are "
+        "published, so these are the weights of a plain MobileNetV2."
+    )
+
+    def __init__(
+        self, modulation: Modulation, output_stride: int = 16, pyramid: bool = False
+    ) -> None:
+        super().__init__(modulation, output_stride, pyramid)
         self.channels = (24, 320)
         self.strides = (4, output_stride)
         self.stem = nn.Sequential(
@@ -51,20 +91,18 @@ class SEMobileNetV2(ModulatedBackbone):
             nn.ReLU6(inplace=True),
         )
         self.blocks = nn.ModuleList()
-        strides = dilated(2, tuple(stage[3] for stage in _STAGES), output_stride)
-        entering = 32
-        for (expansion, channels, count, _), (stride, dilation) in zip(
-            _STAGES, strides, strict=True
-        ):
+        steps = dilate_stages(2, tuple(stage[3] for stage in _STAGES), output_stride)
+        in_channels = 32
+        for (expansion, channels, count, _), (stride, dilation) in zip(_STAGES, steps, strict=True):
             for index in range(count):
                 step = stride if index == 0 else 1
                 self.blocks.append(
-                    SEInvertedResidual(entering, channels, expansion, modulation, step, dilation)
+                    SEInvertedResidual(in_channels, channels, expansion, modulation, step, dilation)
                 )
-                entering = channels
+                in_channels = channels
 
     def forward(self, images: Tensor, task: str | None = None) -> list[Tensor]:
-        """Output of the last block at stride 4, and of the last of all."""
+        """Output of the last block at stride 4, and of the last block."""
         x = self.stem(images)
         maps = []
         for block in self.blocks:
@@ -72,17 +110,44 @@ class SEMobileNetV2(ModulatedBackbone):
             maps.append(x)
         return [maps[_LOW_LEVEL_BLOCKS - 1], maps[-1]]
 
+    @staticmethod
+    def own_tensor_name(name: str) -> str:
+        """Name here of a tensor of timm, torchvision or ASTMT's authors, without the task."""
+        name = strip_wrappers(name)
+        if stem := _STEM.match(name):
+            number, convolution, _, kind = stem.groups()
+            return f"stem.{number or ('0' if convolution else '1')}.{kind}"
+        if block := _TIMM_BLOCK.match(name):
+            stage, place, part, kind = block.groups()
+            index = sum(count for _, _, count, _ in _STAGES[: int(stage)]) + int(place)
+        elif block := _OTHER_BLOCK.match(name):
+            number, part, kind = block.groups()
+            index = int(number) - 1
+        else:
+            return name
+        return f"blocks.{index}.{_own_part(part, expands=index > 0)}.{kind}"
+
+
+def _own_part(part: str, expands: bool) -> str:
+    """Name here of a part of a block."""
+    own = _PARTS if expands else _PARTS[2:]
+    for others in _WITH_EXPANSION if expands else _WITHOUT_EXPANSION:
+        if part in others:
+            return own[others.index(part)]
+    return _SE.get(part, part)
+
 
 class SEInvertedResidual(nn.Module):
     """1x1 expansion, 3x3 depth-wise, 1x1 projection, squeeze-and-excitation, plus the input.
 
     Args:
-        in_channels: Of the input.
-        out_channels: Of the output; the input is added if it has as many and is not strided.
-        expansion: Of the inner width; 1 leaves the first convolution out.
-        modulation: Which of its layers every task has for itself.
-        stride: Of the block.
-        dilation: Of the depth-wise convolution.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output. The input is added if it has as many and ``stride``
+            is 1.
+        expansion: Inner channels / ``in_channels``; 1 leaves the first convolution out.
+        modulation: Which layers exist once per task.
+        stride: Stride of the block.
+        dilation: Dilation of the depth-wise convolution.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from taskprism.backbones.sources import LITE0_PACKAGE, Source, from_file, from_h
 from taskprism.errors import CheckpointError
 
 _WRAPPERS = ("module.", "model.", "backbone.", "encoder.", "trunk.")
-_ENOUGH = 0.9
+ENOUGH = 0.9
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     )
     wanted = sum(shapes[key].numel() for key in _needed(own.values()))
     got = sum(shapes[key].numel() for key in fitting if key in _needed(own.values()))
-    if got < _ENOUGH * wanted:
+    if got < ENOUGH * wanted:
         raise CheckpointError(
             f"Only {got / wanted:.0%} of the values of {name!r} are in {source.description}, so "
             f"these are weights of something else. {report}\n  Give the weights of this backbone, "
@@ -107,11 +107,22 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     return report
 
 
-def _plain(key: str) -> str:
-    """Name without wrappers; timm flattens dots of stages to underscores in feature extractors."""
+def strip_wrappers(key: str) -> str:
+    """Name of a tensor without the prefixes of modules that wrap the network.
+
+    Example:
+        >>> from taskprism.backbones.weights import strip_wrappers
+        >>> strip_wrappers("module.backbone.conv1.weight")
+        'conv1.weight'
+    """
     while key.startswith(_WRAPPERS):
         key = key.split(".", 1)[1]
-    return key.replace(".", "_")
+    return key
+
+
+def _plain(key: str) -> str:
+    """Name without wrappers; timm replaces the dots of stages by underscores in extractors."""
+    return strip_wrappers(key).replace(".", "_")
 
 
 def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:

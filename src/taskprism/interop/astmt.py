@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from taskprism.backbones.se_resnet import SE_RESNETS
+from taskprism.backbones import MODULATED, SEResNet
 from taskprism.errors import CheckpointError
 from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
 
@@ -97,12 +97,12 @@ def _encoder(tensors: Mapping[str, Tensor]) -> str:
     found = [re.match(r"layer(\d)\.(\d+)\.", name) for name in tensors]
     numbers = {(int(match[1]), int(match[2])) for match in found if match}
     blocks = tuple(sum(layer == index for layer, _ in numbers) for index in (1, 2, 3, 4))
-    for name, shape in SE_RESNETS.items():
-        if blocks == shape.blocks:
-            return name
+    for entry in MODULATED.entries():
+        if issubclass(entry.part, SEResNet) and entry.part.blocks == blocks:
+            return entry.name
     raise CheckpointError(
         f"The encoder in this file (layers of {blocks} blocks) is none of "
-        f"{', '.join((*SE_RESNETS, 'mobilenet_v2'))}. Check `source`."
+        f"{', '.join(MODULATED)}. Check `source`."
     )
 
 

@@ -1,7 +1,7 @@
 """Attentive Single-Tasking of Multiple Tasks (Maninis et al., CVPR 2019).
 
-``model`` is the network, ``single_task`` the single-task networks of its tables; the decoders are
-``decoder`` (DeepLab-v3+), ``pyramid`` (Panoptic FPN) and ``uber`` (UberNet).
+``model`` is the network with all tasks, ``single_task`` has one network per task, and ``decoders``
+holds the decoders of both: DeepLab-v3+, Panoptic FPN and UberNet.
 """
 
 from taskprism.models.astmt.model import ASTMT

@@ -1,13 +1,14 @@
-"""Single-task networks of ASTMT's layers: the yardstick of its tables."""
+"""Single-task networks of ASTMT's layers: the reference in its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from taskprism.backbones import Backbone, ModulatedBackbone
+from taskprism.layers import ModuleDict
 from taskprism.models.astmt.model import ASTMT
 from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
@@ -16,20 +17,27 @@ from taskprism.tasks.base import Task
 
 @register_model
 class ASTMTSingleTask(SingleTaskingModel):
-    """One :class:`~taskprism.models.ASTMT` network per task, nothing shared.
+    """One :class:`~taskprism.models.ASTMT` network per task, with nothing shared.
 
-    What "1" in the column #T of the tables of ASTMT (Maninis et al., CVPR 2019) stands for:
-    SE-ResNet, and a decoder with squeeze-and-excitation (figure 3), for each task anew. With
-    several tasks it is all of these networks in one object; they start from the same weights.
+    The rows with "1" in the column #T of the tables of ASTMT (Maninis et al., CVPR 2019): an
+    SE-ResNet and a decoder with squeeze-and-excitation (figure 3) for each task. With several tasks
+    it is all of these networks in one object; they start from the same weights.
 
-    With ``stepping.mode: per_task`` all parameters learn at the rate of layers of one task, which
-    is what the paper trains single tasks at.
+    With ``stepping.mode: per_task`` all parameters learn at the rate of layers of one task, at
+    which the paper trains single tasks.
 
     Args:
         tasks: Main tasks.
         auxiliary_tasks: Not supported; there is no front end.
         backbone: As in :class:`~taskprism.models.ASTMT`.
-        **options: Those of :class:`~taskprism.models.ASTMT`.
+        **options: Options of :class:`~taskprism.models.ASTMT`.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> tasks = ["depth", "edge"]
+        >>> model = create_model("astmt_single_task", tasks, backbone="se_resnet14_quarter")
+        >>> list(model.networks)
+        ['depth', 'edge']
     """
 
     name: ClassVar[str] = "astmt_single_task"
@@ -39,12 +47,12 @@ class ASTMTSingleTask(SingleTaskingModel):
         self,
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
-        backbone: str,
+        backbone: str | type[ModulatedBackbone],
         **options: Any,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks)
         networks = {task.name: ASTMT([task], (), backbone, **options) for task in self.tasks}
-        self.networks = nn.ModuleDict(networks)
+        self.networks = ModuleDict(networks)
         first = networks[self.tasks[0].name]
         self.interface_channels = first.interface_channels
         self.image_mean.copy_(first.image_mean)
@@ -61,25 +69,22 @@ class ASTMTSingleTask(SingleTaskingModel):
     @classmethod
     def _create_backbone(
         cls, backbone: AnyBackbone, pretrained: bool | str, options: dict[str, Any]
-    ) -> str:
+    ) -> type[ModulatedBackbone]:
         return ASTMT._create_backbone(backbone, pretrained, options)
 
     def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
         """Load the weights of every network's encoder."""
         for task in self.tasks:
-            self._network(task.name)._start(pretrained, options)
+            self.networks[task.name]._start(pretrained, options)
 
     def interface(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         """Each task's features from its own network."""
-        return {task: self._network(task).interface(images, [task])[task] for task in tasks}
+        return {task: self.networks[task].interface(images, [task])[task] for task in tasks}
 
     def output(self, maps: Sequence[Tensor], task: str, size: Sequence[int]) -> Tensor:
         """The head of the task's network, upsampled."""
-        return self._network(task).output(maps, task, size)
+        return self.networks[task].output(maps, task, size)
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """All."""
+        """All parameters: nothing is shared."""
         return list(self.parameters())
-
-    def _network(self, task: str) -> ASTMT:
-        return cast(ASTMT, self.networks[task])
