@@ -178,3 +178,12 @@ def test_an_image_without_boundaries_punishes_predictions():
 def test_wrong_arrays_are_refused(prediction, annotations, message):
     with pytest.raises(InputError, match=message):
         BoundaryCounts.of_image(prediction, annotations, PLAIN)
+
+
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (1, 1)])
+def test_maps_one_pixel_wide_are_all_border(size):
+    """Suppression sets the border to 0; an image of which only one row is valid is scored."""
+    truth = np.ones(size, dtype=bool)
+    counts = BoundaryCounts.of_image(truth.astype(np.float32), [truth], BoundaryConvention())
+    assert counts.totals[1].tolist() == [truth.sum()] * 99
+    assert counts.images == 1 and not counts.totals[[0, 2, 3]].any()

@@ -28,8 +28,11 @@ def random_batch(
     target = task.decode(labels)
     if task.target_dtype == torch.float32 and task.target_channels == 1:
         # Yes-or-no tasks refuse anything else; distances must be positive.
-        binary = task.validate_target(target[0], torch.ones_like(target[0], dtype=torch.bool))
-        target = (target > 0.5).float() if binary else target + 0.1
+        everywhere = torch.ones_like(target[0], dtype=torch.bool)
+        if task.validate_target(target[0], everywhere):
+            target = (target > 0.5).float()
+        elif not task.validate_target(target[0] + 0.1, everywhere):
+            target = target + 0.1
     valid = torch.rand(images, 1, *size, generator=generator) > 0.35
     return output, target, valid
 

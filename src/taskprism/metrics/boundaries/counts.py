@@ -77,8 +77,11 @@ class BoundaryCounts:
             # The small addition keeps maps that are multiples of 1/255 already as they are.
             steps = np.floor(probabilities.astype(np.float64) * 255 + 1e-4)
             probabilities = (steps / 255).astype(np.float32)
-        if convention.nms:
+        if convention.nms and min(probabilities.shape) > 1:
             probabilities = suppress_non_maxima(probabilities)
+        elif convention.nms:
+            # Suppression sets the border to 0, and all pixels of such a map are at the border.
+            probabilities = np.zeros_like(probabilities)
         thresholds = convention.threshold_array()
         planes = planes_above(probabilities, thresholds, convention.comparison)
         if valid is not None:
