@@ -72,7 +72,7 @@ def test_width_inside_is_divided_by_the_reduction() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(InputError, match="fpm_reduction=100"):
+    with pytest.raises(InputError, match=r"fpm_reduction must be an integer from 1 to 8, got 100"):
         FeaturePropagation(["a"], 8, reduction=100)
     with pytest.raises(UnknownNameError, match="'tasks'"):
         FeaturePropagation(["a"], 8, softmax="taks")

@@ -268,7 +268,7 @@ def test_clear_errors() -> None:
     images: Tensor = torch.zeros(1, 3, 32, 32)
     with pytest.raises(UnknownNameError, match=r"task of this astmt 'dept'.*'depth'"):
         model(images, tasks=["dept"])
-    with pytest.raises(InputError, match="Name one of the tasks edge, semseg, depth"):
+    with pytest.raises(InputError, match="Expected one of the tasks edge, semseg, depth"):
         model.encoder(images)
     with pytest.raises(UnknownNameError, match=r"backbone .*'resnet50'.*'se_resnet50'"):
         create_model("astmt", ["depth"], backbone="resnet50")

@@ -1,17 +1,16 @@
 """Layers that more than one model uses.
 
+* :func:`resize`, :func:`upsampling_tail`: change the size of a map.
 * :func:`basic_block`, :func:`bottleneck`: residual blocks.
 * :class:`HighResolutionFusion`, :class:`PanopticFusion`, :func:`create_aggregation`: several maps
   to one.
+* :class:`InitialHead`: a map to task features and an initial prediction.
 * :func:`create_head`, :class:`AggregationHead`, :class:`DeepLabHead`, :class:`BottleneckHead`: maps
-  to a task's output.
-* :class:`InitialHead`: a map to task features and initial prediction.
+  to the output of a task.
 * :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
 * :class:`TaskSwitch`, :class:`ResidualAdapter`, :class:`AdaptedConvolution`, :class:`Modulation`:
-  layers of which every task may have its own (ASTMT).
+  layers that can be separate for each task (ASTMT).
 * :class:`ModuleDict`, :class:`ModuleList`: PyTorch's containers with typed contents.
-* :func:`upsampling_tail`: a map doubled by learnt layers.
-* :func:`resize`: bilinear to an exact size.
 """
 
 from taskprism.layers.aggregation import (
@@ -28,11 +27,11 @@ from taskprism.layers.heads import (
     DeepLabHead,
     Head,
     HeadLike,
+    InitialHead,
     create_head,
     list_heads,
     register_head,
 )
-from taskprism.layers.initial import InitialHead
 from taskprism.layers.modulation import (
     AdaptedConvolution,
     Modulation,
@@ -41,8 +40,7 @@ from taskprism.layers.modulation import (
 )
 from taskprism.layers.propagation import FeaturePropagation
 from taskprism.layers.residual import basic_block, bottleneck
-from taskprism.layers.resize import resize
-from taskprism.layers.upsampling import upsampling_tail
+from taskprism.layers.resize import resize, upsampling_tail
 
 __all__ = [
     "HEADS",

@@ -1,4 +1,8 @@
-"""Final heads: feature maps, finest first -> raw output of one task."""
+"""Heads: feature maps, finest first -> raw output of one task.
+
+Final heads read the maps of a backbone or the refined features of a task. Initial heads give the
+features that cross-task modules refine, and a first prediction.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead as _DeepLabHead
 
+from taskprism.checks import LONGEST_SIDE, check_channels, check_integer
 from taskprism.errors import InputError
-from taskprism.layers.aggregation import Aggregation, create_aggregation
+from taskprism.layers.aggregation import Aggregation, checked_channels, create_aggregation
 from taskprism.layers.residual import bottleneck
 from taskprism.registry import Registry
 
@@ -17,8 +22,8 @@ from taskprism.registry import Registry
 class Head(nn.Module, ABC):
     """Feature maps of the backbone or of one task -> raw output of one task.
 
-    A subclass is created as ``MyHead(channels, out_channels)``: the channels of each map, finest
-    first, and those of the output. A function with these arguments that returns a module works
+    A subclass is created as ``MyHead(channels, out_channels)``, where ``channels`` lists the
+    channels of each map, finest first. A function with these arguments that returns a module works
     too.
 
     Example:
@@ -55,10 +60,18 @@ class AggregationHead(Head):
     Args:
         aggregation: Maps -> one map at the finest size.
         out_channels: Channels of the output.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import AggregationHead, create_aggregation
+        >>> head = AggregationHead(create_aggregation([8, 16]), out_channels=3)
+        >>> head([torch.rand(1, 8, 6, 5), torch.rand(1, 16, 3, 3)]).shape
+        torch.Size([1, 3, 6, 5])
     """
 
     def __init__(self, aggregation: Aggregation, out_channels: int) -> None:
         super().__init__()
+        check_channels("AggregationHead", "out_channels", out_channels)
         self.aggregation = aggregation
         self.predict = nn.Conv2d(aggregation.out_channels, out_channels, kernel_size=1)
 
@@ -89,14 +102,21 @@ def panoptic_head(channels: Sequence[int], out_channels: int) -> AggregationHead
 class DeepLabHead(Head):
     """Atrous spatial pyramid on the coarsest map (torchvision's DeepLab-v3 head, dropout 0.5).
 
-    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017. Meant for a
-    backbone with ``output_stride=8``. Training needs batches of at least 2 images: the image
-    pooling branch normalizes one value per image.
+    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017. Use it with
+    a backbone that has ``output_stride=8``. Training needs batches of at least 2 images, because
+    the image pooling branch normalizes one value per image.
 
     Args:
         channels: Channels of each map, finest first; only the last is used.
         out_channels: Channels of the output.
-        rates: Dilations of the three atrous convolutions.
+        rates: Dilations of the three atrous convolutions, positive integers.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import DeepLabHead
+        >>> head = DeepLabHead([8, 16], out_channels=3).eval()
+        >>> head([torch.rand(1, 8, 12, 10), torch.rand(1, 16, 6, 5)]).shape
+        torch.Size([1, 3, 6, 5])
     """
 
     name = "deeplab"
@@ -108,6 +128,12 @@ class DeepLabHead(Head):
         rates: tuple[int, int, int] = (12, 24, 36),
     ) -> None:
         super().__init__()
+        check_channels("DeepLabHead", "channels[-1]", channels[-1])
+        check_channels("DeepLabHead", "out_channels", out_channels)
+        if len(rates) != 3:
+            raise InputError(f"DeepLabHead: rates must be three integers, got {rates!r}.")
+        for rate in rates:
+            check_integer("DeepLabHead", "rates", rate, 1, LONGEST_SIDE)
         self.layers = _DeepLabHead(channels[-1], out_channels, rates)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -120,13 +146,21 @@ class BottleneckHead(Head, nn.Sequential):
     """Two bottlenecks and a 1x1 convolution on the finest map (PAD-Net's final head).
 
     Args:
-        channels: Channels of each map, finest first; only the first is used.
+        channels: Channels of each map, finest first; only the first is used, a multiple of 4.
         out_channels: Channels of the output.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import BottleneckHead
+        >>> head = BottleneckHead([8, 16], out_channels=3)
+        >>> head([torch.rand(1, 8, 6, 5), torch.rand(1, 16, 3, 3)]).shape
+        torch.Size([1, 3, 6, 5])
     """
 
     name = "bottleneck"
 
     def __init__(self, channels: Sequence[int], out_channels: int) -> None:
+        check_channels("BottleneckHead", "out_channels", out_channels)
         super().__init__(
             bottleneck(channels[0], channels[0]),
             bottleneck(channels[0], channels[0]),
@@ -150,15 +184,62 @@ def create_head(channels: Sequence[int], out_channels: int, kind: HeadLike = "au
         channels: Channels of each map.
         out_channels: Channels of the output.
         kind: ``"high_resolution"``, ``"panoptic"`` or ``"auto"`` as in
-            :func:`~taskprism.layers.create_aggregation`; ``"deeplab"`` reads the coarsest map only,
-            ``"bottleneck"`` the finest; or another registered name, ``"module:Class"``, a subclass
-            of :class:`Head`, or a function of ``(channels, out_channels)``.
+            :func:`~taskprism.layers.create_aggregation`; ``"deeplab"``, which reads only the
+            coarsest map; ``"bottleneck"``, which reads only the finest; or another registered name,
+            ``"module:Class"``, a subclass of :class:`Head`, or a function of
+            ``(channels, out_channels)``.
 
     Raises:
         UnknownNameError: No head has this name.
-        InputError: ``kind`` is not a head, or its function returns something else than a module.
+        InputError: ``kind`` is not a head, its function does not return a module, or a number of
+            channels is not a positive integer.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import create_head
+        >>> head = create_head([8, 16], 3, "high_resolution")
+        >>> head([torch.rand(1, 8, 6, 5), torch.rand(1, 16, 3, 3)]).shape
+        torch.Size([1, 3, 6, 5])
     """
-    head = HEADS.find(kind)(list(channels), out_channels)
+    found = HEADS.find(kind)
+    widths = checked_channels("create_head", channels)
+    head = found(widths, check_channels("create_head", "out_channels", out_channels))
     if not isinstance(head, nn.Module):
         raise InputError(f"Expected a module from head {kind!r}, got {type(head).__name__}.")
     return head
+
+
+class InitialHead(nn.Module):
+    """Two residual blocks give the task features, a 1x1 convolution the initial prediction.
+
+    Args:
+        block: Function that creates a residual block, ``(in_channels, out_channels) -> module``.
+        in_channels: Channels of the incoming map.
+        channels: Channels of the task features.
+        out_channels: Channels of the prediction.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import InitialHead, basic_block
+        >>> head = InitialHead(basic_block, in_channels=8, channels=4, out_channels=1)
+        >>> features, prediction = head(torch.rand(1, 8, 6, 5))
+        >>> features.shape, prediction.shape
+        (torch.Size([1, 4, 6, 5]), torch.Size([1, 1, 6, 5]))
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, int], nn.Module],
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        check_channels("InitialHead", "out_channels", out_channels)
+        self.refine = nn.Sequential(block(in_channels, channels), block(channels, channels))
+        self.predict = nn.Conv2d(channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, in, H, W)`` -> task features ``(B, channels, H, W)``, prediction (B, out, H, W)."""
+        features = self.refine(x)
+        return features, self.predict(features)

@@ -1,7 +1,7 @@
-"""Layers of which every task may have its own: what "attention to a task" is made of.
+"""Layers that can be separate for each task, with which ASTMT attends to one task at a time.
 
-A network that runs one task at a time (ASTMT, Maninis et al., CVPR 2019, section 3) shares its
-convolutions and gives each task its own squeeze-and-excitation, residual adapters and batch norms.
+ASTMT (Maninis et al., CVPR 2019, section 3) shares the convolutions of a network among tasks and
+gives each task its own squeeze-and-excitation, residual adapters and batch norms.
 """
 
 from __future__ import annotations
@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from taskprism.checks import check_flag
 from taskprism.errors import InputError
+from taskprism.layers.containers import ModuleDict
 
 _SHARED = "all_tasks"
 
 
-class TaskSwitch(nn.ModuleDict):
-    """One layer per task, filed under the task's name, or one that all tasks share.
+class TaskSwitch(ModuleDict[nn.Module]):
+    """One layer per task, with the task's name as key, or one layer that all tasks share.
 
     Args:
-        make: Makes a layer ``(B, C, H, W) -> (B, C', H', W')``.
-        tasks: Names of the tasks that get a layer each; None: one layer for all of them.
+        make: Function that creates a layer ``(B, C, H, W) -> (B, C', H', W')``.
+        tasks: Names of the tasks, each of which gets a layer. None: all tasks share one layer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from taskprism.layers import TaskSwitch
+        >>> norm = TaskSwitch(lambda: nn.BatchNorm2d(8), ["semseg", "depth"])
+        >>> norm(torch.rand(2, 8, 6, 5), "depth").shape
+        torch.Size([2, 8, 6, 5])
     """
 
     def __init__(self, make: Callable[[], nn.Module], tasks: Sequence[str] | None) -> None:
@@ -30,15 +40,15 @@ class TaskSwitch(nn.ModuleDict):
         self._is_shared = tasks is None
 
     def forward(self, x: Tensor, task: str | None = None) -> Tensor:
-        """Apply the layer of ``task``, which only shared layers can do without.
+        """Apply the layer of ``task``; a shared layer needs no task.
 
         Raises:
-            InputError: If there is no layer of that task.
+            InputError: No layer belongs to that task.
         """
         if self._is_shared:
             return self[_SHARED](x)
         if task is None or task not in self:
-            raise InputError(f"Name one of the tasks {', '.join(self)}; got {task!r}.")
+            raise InputError(f"Expected one of the tasks {', '.join(self)}, got {task!r}.")
         return self[task](x)
 
     def own_parameters(self) -> list[nn.Parameter]:
@@ -47,29 +57,47 @@ class TaskSwitch(nn.ModuleDict):
 
 
 class ResidualAdapter(nn.Conv2d):
-    """1x1 convolution without bias that starts at zero: ``(B, in, H, W) -> (B, out, H, W)``."""
+    """1x1 convolution without bias, initially zero: ``(B, in, H, W) -> (B, out, H, W)``.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import ResidualAdapter
+        >>> ResidualAdapter(8, 4)(torch.rand(1, 8, 6, 5)).abs().max().item()
+        0.0
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=1, bias=False)
 
     def reset_parameters(self) -> None:
-        """Start as if there were no adapter."""
+        """Set the weights to zero, so that the adapter has no effect at first."""
         nn.init.zeros_(self.weight)
 
 
 @dataclass(frozen=True)
 class Modulation:
-    """Which layers of a network every task has for itself.
+    """Which layers of a network are separate for each task.
 
     Attributes:
         tasks: Names of all tasks.
-        squeeze: Squeeze-and-excitation per task.
-        adapters: Residual adapters (which only exist per task).
-        norm: Batch norm per task.
-        excitation: Whether there is squeeze-and-excitation at all.
+        squeeze: Whether squeeze-and-excitation is separate for each task.
+        adapters: Whether there are residual adapters, which are always separate for each task.
+        norm: Whether batch norm is separate for each task.
+        excitation: Whether the network has squeeze-and-excitation.
 
     Raises:
-        InputError: If squeeze-and-excitation is to be per task where there is none.
+        InputError: ``squeeze`` is set but the network has no squeeze-and-excitation, or a switch
+            is not true or false.
+
+    Example:
+        >>> from taskprism.layers import Modulation
+        >>> modulation = Modulation(("semseg", "depth"), squeeze=False, adapters=False, norm=True)
+        >>> list(modulation.batch_norm(8))
+        ['semseg', 'depth']
     """
 
     tasks: tuple[str, ...]
@@ -79,10 +107,12 @@ class Modulation:
     excitation: bool = True
 
     def __post_init__(self) -> None:
+        for switch in ("squeeze", "adapters", "norm", "excitation"):
+            check_flag("Modulation", switch, getattr(self, switch))
         if self.squeeze and not self.excitation:
             raise InputError(
-                "Without squeeze-and-excitation (excitation=False) no task can have its own; set "
-                "squeeze_encoder=False too."
+                "Squeeze-and-excitation cannot be separate for each task when excitation=False; "
+                "set squeeze_encoder=False too."
             )
 
     @property
@@ -91,15 +121,15 @@ class Modulation:
         return self.squeeze or self.adapters or self.norm
 
     def batch_norm(self, channels: int) -> TaskSwitch:
-        """Batch norm, affine parameters and running statistics, per task or shared."""
+        """Batch norm, separate or shared; both its parameters and its running statistics."""
         return TaskSwitch(lambda: nn.BatchNorm2d(channels), self.tasks if self.norm else None)
 
     def squeeze_excitation(
         self, channels: int, reduction: int, activation: Callable[[], nn.Module] = nn.ReLU
     ) -> TaskSwitch:
-        """Squeeze-and-excitation, ``channels // reduction`` hidden units, per task or shared.
+        """Squeeze-and-excitation with ``channels // reduction`` hidden units, separate or shared.
 
-        Nothing, if there is none.
+        An identity if the network has no squeeze-and-excitation.
         """
         if not self.excitation:
             return TaskSwitch(nn.Identity, None)
@@ -112,12 +142,22 @@ class Modulation:
 class AdaptedConvolution(nn.Module):
     """A shared convolution plus the residual adapter of the task, if there are adapters.
 
-    Eq. 2 of the paper puts the adapter beside the whole residual layer. What was released, and fits
-    the published sizes, puts it beside the convolution: ``conv(x) + adapter_t(x)``.
+    In Eq. 2 of the paper the adapter is parallel to the whole residual layer. In the released code,
+    which fits the published model sizes, it is parallel to the convolution:
+    ``conv(x) + adapter_t(x)``.
 
     Args:
-        convolution: Keeps the map's size.
-        modulation: Of the network.
+        convolution: A convolution that keeps the map's size.
+        modulation: The network's modulation.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from taskprism.layers import AdaptedConvolution, Modulation
+        >>> modulation = Modulation(("semseg", "depth"), squeeze=False, adapters=True, norm=False)
+        >>> layer = AdaptedConvolution(nn.Conv2d(8, 4, kernel_size=3, padding=1), modulation)
+        >>> layer(torch.rand(1, 8, 6, 5), "depth").shape
+        torch.Size([1, 4, 6, 5])
     """
 
     def __init__(self, convolution: nn.Conv2d, modulation: Modulation) -> None:
@@ -129,6 +169,6 @@ class AdaptedConvolution(nn.Module):
             self.adapter = TaskSwitch(lambda: ResidualAdapter(*channels), modulation.tasks)
 
     def forward(self, x: Tensor, task: str | None = None) -> Tensor:
-        """``(B, in, H, W) -> (B, out, H, W)``."""
+        """``(B, in, H, W) -> (B, out, H, W)``, with the adapter of ``task``."""
         shared = self.shared(x)
         return shared if self.adapter is None else shared + self.adapter(x, task)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from taskprism.errors import InputError, UnknownNameError
+from taskprism.checks import check_channels, check_choice, check_integer
 from taskprism.layers.containers import ModuleDict
 from taskprism.layers.residual import basic_block
 
@@ -21,22 +21,34 @@ class FeaturePropagation(nn.Module):
 
     With X the concatenation of the N task features F_t (task by task, S = N C channels):
 
-    1. Z = f(X): basic blocks S -> S / reduction -> S / reduction, 1x1 back to S;
+    1. Z = f(X): basic blocks S -> S / reduction -> S / reduction, 1x1 convolution back to S;
     2. mask = softmax(Z) over groups of N channels;
     3. shared representation R = basic block (X * mask), S -> C;
-    4. per task F_t + SE_t(R), with SE_t squeeze-and-excitation (Hu et al., 2018).
+    4. per task F_t + SE_t(R), where SE_t is squeeze-and-excitation (Hu et al., 2018).
 
-    The paper takes the softmax "along the task dimension" (``softmax="tasks"``). The released code
-    takes it over N *consecutive* channels of X (``softmax="channels"``), which belong to one task;
-    trained weights fit only the rule they were trained with. The default is the code's, as it gave
-    the numbers that the code reproduces.
+    In the paper the softmax is "along the task dimension" (``softmax="tasks"``). In the released
+    code it is over N *consecutive* channels of X (``softmax="channels"``), which belong to one
+    task. Trained weights fit only the variant they were trained with. The default is that of the
+    code, with which its numbers can be reproduced.
 
     Args:
         tasks: Names of the tasks, in order of concatenation.
         channels: C.
-        reduction: Divisor of the width inside f. The released code has 4; the operations in the
-            paper's table 7 fit 1.
-        softmax: See above.
+        reduction: Divisor of the width inside f, 1 to S. The released code has 4; the operation
+            counts in the paper's table 7 fit 1.
+        softmax: ``"channels"`` or ``"tasks"``, see above.
+
+    Raises:
+        InputError: ``channels`` or ``reduction`` is not an integer or out of range.
+        UnknownNameError: ``softmax`` does not exist.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.layers import FeaturePropagation
+        >>> propagation = FeaturePropagation(["semseg", "depth"], channels=8)
+        >>> features = {"semseg": torch.rand(2, 8, 6, 5), "depth": torch.rand(2, 8, 6, 5)}
+        >>> propagation(features)["depth"].shape
+        torch.Size([2, 8, 6, 5])
     """
 
     def __init__(
@@ -47,17 +59,13 @@ class FeaturePropagation(nn.Module):
         softmax: PropagationSoftmax = "channels",
     ) -> None:
         super().__init__()
-        if softmax not in get_args(PropagationSoftmax):
-            raise UnknownNameError("propagation_softmax", softmax, get_args(PropagationSoftmax))
+        owner = "FeaturePropagation"
         self.tasks = list(tasks)
-        self.softmax = softmax
-        stacked = len(self.tasks) * channels
-        if not 1 <= reduction <= stacked:
-            raise InputError(
-                f"fpm_reduction={reduction} does not divide {stacked} channels "
-                f"({len(self.tasks)} tasks x {channels}); take 1 to {stacked}, usually 4."
-            )
-        inner = stacked // reduction
+        self.softmax = check_choice(
+            owner, "propagation_softmax", softmax, get_args(PropagationSoftmax)
+        )
+        stacked = len(self.tasks) * check_channels(owner, "channels", channels)
+        inner = stacked // check_integer(owner, "fpm_reduction", reduction, 1, stacked)
         self.gate = nn.Sequential(
             basic_block(stacked, inner),
             basic_block(inner, inner),
@@ -69,7 +77,7 @@ class FeaturePropagation(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Task features ``(B, C, H, W)`` by name -> what the next finer scale reads, same shape."""
+        """Task features ``(B, C, H, W)`` by name -> input of the next finer scale, same shape."""
         stacked = torch.cat([features[task] for task in self.tasks], dim=1)
         shared = self.reduce(stacked * self.mask(stacked))
         return {task: features[task] + self.excite[task](shared) for task in self.tasks}

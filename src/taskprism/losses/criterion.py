@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from taskprism.errors import UnknownNameError
+from taskprism.layers import resize
 from taskprism.losses.balancing import Balancing, create_balancer
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
@@ -132,10 +132,7 @@ class Criterion(nn.Module):
     ) -> Tensor:
         target = targets[name]
         output = output.float()  # half precision would lose the small terms of a mean
-        if output.shape[-2:] != target.shape[-2:]:
-            output = functional.interpolate(
-                output, size=target.shape[-2:], mode="bilinear", align_corners=False
-            )
+        output = resize(output, target.shape[-2:])
         return self.tasks[name].loss(output, target, valid[name])
 
 

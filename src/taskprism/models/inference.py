@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.single_tasking import SingleTaskingModel
 from taskprism.tasks.base import Task
@@ -58,7 +58,7 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        images = model.normalize(_resize(batch, network_size, antialias=True))
+        images = model.normalize(resize(batch, network_size, antialias=True))
         if isinstance(model, SingleTaskingModel):
             outputs = model(images, [task.name for task in wanted])
         else:
@@ -86,16 +86,8 @@ def _network_size(
     return max(SMALLEST, round(image[0] * scale)), max(SMALLEST, round(image[1] * scale))
 
 
-def _resize(values: Tensor, size: tuple[int, int], antialias: bool = False) -> Tensor:
-    if tuple(values.shape[-2:]) == size:
-        return values
-    return F.interpolate(
-        values, size=size, mode="bilinear", align_corners=False, antialias=antialias
-    )
-
-
 def _decode(
     task: Task, output: Tensor, size: tuple[int, int], ratio: tuple[float, float]
 ) -> Tensor:
-    decoded = task.decode(_resize(output.float(), size))
+    decoded = task.decode(resize(output.float(), size))
     return task.target_type.after_resize(decoded, *ratio)[0].cpu()

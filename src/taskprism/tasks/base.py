@@ -17,6 +17,7 @@ from torchmetrics import MetricCollection
 
 from taskprism.checks import check_channels, check_choice, check_flag, check_name, check_number
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.layers import resize
 from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
 from taskprism.registry import Registry
 from taskprism.tasks.colors import Legend
@@ -166,7 +167,7 @@ class Task(ABC):
         if (height, width) == tuple(size):
             return output
         if self.target_dtype.is_floating_point:
-            resized = functional.interpolate(output, size, mode="bilinear", align_corners=False)
+            resized = resize(output, size)
         else:
             resized = functional.interpolate(output, size, mode="nearest")
         return self.target_type.after_resize(resized, size[0] / height, size[1] / width)
