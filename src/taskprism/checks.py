@@ -169,6 +169,11 @@ def _range(low: float | None, high: float | None, above: float | None = None) ->
     return f"{lower} and at most {high}" if lower else f"of at most {high}"
 
 
+def wrong_value(owner: str, option: str, expected: str, value: Any) -> InputError:
+    """The error for an option: what was expected, and what was given."""
+    return _wrong(owner, option, expected, "", value)
+
+
 def _wrong(owner: str, option: str, expected: str, bounds: str, value: Any) -> InputError:
     try:
         shown = repr(value)

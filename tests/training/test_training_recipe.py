@@ -75,6 +75,16 @@ def test_circles_are_refused(write):
         ("loss: {weights: {depth: x}}", "key 'loss.weights.depth': input should be a valid number"),
         ("trackers: [mlflow]", "key 'trackers.0': input should be 'tensorboard' or 'wandb'"),
         ("optimizer: 3", "key 'optimizer': input should be a valid dictionary"),
+        ("optimizer: {lr: true}", "key 'optimizer.lr': expected a number, not true or false"),
+        ("optimizer: {lr: .nan}", "key 'optimizer.lr': input should be a finite number"),
+        ("schedule: {warmup_epochs: .inf}", "'schedule.warmup_epochs': input should be a finite"),
+        ("loss: {weights: {depth: true}}", "'loss.weights.depth': expected a number, not true"),
+        ("loss: {weights: {depth: -1}}", "input should be greater than or equal to 0, got -1"),
+        ("epochs: true", "key 'epochs': expected a number, not true or false"),
+        ("seed: 9223372036854775808", "key 'seed': input should be less than or equal to"),
+        ("epochs: 1.5", "key 'epochs': input should be a valid integer"),
+        ("model: {options: {name: x}}", "a model has no option 'name'; set model.name instead"),
+        ("data: {options: {root: x}}", "a protocol has no option 'root'; set data.root instead"),
     ],
 )
 def test_errors_name_the_file_the_key_and_the_way_out(write, text, message):
@@ -115,6 +125,17 @@ def test_another_protocol_does_not_take_over_the_options(write):
     assert same.data.options == {"train_length": 4}
     other = load_recipe(path, {"data.options.cache": True, "data.protocol": "osd_rgbd"})
     assert (other.data.options, other.data.batch_size) == ({"cache": True}, 3)
+
+
+@pytest.mark.parametrize("options", ["", ", options: {}"])
+def test_a_recipe_with_other_data_drops_the_inherited_options(write, options):
+    write("base.yaml", "data: {protocol: rooms, root: cache, options: {train_length: 4}}")
+    recipe = load_recipe(write("a.yaml", f"extends: base\ndata: {{protocol: osd_rgbd{options}}}"))
+    assert (recipe.data.options, recipe.data.root) == ({}, None)
+    own = write("b.yaml", "extends: base\ndata: {protocol: osd_rgbd, options: {cache: true}}")
+    assert load_recipe(own).data.options == {"cache": True}
+    same = write("c.yaml", "extends: base\ndata: {protocol: rooms, options: {seed: 1}}")
+    assert load_recipe(same).data.options == {"train_length": 4, "seed": 1}
 
 
 def test_data_files_are_found_beside_the_recipe(write, monkeypatch, tmp_path):

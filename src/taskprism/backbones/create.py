@@ -15,6 +15,7 @@ from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fu
 from taskprism.backbones.timm_features import TimmFeatures, check_name
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.options import Channels, Stride, read_options
 from taskprism.registry import check_options, describe_part, options_of
 
 NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
@@ -29,10 +30,10 @@ def create_backbone(
     backbone: str | type[nn.Module] | Callable[..., nn.Module] | nn.Module,
     pretrained: bool | str = False,
     neck: NeckName = "auto",
-    neck_channels: int = 256,
-    neck_stride: int | None = None,
-    finest_stride: int = 4,
-    output_stride: int | None = None,
+    neck_channels: Channels = 256,
+    neck_stride: Stride | None = None,
+    finest_stride: Stride = 4,
+    output_stride: Stride | None = None,
     hrnet_upsampling: Upsampling = "bilinear",
     batch_norm_momentum: float | None = None,
     **options: Any,
@@ -92,6 +93,7 @@ def create_backbone(
     trunk: Backbone
     if isinstance(backbone, str) and not is_own_backbone(backbone):
         check_options(f"backbone {backbone!r}", options, defaults)
+        changed = read_options(f"Backbone {backbone!r}", changed, create_backbone)
         check_name(backbone)
         is_hrnet = backbone.startswith("hrnet")
         if is_hrnet and output_stride is None:
@@ -168,7 +170,7 @@ def _create_own(backbone: Any, pretrained: bool | str, options: dict[str, Any]) 
         )
     if "pretrained" in known:
         options = {**options, "pretrained": pretrained}
-    return as_backbone(create(**options))
+    return as_backbone(create(**read_options(f"Backbone {name!r}", options, create)))
 
 
 def _own_config(backbone: Any, trunk: Backbone, changed: dict[str, Any]) -> dict[str, Any] | None:

@@ -69,6 +69,7 @@ from pydantic import (
 from taskprism.data import transforms
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
+from taskprism.options import Size
 
 # Pydantic adds the tried type of a union to the location of an error; users wrote no such key.
 _UNION_BRANCH = re.compile(
@@ -325,9 +326,7 @@ class FolderConfig(_Strict):
     # Fingerprints were made with the older spelling.
     license: str = Field("", serialization_alias="licence")
     image: str = Field(description="pattern with {name}")
-    input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
-        description="height and width of the network's input"
-    )
+    input_size: Size = Field(description="height and width of the network's input")
     fit: Fit = Field("stretch", description="how images of other sizes get input_size")
     splits: dict[Split, Annotated[SplitSource, BeforeValidator(_split_source)]] = Field(
         min_length=1

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from taskprism.data import transforms
 from taskprism.data.sample import Sample
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.options import Size, read_options
 from taskprism.registry import Registry, describe_part
 from taskprism.tasks.base import Task
 
@@ -118,7 +119,7 @@ class Protocol(ABC):
 
     name: str = ""
     tasks: tuple[Task, ...] = ()
-    input_size: tuple[int, int] = (0, 0)
+    input_size: Size = (0, 0)
     root: str | None = None
     license: str = field(default="", compare=False)
 
@@ -229,7 +230,7 @@ class Protocol(ABC):
             )
         return {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in options.items()
+            for key, value in read_options(f"Protocol {cls.name!r}", options, cls).items()
         }
 
     def task(self, name: str) -> Task:

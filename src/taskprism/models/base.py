@@ -19,6 +19,7 @@ from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.hub import SavedModel
 from taskprism.models.predictions import Predictions
+from taskprism.options import read_options
 from taskprism.registry import Registry, check_options, options_of
 from taskprism.tasks import resolve_tasks, task_from_config
 from taskprism.tasks.base import Task
@@ -160,6 +161,7 @@ class MultiTaskModel(SavedModel):
         known = chosen._backbone_options(backbone)
         own = chosen._own_options()
         check_options(f"model {cls.name!r}", flat, {*own, *known, *cls.start_options})
+        flat = read_options(f"Model {cls.name!r}", flat, chosen)
         for_backbone |= {k: v for k, v in flat.items() if k in known and k not in own}
         trunk = chosen._create_backbone(backbone, pretrained, for_backbone)
         model = chosen(tasks, auxiliary_tasks, trunk, **{k: v for k, v in flat.items() if k in own})

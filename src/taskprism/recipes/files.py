@@ -181,8 +181,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
         source: YAML file, run directory, name of :func:`list_recipes`, or a row of a paper's table:
             ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
         overrides: Dotted key (``optimizer.lr``) -> value; they take precedence over the file. With
-            another ``data.protocol`` the recipe's ``data.options`` are dropped, because they
-            belong to the old protocol.
+            another ``data.protocol``, here or in a recipe that extends another, the old
+            ``data.options`` and ``data.root`` are dropped, because they belong to the old data.
 
     Returns:
         The validated recipe. If it sets no ``name``, its name is that of the file or row.
@@ -202,11 +202,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     if recorded and "optimiser" in values:  # the earlier spelling
         values["optimizer"] = values.pop("optimiser")
     overrides = overrides or {}
-    data = values.get("data")
-    if isinstance(data, dict):
-        protocol = data.get("protocol")
-        if overrides.get("data.protocol", protocol) != protocol:
-            data.pop("options", None)
+    if "data.protocol" in overrides:
+        values["data"] = _for_protocol(values.get("data"), overrides["data.protocol"])
     for key, value in overrides.items():
         _set(values, key, value)
     recipe = validate(values, source=str(source))
@@ -298,11 +295,23 @@ def _read(source: RecipeFile, below: tuple[RecipeFile, ...]) -> dict[str, Any]:
     if parent is None:
         return values
     inherited = _read(_parent(source, parent), (*below, source))
+    data = values.get("data")
+    if isinstance(data, dict) and "protocol" in data:
+        inherited["data"] = _for_protocol(inherited.get("data"), data["protocol"])
     merged = merge(inherited, values)
     before, own = inherited.get(_IMPORTS), values.get(_IMPORTS)
     if isinstance(before, list) and isinstance(own, list):
         merged[_IMPORTS] = [*before, *(name for name in own if name not in before)]
     return merged
+
+
+def _for_protocol(data: Any, protocol: Any) -> dict[str, Any]:
+    """Inherited ``data`` keys for a protocol: options and root of another one do not apply."""
+    kept = dict(data) if isinstance(data, dict) else {}
+    if kept.get("protocol") != protocol:
+        for key in ("options", "root"):
+            kept.pop(key, None)
+    return kept
 
 
 def _parent(source: RecipeFile, parent: Any) -> RecipeFile:

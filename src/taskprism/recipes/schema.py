@@ -7,19 +7,56 @@ is in :mod:`taskprism.recipes.files`.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from taskprism.errors import RecipeError
+from taskprism.options import refuse_boolean
 
 
 class Strict(BaseModel):
-    """Frozen settings that refuse unknown keys."""
+    """Frozen settings that refuse unknown keys, numbers that are not finite, and true as 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
+        types = {*_flat_types(cls.model_fields[str(info.field_name)].annotation)}
+        return value if bool in types or not types & {int, float} else refuse_boolean(value)
+
+
+def _flat_types(annotation: Any) -> Iterator[Any]:
+    """Types in an annotation such as ``int | None``, without those inside containers."""
+    if get_origin(annotation) in (Union, UnionType):
+        for argument in get_args(annotation):
+            yield from _flat_types(argument)
+    else:
+        yield annotation
+
+
+_Weight = Annotated[float, BeforeValidator(refuse_boolean), Field(ge=0)]
+_MOST_EPOCHS = 1_000_000
+
+
+def _without_own_keys(options: dict[str, Any], own: Mapping[str, str], where: str) -> Any:
+    """Refuse options that have a key elsewhere in the recipe."""
+    for key, place in own.items():
+        if key in options:
+            raise ValueError(f"{where} has no option {key!r}; set {place} instead")
+    return options
 
 
 class ModelSettings(Strict):
@@ -35,6 +72,13 @@ class ModelSettings(Strict):
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of the model: --model.options.KEY VALUE"
     )
+
+    @field_validator("options")
+    @classmethod
+    def _names_no_model(cls, value: dict[str, Any]) -> Any:
+        own = {"name": "model.name", "backbone": "model.backbone", "pretrained": "model.pretrained"}
+        own |= {"tasks": "tasks", "auxiliary_tasks": "auxiliary_tasks"}
+        return _without_own_keys(value, own, "a model")
 
     @field_validator("pretrained", mode="before")
     @classmethod
@@ -57,8 +101,16 @@ class DataSettings(Strict):
         default_factory=dict,
         description="options of the protocol (input_size, ...): --data.options.KEY VALUE",
     )
-    batch_size: int = Field(8, ge=1, description="images per step and process")
-    workers: int = Field(0, ge=0, description="loader processes; 0: load in the main process")
+    batch_size: int = Field(8, ge=1, le=65_536, description="images per step and process")
+    workers: int = Field(
+        0, ge=0, le=1024, description="loader processes; 0: load in the main process"
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _names_no_data(cls, value: dict[str, Any]) -> Any:
+        own = {"protocol": "data.protocol", "root": "data.root", "tasks": "tasks"}
+        return _without_own_keys(value, {**own, "trusted": "imports"}, "a protocol")
 
 
 class OptimizerSettings(Strict):
@@ -91,7 +143,7 @@ class ScheduleSettings(Strict):
 class LossSettings(Strict):
     """How the losses of tasks and scales are added up."""
 
-    weights: dict[str, float] = Field(
+    weights: dict[str, _Weight] = Field(
         default_factory=dict,
         description="factor per task; overrides the protocol: --loss.weights.TASK VALUE",
     )
@@ -156,8 +208,8 @@ class Recipe(Strict):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     loss: LossSettings = Field(default_factory=LossSettings)
     stepping: SteppingSettings = Field(default_factory=SteppingSettings)
-    epochs: int = Field(100, ge=1, description="passes over the training images")
-    accumulate: int = Field(1, ge=1, description="batches per optimizer step")
+    epochs: int = Field(100, ge=1, le=_MOST_EPOCHS, description="passes over the training images")
+    accumulate: int = Field(1, ge=1, le=1_000_000, description="batches per optimizer step")
     clip_norm: float | None = Field(
         None, gt=0, description="maximum gradient norm; null: no clipping"
     )
@@ -169,7 +221,9 @@ class Recipe(Strict):
     trackers: list[Literal["tensorboard", "wandb"]] = Field(
         default_factory=list, description="in addition to log.jsonl, which is always written"
     )
-    seed: int = Field(0, ge=0, description="seed of weights, image order and augmentation")
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="seed of weights, image order and augmentation"
+    )
 
 
 def explain(error: ValidationError, schema: type[BaseModel], source: str) -> RecipeError:

@@ -18,6 +18,7 @@ from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries.files import read_annotations
+from taskprism.options import Size
 from taskprism.tasks import Edge, Task
 
 TrainSet = Literal["train", "trainval"]
@@ -69,7 +70,7 @@ class Bsds500Protocol(BenchmarkProtocol):
     """
 
     name: str = "bsds500"
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
     license: str = field(

@@ -24,6 +24,7 @@ from taskprism.data.benchmarks.decoding import plane
 from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError, InputError
+from taskprism.options import Size
 from taskprism.tasks import Depth, Disparity, InverseDepth, SemanticSegmentation, Task
 
 #: Id in ``_labelIds.png`` -> category and name, for the ids that the benchmark evaluates.
@@ -155,7 +156,7 @@ class _Cityscapes(BenchmarkProtocol, ABC):
         "forbids passing the data on. www.cityscapes-dataset.com/license",
         compare=False,
     )
-    input_size: tuple[int, int] = (128, 256)
+    input_size: Size = (128, 256)
     augmentation: str = "ctal"
     target: Target = "inverse_depth"
     sky: Sky = "measured"

@@ -17,6 +17,7 @@ from taskprism.data.benchmarks.variant import Decoded, Label, Variant
 from taskprism.data.files import read_array
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
+from taskprism.options import Size
 from taskprism.tasks import Albedo, InverseDepth, SemanticSegmentation, Task
 
 CLASSES = ("background", "vehicle", "object")
@@ -95,7 +96,7 @@ class FsvProtocol(BenchmarkProtocol):
     """
 
     name: str = "fsv"
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
     license: str = field(

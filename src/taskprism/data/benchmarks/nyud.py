@@ -34,6 +34,7 @@ from taskprism.data.benchmarks.decoding import Axes
 from taskprism.data.benchmarks.scored_edges import nyud_scored, scored_edge, without_none
 from taskprism.data.benchmarks.variant import Decoder, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
+from taskprism.options import Size
 from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
 
 #: Gupta et al., CVPR 2013, in the order of their indices 1 to 40.
@@ -191,7 +192,7 @@ class Nyud40Protocol(_NyudWithEdges):
     """
 
     name: str = "nyud40"
-    input_size: tuple[int, int] = (480, 640)
+    input_size: Size = (480, 640)
     augmentation: str = "mti_net"
     evaluation: Resolution = "original"
 
@@ -249,7 +250,7 @@ class Nyud41Protocol(_NyudWithEdges):
     """
 
     name: str = "nyud41"
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
 
@@ -296,7 +297,7 @@ class Nyud13Protocol(_Nyud):
     """
 
     name: str = "nyud13"
-    input_size: tuple[int, int] = (288, 384)
+    input_size: Size = (288, 384)
     augmentation: str = "ctal"
 
     augmentations: ClassVar[Mapping[str, PaperAugmentation]] = {

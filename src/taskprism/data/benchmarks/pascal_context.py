@@ -29,6 +29,7 @@ from taskprism.data.benchmarks.voc import TWENTY_ONE
 from taskprism.data.files import read_array
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
+from taskprism.options import Size
 from taskprism.tasks import Edge, HumanParts, Normals, Saliency, SemanticSegmentation, Task
 
 PERSON = 15  # in VOC's order, and the class index of objects in PASCAL-Part
@@ -189,7 +190,7 @@ class PascalContextProtocol(BenchmarkProtocol):
     """
 
     name: str = "pascal_context"
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "mti_net"
     evaluation: Resolution = "original"
     license: str = field(

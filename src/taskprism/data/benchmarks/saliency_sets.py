@@ -18,6 +18,7 @@ from taskprism.data.benchmarks.base import BenchmarkProtocol, Resolution
 from taskprism.data.benchmarks.variant import BenchmarkDataset, Decoded, Label, Variant
 from taskprism.data.protocol import Split, Transform, register_protocol
 from taskprism.errors import DataError, InputError
+from taskprism.options import Size
 from taskprism.tasks import Saliency, Task
 
 
@@ -36,7 +37,7 @@ class _SalientObjects(BenchmarkProtocol, ABC):
             as soft labels, as ASTMT does for training on MSRA10K.
     """
 
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
     license: str = field(

@@ -18,6 +18,7 @@ from taskprism.data.benchmarks.variant import Decoded, FirstOf, Label, Variant
 from taskprism.data.files import read_array
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
+from taskprism.options import Size
 from taskprism.tasks import SemanticSegmentation, Task
 
 Void = Literal["ignore", "background"]
@@ -89,7 +90,7 @@ class _Voc(BenchmarkProtocol, ABC):
             option of ASTMT's code.
     """
 
-    input_size: tuple[int, int] = (512, 512)
+    input_size: Size = (512, 512)
     augmentation: str = "astmt"
     evaluation: Resolution = "original"
     license: str = field(

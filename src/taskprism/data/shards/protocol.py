@@ -27,6 +27,7 @@ from taskprism.data.sample import Sample
 from taskprism.data.shards.encoding import as_target, decode
 from taskprism.data.shards.index import FILE, Entry, Index, Shard, read_index
 from taskprism.errors import DataError, InputError
+from taskprism.options import Size
 from taskprism.tasks import Task, task_from_config
 from taskprism.tasks.target import DenseTarget, ValidMask
 
@@ -136,7 +137,7 @@ class ShardsProtocol(Protocol):
 
     name: str = "shards"
     tasks: tuple[Task, ...] = ()
-    input_size: tuple[int, int] = (0, 0)  # that of the packed protocol
+    input_size: Size = (0, 0)  # that of the packed protocol
     license: str = field(default="that of the packed data", compare=False)
     change: Mapping[str, Any] = field(default_factory=dict)
     _content: _Opened | None = field(default=None, init=False, repr=False, compare=False)
