@@ -160,7 +160,9 @@ class TestCache:
 
         monkeypatch.setattr(dataset.np, "savez_compressed", full)
         rooms = Rooms(1, size=SIZE, cache=tmp_path)
-        with pytest.raises(DataError, match=r"npz: No space left on device.*draw the rooms anew"):
+        with pytest.raises(
+            DataError, match=r"npz: No space left on device.*render the rooms every"
+        ):
             rooms[0]
         assert list(rooms.cache.folder.iterdir()) == []
 

@@ -16,13 +16,13 @@ def test_a_thing_in_front_owns_its_outline():
     instance, face, depth, normals = flat((8, 8))
     instance[2:6, 2:6] = face[2:6, 2:6] = 1
     depth[2:6, 2:6] = 1.0
-    edge, beside = edges(instance, face, depth, normals)
+    edge, both_sides = edges(instance, face, depth, normals)
     outline = np.zeros((8, 8), bool)
     outline[2:6, 2:6] = True
     outline[3:5, 3:5] = False
     assert np.array_equal(edge, outline)
-    assert beside[1, 2:6].all()
-    assert not beside[0].any()
+    assert both_sides[1, 2:6].all()
+    assert not both_sides[0].any()
 
 
 def test_a_hole_is_outlined_by_what_is_around_it():

@@ -7,15 +7,14 @@
 >>> sorted(Rooms(length=10, size=(48, 64), tasks=["depth", "edge"])[3]["targets"])
 ['depth', 'edge']
 
-**What is drawn.** A room of random size with doors, windows, a pillar or a beam; tables with
+**Content.** A room of random size with doors, windows, a pillar or a beam; tables with
 chairs, sofas, cabinets, shelves with books, lamps, plants, rugs, pictures, balls, boxes, vases; and
 articulated mannequins that stand, walk or sit. Materials are procedural (paint, wood, bricks,
-tiles, boards, cloth). Lamps, the sky in the windows and the sun give light with soft or hard
-shadows; nearby objects occlude ambient light. Camera, exposure, white balance, vignetting
-and noise vary.
+tiles, boards, cloth). Lamps, the sky in the windows and the sun cast soft or hard shadows; nearby
+objects occlude ambient light. Camera, exposure, white balance, vignetting and noise vary.
 
-**How.** Rays are cast at three unit shapes (box, ellipsoid, cut cone) under affine maps, vectorized
-in NumPy:
+**Method.** Rays are cast at three unit shapes (box, ellipsoid, cut cone) under affine maps,
+vectorized in NumPy:
 
 * :mod:`.scene` samples a room: :mod:`.decorating` adds windows, doors and pictures,
   :mod:`.furnishing` places :mod:`.furniture`, :mod:`.lamps`, :mod:`.mannequins` and
@@ -24,20 +23,19 @@ in NumPy:
   points that are hit, :mod:`.materials` their reflectance, :mod:`.shading` their light;
   :mod:`.photograph` exposes the image and :mod:`.labels` computes edges and saliency.
 
-**The same on every machine.** The same seed and size give the same bits: numbers that end in a
+**Reproducibility.** The same seed and size give the same bits: numbers that end in a
 pixel are computed with ``+ - * /`` and square roots of IEEE 754 only. Noise comes from integer
 hashes and random draws from the raw bits of PCG64 (:mod:`.arithmetic`). A change of the code that
 changes pixels raises ``GENERATOR_VERSION``.
 
 **Conventions.** Depth is in meters along the optical axis. Normals are unit vectors with x right, y
-up and z toward the camera. A surface that is seen faces its own ray, which is not quite z > 0: far
-from the middle of the picture it may lean away from the optical axis, as a ceiling does when the
-camera looks down. Albedo is sRGB.
-Disparity is in pixels of a stereo rig with ``STEREO_BASELINE``. Edges and saliency are defined in
-:mod:`.labels`, classes in :mod:`.classes`.
+up and z toward the camera. A visible surface faces its ray, so z can be slightly negative far from
+the center of the image, as on a ceiling when the camera looks down. Albedo is sRGB. Disparity is in
+pixels of a stereo rig with ``STEREO_BASELINE``. Edges and saliency are defined in :mod:`.labels`,
+classes in :mod:`.classes`.
 
-**Speed.** ``benchmarks/rooms.py`` counts pictures per second on this machine. ``Rooms(cache=...)``
-keeps drawn rooms in a folder, which is an order of magnitude faster the second time.
+**Speed.** ``benchmarks/rooms.py`` measures rooms per second. ``Rooms(cache=...)`` stores rendered
+rooms in a folder, from which they are read ten times faster.
 """
 
 from pathlib import Path

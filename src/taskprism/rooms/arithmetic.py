@@ -1,4 +1,8 @@
-"""Arithmetic with the same bits on every machine, hashed random numbers, and smooth noise."""
+"""Arithmetic that gives the same bits on every machine, random draws and smooth noise.
+
+Sines, cube roots and powers of a mathematics library differ between machines, so they are computed
+here from ``+ - * /`` and square roots, which IEEE 754 defines exactly.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,13 @@ _SINE_TERMS = 12  # the 13th term is below 1e-17 on [-pi / 2, pi / 2]
 
 
 def sine(angle: float) -> float:
-    """Sine of an angle in radians, from its Taylor series."""
+    """Sine of an angle in radians, from its Taylor series.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import PI, sine
+        >>> round(sine(PI / 6), 12)
+        0.5
+    """
     x = angle - 2.0 * PI * float(round(angle / (2.0 * PI)))
     if x > PI / 2.0:
         x = PI - x
@@ -31,17 +41,37 @@ def sine(angle: float) -> float:
 
 
 def cosine(angle: float) -> float:
-    """Cosine of an angle in radians."""
+    """Cosine of an angle in radians.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import PI, cosine
+        >>> round(cosine(PI / 3), 12)
+        0.5
+    """
     return sine(angle + PI / 2.0)
 
 
 def radians(degrees: float) -> float:
-    """Degrees -> radians."""
+    """Convert degrees to radians.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import PI, radians
+        >>> radians(180.0) == PI
+        True
+    """
     return degrees * (PI / 180.0)
 
 
 def total(numbers: Iterable[float]) -> float:
-    """Sum from the first number to the last, rounded at every step."""
+    """Sum from the first number to the last, rounded at every step.
+
+    The built-in ``sum`` compensates rounding errors from Python 3.12 on, which changes bits.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import total
+        >>> total([0.5, 0.25])
+        0.75
+    """
     result = 0.0
     for number in numbers:
         result += number
@@ -53,36 +83,75 @@ def dot(a: Vec, b: Vec) -> float: ...
 @overload
 def dot(a: Vec | Triple | np.ndarray, b: Triple | np.ndarray) -> np.ndarray: ...
 def dot(a: Vec | Triple | np.ndarray, b: Vec | Triple | np.ndarray) -> float | np.ndarray:
-    """Inner product of two vectors of three numbers or arrays, added up in order of the axes."""
+    """Inner product of two vectors of three numbers or arrays, added in order of the axes.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import dot
+        >>> dot((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+        32.0
+    """
     return (a[0] * b[0] + a[1] * b[1]) + a[2] * b[2]
 
 
 def unit(a: Vec) -> Vec:
-    """Vector of length 1 in the same direction."""
+    """Vector of length 1 in the same direction.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import unit
+        >>> unit((0.0, 3.0, 4.0))
+        (0.0, 0.6, 0.8)
+    """
     length = math.sqrt(dot(a, a))
     return (a[0] / length, a[1] / length, a[2] / length)
 
 
 def smoothstep(x: np.ndarray) -> np.ndarray:
-    """``3 x^2 - 2 x^3`` of ``x`` clipped to [0, 1]."""
+    """``3 x^2 - 2 x^3`` of ``x`` clipped to [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.arithmetic import smoothstep
+        >>> smoothstep(np.array([-1.0, 0.5, 2.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
     x = np.clip(x, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
 
 def fraction(x: np.ndarray) -> np.ndarray:
-    """``x - floor(x)``."""
+    """``x - floor(x)``, in [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.arithmetic import fraction
+        >>> fraction(np.array([2.25, -0.25])).tolist()
+        [0.25, 0.75]
+    """
     return x - np.floor(x)
 
 
 def linear_from_srgb(value: float) -> float:
-    """Reflectance or light of an sRGB code in [0, 1], by a cubic within 0.005 of the standard."""
+    """Linear reflectance or light of an sRGB code, both in [0, 1].
+
+    A cubic approximates the standard within 0.005.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import linear_from_srgb
+        >>> round(linear_from_srgb(0.5), 3)
+        0.215
+    """
     return value * (value * (value * 0.305306011 + 0.682171111) + 0.012522878)
 
 
 def srgb_table(size: int = 4096) -> np.ndarray:
-    """The sRGB code in [0, 1] of the linear lights ``k / (size - 1)``, float32 ``(size,)``.
+    """The sRGB codes in [0, 1] of the linear lights ``k / (size - 1)``, float32 ``(size,)``.
 
-    The power 5/12 is taken as ``x^(1/4) * sqrt(x^(1/3))`` with the cube root by Newton's method.
+    The power 5/12 is ``x^(1/4) * sqrt(x^(1/3))`` with the cube root by Newton's method.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import srgb_table
+        >>> srgb_table(3).round(3).tolist()
+        [0.0, 0.7350000143051147, 1.0]
     """
     x = np.arange(size).astype(np.float64) / float(size - 1)
     root = np.ones_like(x)
@@ -99,12 +168,19 @@ _BLOCK = 512
 
 
 class Dice:
-    """A stream of random draws from non-negative integers.
+    """A reproducible stream of random draws.
 
     Args:
         seed: Any non-negative integer.
         stream: Streams of one seed are independent, so that drawing more from one of them (more
             furniture) does not change another (the camera).
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> Dice(3).integer(1, 6) == Dice(3).integer(1, 6)
+        True
+        >>> 2.0 <= Dice(3, stream=1).uniform(2.0, 4.0) < 4.0
+        True
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
@@ -118,7 +194,7 @@ class Dice:
         return self._block.pop()
 
     def seed(self) -> int:
-        """32 random bits, as the seed of a noise."""
+        """32 random bits, to seed a noise."""
         return self.raw() & 0xFFFFFFFF
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
@@ -126,7 +202,7 @@ class Dice:
         return low + (high - low) * ((self.raw() >> 11) * 2.0**-53)
 
     def bell(self, spread: float = 1.0) -> float:
-        """A number around 0 with standard deviation ``spread``, never beyond 3.5 of them."""
+        """A bell-shaped number of mean 0 and standard deviation ``spread``, at most 3.5 spreads."""
         four = self.uniform() + self.uniform() + self.uniform() + self.uniform()
         return (four - 2.0) * 1.7320508075688772 * spread
 
@@ -143,7 +219,7 @@ class Dice:
         return 1.0 if self.raw() & 1 else -1.0
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of the options, all alike likely."""
+        """One of the options, all equally likely."""
         return options[self.raw() % len(options)]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
@@ -165,6 +241,14 @@ def hash_unit(x: np.ndarray, y: np.ndarray, z: np.ndarray, seed: np.ndarray) -> 
         y: Likewise.
         z: Likewise.
         seed: uint32.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.arithmetic import hash_unit
+        >>> zero = np.zeros(2)
+        >>> first, second = hash_unit(np.arange(2), zero, zero, np.full(2, 7, np.uint32))
+        >>> bool(0 <= first < 1 and first != second)
+        True
     """
     return _scramble(_key(x, _X) ^ _key(y, _Y) ^ _key(z, _Z) ^ seed)
 
@@ -187,6 +271,14 @@ def value_noise(x: np.ndarray, y: np.ndarray, z: np.ndarray, seed: np.ndarray) -
         y: Likewise.
         z: Likewise.
         seed: uint32 ``(N,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.arithmetic import value_noise
+        >>> x = np.linspace(0, 1, 5, dtype=np.float32)
+        >>> zero, seed = np.zeros_like(x), np.full(5, 7, np.uint32)
+        >>> value_noise(x, zero, zero, seed).shape
+        (5,)
     """
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
     sx, sy, sz = smoothstep(x - fx), smoothstep(y - fy), smoothstep(z - fz)
@@ -203,14 +295,28 @@ def value_noise(x: np.ndarray, y: np.ndarray, z: np.ndarray, seed: np.ndarray) -
 
 
 def fractal_noise(x: np.ndarray, y: np.ndarray, z: np.ndarray, seed: np.ndarray) -> np.ndarray:
-    """Two octaves of :func:`value_noise`, in [0, 1)."""
+    """Two octaves of :func:`value_noise` in [0, 1), float32 ``(N,)``; same arguments.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.arithmetic import fractal_noise
+        >>> zero = np.zeros(3, np.float32)
+        >>> fractal_noise(zero, zero, zero, np.full(3, 7, np.uint32)).dtype
+        dtype('float32')
+    """
     coarse = value_noise(x, y, z, seed)
     fine = value_noise(x * 2.7 + 0.5, y * 2.7 + 0.5, z * 2.7 + 0.5, seed ^ _MIX)
     return coarse * np.float32(0.65) + fine * np.float32(0.35)
 
 
 def sensor_noise(count: int, seed: int) -> np.ndarray:
-    """Bell-shaped numbers of mean 0 and standard deviation 1, float32 ``(count,)``."""
+    """Bell-shaped numbers of mean 0 and standard deviation 1, float32 ``(count,)``.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import sensor_noise
+        >>> sensor_noise(4, seed=1).shape
+        (4,)
+    """
     index = np.arange(count, dtype=np.uint32) * _Y + np.uint32(seed & 0xFFFFFFFF)
     h = (index ^ (index >> np.uint32(16))) * _MIX
     h = (h ^ (h >> np.uint32(13))) * _X

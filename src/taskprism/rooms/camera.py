@@ -12,10 +12,15 @@ from taskprism.rooms.arithmetic import Vec, cosine, radians, sine
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A place and three unit axes in the world.
+    """A position and three unit axes in the world.
 
-    The world's origin is the middle of the floor, its z axis points up, its unit is the meter.
+    The world's origin is the center of the floor, its z axis points up, its unit is the meter.
     Furniture stands on its frame's origin with its front toward -y and its back toward +y.
+
+    Example:
+        >>> from taskprism.rooms.camera import Frame
+        >>> Frame((1.0, 0.0, 0.0)).moved(0.0, 2.0, 0.0).origin
+        (1.0, 2.0, 0.0)
     """
 
     origin: Vec = (0.0, 0.0, 0.0)
@@ -24,7 +29,7 @@ class Frame:
     z: Vec = (0.0, 0.0, 1.0)
 
     def point(self, a: float, b: float, c: float) -> Vec:
-        """World place of the frame's own coordinates."""
+        """World coordinates of a point given in the frame's coordinates."""
         o, x, y, z = self.origin, self.x, self.y, self.z
         return (
             o[0] + a * x[0] + b * y[0] + c * z[0],
@@ -33,11 +38,11 @@ class Frame:
         )
 
     def moved(self, a: float, b: float, c: float) -> Frame:
-        """The same axes at another place, given in the frame's own coordinates."""
+        """The same axes at another origin, given in the frame's coordinates."""
         return Frame(self.point(a, b, c), self.x, self.y, self.z)
 
     def turned(self, axis: Literal["x", "y", "z"], angle: float) -> Frame:
-        """Turned by an angle (radians, right-hand rule) about one of its own axes."""
+        """The frame turned by an angle (radians, right-hand rule) about one of its axes."""
         return self.rotated(axis, cosine(angle), sine(angle))
 
     def rotated(self, axis: Literal["x", "y", "z"], c: float, s: float) -> Frame:
@@ -58,20 +63,26 @@ def _mix(a: Vec, p: float, b: Vec, q: float) -> Vec:
 
 
 STEREO_BASELINE = 0.1
-"""Meters between the cameras of the imagined stereo rig whose disparity is labeled: the disparity
-of a point at depth ``z`` is ``STEREO_BASELINE * focal / z`` pixels."""
+"""Distance between the two cameras of the stereo rig whose disparity is labeled, in meters. The
+disparity of a point at depth ``z`` is ``STEREO_BASELINE * focal / z`` pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the picture is taken from.
+    """A pinhole camera.
 
     Its axes are x right, y up and z *backward*, toward the photographer, which is the convention of
-    the normals. The principal point is the middle of the image, pixels are square.
+    the normals. The principal point is the center of the image, pixels are square.
 
     Attributes:
         frame: Optical center and axes, in the world.
         tangent: Tangent of half the horizontal field of view.
+
+    Example:
+        >>> from taskprism.rooms.camera import Camera
+        >>> camera = Camera.looking((0.0, 0.0, 1.5), 0.0, 0.0, 0.0, 90.0)
+        >>> round(camera.focal(width=200), 6)
+        100.0
     """
 
     frame: Frame
@@ -79,7 +90,7 @@ class Camera:
 
     @staticmethod
     def looking(place: Vec, yaw: float, pitch: float, roll: float, view: float) -> Camera:
-        """Camera at a place.
+        """Camera at a position, with three angles.
 
         Args:
             place: Optical center in the world, meters.
@@ -113,7 +124,7 @@ class Camera:
     def directions(
         self, columns: np.ndarray, rows: np.ndarray, size: tuple[int, int]
     ) -> np.ndarray:
-        """Rays through image places (pixels, the first pixel's middle is 0.5).
+        """Rays through image positions (pixels; the center of the first pixel is 0.5).
 
         Returns:
             float32 ``(3, ...)`` world directions of length 1 *along the optical axis*, so that the

@@ -1,4 +1,4 @@
-"""What can stand in a room: the classes of segmentation and the parts of a mannequin."""
+"""The classes of semantic segmentation and the parts of a mannequin."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Thing(IntEnum):
 
 
 class Part(IntEnum):
-    """Parts of a mannequin; everything else is background.
+    """Classes of human part segmentation: parts of a mannequin, and background.
 
     Example:
         >>> from taskprism.rooms import Part
@@ -49,9 +49,9 @@ class Part(IntEnum):
 
 
 CLASS_NAMES: tuple[str, ...] = tuple(thing.name.lower() for thing in Thing)
-"""Names of the classes in ``semseg``. Rugs and pillars belong to floor and wall; cabinets include
-shelves; windows their curtains; ``object`` is balls, vases, cups and plants; ``box`` is boxes and
-books; ``person`` is mannequins."""
+"""Names of the classes in ``semseg``. Rugs belong to the floor, pillars and beams to the wall,
+shelves to cabinets, curtains to windows. ``object`` covers balls, vases, cups and plants, ``box``
+covers boxes and books, ``person`` mannequins."""
 
 PART_NAMES: tuple[str, ...] = (
     "background",

@@ -1,4 +1,15 @@
-"""Small things that lie on furniture or on the floor: balls, boxes, vases, books and plants."""
+"""Small things that lie on furniture or on the floor: balls, boxes, vases, books and plants.
+
+>>> from taskprism.rooms.arithmetic import Dice
+>>> from taskprism.rooms.builder import Builder
+>>> from taskprism.rooms.camera import Frame
+>>> from taskprism.rooms.clutter import add_ball, add_plant
+>>> builder, dice = Builder(), Dice(0)
+>>> add_ball(builder, Frame(), 0.1, dice)
+>>> add_plant(builder, Frame((1.0, 0.0, 0.0)), 0.8, dice)
+>>> [thing.name for thing in builder.things[3:]]
+['OBJECT', 'OBJECT']
+"""
 
 from __future__ import annotations
 
@@ -13,7 +24,7 @@ from taskprism.rooms.materials import Material, Pattern, color, scaled
 def add_small_object(
     builder: Builder, frame: Frame, radius: float, height: float, dice: Dice
 ) -> None:
-    """One small thing that fits into an upright cylinder standing on the frame's origin."""
+    """Add a small object that fits into an upright cylinder on the frame's origin; meters."""
     kind = dice.choice(("ball", "box", "box", "vase", "vase", "cup", "books"))
     turned = frame.turned("z", dice.uniform(0.0, 2.0 * PI))
     if kind == "ball":
@@ -31,7 +42,7 @@ def add_small_object(
 
 
 def add_ball(builder: Builder, frame: Frame, radius: float, dice: Dice) -> None:
-    """A ball."""
+    """Add a ball."""
     builder.begin_thing(Thing.OBJECT)
     tilted = frame.moved(0.0, 0.0, radius).turned("x", dice.uniform(0.0, PI))
     material = builder.add_material(palette.plastic(dice))
@@ -39,7 +50,7 @@ def add_ball(builder: Builder, frame: Frame, radius: float, dice: Dice) -> None:
 
 
 def add_box(builder: Builder, frame: Frame, size: tuple[float, float, float], dice: Dice) -> None:
-    """A closed box."""
+    """Add a closed box of a width, depth and height."""
     builder.begin_thing(Thing.BOX)
     cardboard = color(0.09, dice.uniform(0.3, 0.5), dice.uniform(0.5, 0.75))
     material = (
@@ -51,7 +62,7 @@ def add_box(builder: Builder, frame: Frame, size: tuple[float, float, float], di
 
 
 def _add_vase(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
-    """A vase of two cut cones and a neck."""
+    """Add a vase of two cut cones and a neck."""
     builder.begin_thing(Thing.OBJECT)
     material = builder.add_material(palette.plastic(dice))
     belly = dice.uniform(0.35, 0.6) * height
@@ -64,7 +75,7 @@ def _add_vase(builder: Builder, frame: Frame, radius: float, height: float, dice
 
 
 def _add_cup(builder: Builder, frame: Frame, radius: float, height: float, dice: Dice) -> None:
-    """A cup, a bowl or a tin."""
+    """Add a cup, a bowl or a tin."""
     builder.begin_thing(Thing.OBJECT)
     material = builder.add_material(palette.plastic(dice))
     rim = radius
@@ -75,7 +86,7 @@ def _add_cup(builder: Builder, frame: Frame, radius: float, height: float, dice:
 
 
 def add_book_pile(builder: Builder, frame: Frame, side: float, height: float, dice: Dice) -> None:
-    """Books lying on one another."""
+    """Add a pile of books, up to a height."""
     z = 0.0
     for _ in range(dice.integer(2, 4)):
         thick = dice.uniform(0.02, 0.05)
@@ -96,7 +107,14 @@ def add_book_pile(builder: Builder, frame: Frame, side: float, height: float, di
 def add_book_row(
     builder: Builder, frame: Frame, room: tuple[float, float, float], dice: Dice
 ) -> None:
-    """Upright books along x from the frame's origin, which is in the middle of their depth."""
+    """Add upright books along x from the frame's origin, which is in the middle of their depth.
+
+    Args:
+        builder: Takes the solids.
+        frame: Left end of the row.
+        room: Length, depth and height of the space for the books, meters.
+        dice: For sizes and colors.
+    """
     length, depth, height = room
     shades = [palette.paint(dice) for _ in range(4)]
     numbers = [builder.add_material(shade) for shade in shades]
@@ -114,7 +132,7 @@ def add_book_row(
 
 
 def add_plant(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
-    """A pot with leaves."""
+    """Add a plant in a pot, ``height`` meters tall."""
     builder.begin_piece(Thing.OBJECT)
     pot = builder.add_material(palette.plastic(dice))
     tall, radius = height * dice.uniform(0.2, 0.35), height * dice.uniform(0.14, 0.2)

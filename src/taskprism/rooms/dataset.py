@@ -1,4 +1,4 @@
-"""Rooms as a data set of samples."""
+"""A data set of rooms, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -48,18 +48,23 @@ def check_root(owner: str, option: str, root: object) -> None:
 
 
 class RoomCache:
-    """Draws rooms of one size and keeps them in a folder.
+    """Renders rooms of one size and stores them in a folder.
 
     The generator's version and the size are part of the folder's name, so that rooms of another
-    version are never read. Files are written under another name first and then renamed: several
-    processes may share a folder. A file that cannot be read is drawn anew.
+    version are never read. Files are written under a temporary name and then renamed, so several
+    processes can share a folder. A damaged file is replaced.
 
     Args:
-        root: The folder in which this cache makes its own.
+        root: Folder in which the cache creates a subfolder.
         size: ``(H, W)`` in pixels.
 
     Raises:
-        InputError: The root is not a path, or a file.
+        InputError: The root is not a path, or it is a file.
+
+    Example:
+        >>> from taskprism.rooms.dataset import RoomCache
+        >>> RoomCache("cache", (48, 64)).path(5).as_posix()
+        'cache/rooms_v1_48x64/5.npz'
     """
 
     def __init__(self, root: str | Path, size: tuple[int, int]) -> None:
@@ -68,14 +73,14 @@ class RoomCache:
         self.folder = Path(root) / f"rooms_v{GENERATOR_VERSION}_{size[0]}x{size[1]}"
 
     def path(self, seed: int) -> Path:
-        """File of a room."""
+        """File of the room of a seed; it need not exist."""
         return self.folder / f"{seed}.npz"
 
     def room(self, seed: int) -> RoomImage:
-        """The room of a seed, from its file or newly drawn.
+        """Read the room of a seed from its file, or render and store it.
 
         Raises:
-            DataError: If a new file cannot be written.
+            DataError: The file cannot be written.
         """
         path = self.path(seed)
         room = _read(path, self.size)
@@ -99,8 +104,8 @@ class RoomCache:
                 raise
         except OSError as error:
             raise DataError(
-                f"Cannot keep a room in {path}: {error.strerror or error}. Make room there, name "
-                "another folder, or leave the folder out to draw the rooms anew each time."
+                f"Cannot store a room in {path}: {error.strerror or error}. Free space there, "
+                "choose another folder, or omit the folder to render the rooms every time."
             ) from error
 
 
@@ -118,7 +123,7 @@ def _read(path: Path, size: tuple[int, int]) -> RoomImage | None:
     return room if room.image.shape[:2] == size else None
 
 
-#: Task -> type of its label map and how to get it from a room, None where the room has no label.
+#: Task -> type of its label map, and function that returns the label of a room (None: no label).
 LABELS: dict[str, tuple[type[DenseTarget], Callable[[RoomImage], np.ndarray | None]]] = {
     "semseg": (ClassMap, lambda room: room.semseg),
     "depth": (DepthMap, lambda room: room.depth),
@@ -151,7 +156,7 @@ def scene_seed(seed: int, index: int) -> int:
 
 
 class Rooms(Dataset[Sample]):
-    """Rooms that are rendered when you index them.
+    """A data set of rooms, which are rendered when you index it.
 
     Labels are valid at every pixel, except albedo on surfaces that emit light (lamps that are
     on, windows). A sample lacks ``human_parts`` if no mannequin is in view, and
@@ -196,9 +201,9 @@ class Rooms(Dataset[Sample]):
         return self.length
 
     def room(self, index: int) -> RoomImage:
-        """Everything that is known about a room."""
+        """Image and all labels of a room, as arrays."""
         if not 0 <= index < self.length:
-            raise IndexError(f"There are {self.length} rooms; {index} is not one of them.")
+            raise IndexError(f"Index {index} is out of range for {self.length} rooms.")
         seed = scene_seed(self.seed, index)
         return render_room(seed, self.size) if self.cache is None else self.cache.room(seed)
 
@@ -216,7 +221,15 @@ def _check_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def to_sample(room: RoomImage, name: str, tasks: Sequence[str]) -> Sample:
-    """Room as a sample with the labels of some tasks."""
+    """Convert a room to a sample with the labels of some tasks.
+
+    Example:
+        >>> from taskprism.rooms import render_room
+        >>> from taskprism.rooms.dataset import to_sample
+        >>> sample = to_sample(render_room(7, (24, 32)), "room", ["depth", "edge"])
+        >>> sorted(sample["targets"])
+        ['depth', 'edge']
+    """
     everywhere = torch.ones(1, *room.depth.shape, dtype=torch.bool)
     targets: dict[str, DenseTarget] = {}
     valid: dict[str, ValidMask] = {}

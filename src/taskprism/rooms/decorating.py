@@ -1,4 +1,4 @@
-"""Windows, doors, pictures, skirting boards, pillars and ceiling lamps of a room."""
+"""Places windows, doors, pictures, skirting boards, pillars and ceiling lamps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,32 @@ from taskprism.rooms.plan import Footprint, Plan, Wall
 
 
 class Decorator:
-    """Fits out the shell of a room: openings before it is furnished, the rest after."""
+    """Decorates the walls and the ceiling of a room.
+
+    Doors and windows come before the furniture, pictures and lamps after it.
+
+    Args:
+        builder: Takes the solids.
+        plan: The floor and the walls; what is placed is entered there.
+        dice: For positions, sizes and materials.
+        daylight: Light of the sky in the windows, relative to a well exposed white.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.builder import Builder
+        >>> from taskprism.rooms.decorating import Decorator
+        >>> from taskprism.rooms.plan import Plan
+        >>> decorator = Decorator(Builder(), Plan(4.0, 5.0, 2.5), Dice(3), daylight=1.0)
+        >>> len(decorator.add_openings()) <= 3
+        True
+    """
 
     def __init__(self, builder: Builder, plan: Plan, dice: Dice, daylight: float) -> None:
         self._builder, self._plan, self._dice = builder, plan, dice
         self._daylight = daylight
 
     def add_openings(self) -> list[Opening]:
-        """Put in doors, windows and a pillar; give the windows."""
+        """Add doors, windows and a pillar, and return the windows."""
         dice = self._dice
         if dice.chance(0.35):
             self._place_pillar()
@@ -32,7 +50,7 @@ class Decorator:
         return [opening for opening in found if opening is not None]
 
     def add_pictures_and_boards(self) -> None:
-        """Hang pictures where the furniture leaves room, and nail down skirting boards."""
+        """Add pictures where the furniture leaves room, and skirting boards."""
         dice = self._dice
         for wall in self._plan.walls:
             for _ in range(dice.choice((0, 1, 1, 2, 3))):
@@ -44,7 +62,7 @@ class Decorator:
                 _add_skirting_board(self._builder, wall.frame, wall.length, wall.doors, material)
 
     def add_ceiling_lamp(self, light: Dice, *, by_day: bool) -> list[Lamp]:
-        """Hang a lamp; it is on by night, and now and then by day."""
+        """Add a lamp and return its light, if it is on: always at night, sometimes by day."""
         plan = self._plan
         if by_day and light.chance(0.35):
             return []
@@ -59,7 +77,7 @@ class Decorator:
         return [lamp] if lamp is not None and on else []
 
     def _place_pillar(self) -> None:
-        """A pillar in a corner, a chimney breast on a wall, or a beam under the ceiling."""
+        """Place a pillar in a corner, a chimney breast on a wall, or a beam under the ceiling."""
         dice, plan = self._dice, self._plan
         self._builder.begin_surface(Thing.WALL)
         wall = dice.choice(plan.walls)
@@ -122,7 +140,7 @@ class Decorator:
 def _add_window(
     builder: Builder, middle: Frame, size: tuple[float, float], dice: Dice, brightness: float
 ) -> Opening:
-    """A window around a place on a wall (frame: x right, y out of the room, z up).
+    """Add a window to a wall (frame: x right, y out of the room, z up).
 
     Args:
         builder: Takes the solids.
@@ -171,7 +189,7 @@ def _add_curtains(builder: Builder, middle: Frame, size: tuple[float, float], di
 
 
 def _add_door(builder: Builder, base: Frame, size: tuple[float, float], dice: Dice) -> None:
-    """A closed door standing on a place at the foot of a wall."""
+    """Add a closed door that stands at the foot of a wall."""
     builder.begin_piece(Thing.DOOR, casts_shadow=False)
     base_material = palette.furniture(dice)
     leaf = builder.add_material(palette.panelled(dice, base_material, float(dice.integer(1, 4))))
@@ -190,7 +208,7 @@ def _add_door(builder: Builder, base: Frame, size: tuple[float, float], dice: Di
 
 
 def _add_picture(builder: Builder, middle: Frame, size: tuple[float, float], dice: Dice) -> None:
-    """A framed picture around a place on a wall."""
+    """Add a framed picture around a point on a wall."""
     builder.begin_piece(Thing.PICTURE, casts_shadow=False)
     canvas = builder.add_material(palette.painting(dice))
     rim = builder.add_material(palette.wood(dice) if dice.chance(0.5) else palette.metal(dice))
@@ -207,7 +225,7 @@ def _add_frame(
     profile: tuple[float, float],
     material: int,
 ) -> None:
-    """Four bars around a rectangle, ``profile`` wide and standing out from the wall."""
+    """Add four bars around a rectangle; ``profile`` is their width and how far they protrude."""
     (w, h), (wide, out) = size, profile
     for side in (-1.0, 1.0):
         place = (0.0, 0.0, side * (h + wide) / 2.0)
@@ -218,7 +236,7 @@ def _add_frame(
 def _add_skirting_board(
     builder: Builder, base: Frame, length: float, gaps: list[tuple[float, float]], material: int
 ) -> None:
-    """A board along the foot of a wall, left out at the doors."""
+    """Add a board along the foot of a wall, interrupted at the doors."""
     start = -length / 2.0
     for low, high in [*sorted(gaps), (length / 2.0, length / 2.0)]:
         if low > start:
@@ -230,6 +248,6 @@ def _add_skirting_board(
 
 
 def _board_material(builder: Builder, dice: Dice) -> int:
-    """Material of the skirting boards."""
+    """Add a material for the skirting boards and return its number."""
     white = palette.Material(colors=(scaled((0.8, 0.8, 0.8), dice.uniform(0.7, 1.1)),) * 3)
     return builder.add_material(white if dice.chance(0.6) else palette.wood(dice))

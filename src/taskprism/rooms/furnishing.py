@@ -1,4 +1,4 @@
-"""Where the furniture, the mannequins and the clutter of a room are placed."""
+"""Places furniture, mannequins and clutter in a room."""
 
 from __future__ import annotations
 
@@ -14,11 +14,30 @@ from taskprism.rooms.lights import Lamp
 from taskprism.rooms.mannequins import add_seated_mannequin, add_standing_mannequin
 from taskprism.rooms.plan import Footprint, Plan, Wall
 
-_TRIES = 10
+_TRIES = 10  # positions tried for a piece before it is left out
 
 
 class Furnisher:
-    """Places furniture, mannequins and clutter; ``lamps`` are those that are on."""
+    """Furnishes a room.
+
+    Args:
+        builder: Takes the solids.
+        plan: The floor and the walls; what is placed is entered there.
+        dice: For everything that is random.
+
+    Attributes:
+        lamps: Lights of the lamps that are on.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.builder import Builder
+        >>> from taskprism.rooms.furnishing import Furnisher
+        >>> from taskprism.rooms.plan import Plan
+        >>> plan = Plan(4.0, 5.0, 2.5)
+        >>> Furnisher(Builder(), plan, Dice(0)).furnish()
+        >>> len(plan.footprints) > 0
+        True
+    """
 
     def __init__(self, builder: Builder, plan: Plan, dice: Dice) -> None:
         self._builder, self._plan, self._dice = builder, plan, dice
@@ -44,7 +63,7 @@ class Furnisher:
             self._place_floor_object()
 
     def _place_dining_table(self) -> None:
-        """A table with chairs around it, now and then with somebody sitting there."""
+        """Place a table with chairs around it, on which mannequins may sit."""
         dice, builder = self._dice, self._builder
         table = Table.random(dice)
         around = Footprint(0.0, 0.0, table.width / 2.0 + 0.3, table.depth / 2.0 + 0.3, 1.0, 0.0)
@@ -80,7 +99,7 @@ class Furnisher:
         self._plan.footprints.append(Footprint.of(frame, table.width, table.depth))
 
     def _place_coffee_table(self) -> None:
-        """A low table on a rug."""
+        """Place a low table, on a rug or without."""
         dice = self._dice
         table = Table.low(dice)
         frame = self._find_free_place(table.width, table.depth, 0.4, turned=0.3)
@@ -97,11 +116,11 @@ class Furnisher:
             return
         self._builder.begin_surface(Thing.FLOOR)
         material = self._builder.add_material(palette.rug(self._dice))
-        size = (width, depth, 0.002)  # too thin for its side to show as a broken line
+        size = (width, depth, 0.002)  # too thin for its side to appear as a broken line
         self._builder.add_box(frame, (0.0, 0.0, 0.001), size, material, casts_shadow=False)
 
     def _put_objects_on(self, frame: Frame, table: Table) -> None:
-        """Put things on a table."""
+        """Put small objects and lamps on a table."""
         dice = self._dice
         top = frame.moved(0.0, 0.0, table.height)
         cells = [(x, y) for x in (-0.3, 0.0, 0.3) for y in (-0.22, 0.22)]
@@ -118,7 +137,7 @@ class Furnisher:
                 add_small_object(self._builder, place, radius, 0.4, dice)
 
     def _place_against_wall(self, piece: Piece) -> None:
-        """Stand a piece with its back to a wall; shelves and cabinets never hide a window."""
+        """Place a piece with its back to a free part of a wall, never in front of a window."""
         dice = self._dice
         for _ in range(_TRIES):
             wall = dice.choice(self._plan.walls)
@@ -175,7 +194,7 @@ class Furnisher:
             self._plan.footprints.append(Footprint.of(frame, 0.65, 0.85))
 
     def _place_floor_object(self) -> None:
-        """A ball, a box or books on the floor."""
+        """Place a ball, a box or books on the floor."""
         dice = self._dice
         side = dice.uniform(0.18, 0.5)
         frame = self._find_free_place(side, side, 0.05, turned=PI)
@@ -195,7 +214,17 @@ class Furnisher:
     def _find_free_place(
         self, width: float, depth: float, gap: float, turned: float = 0.0
     ) -> Frame | None:
-        """A place on the floor for a footprint, turned by up to an angle from the walls."""
+        """Find a place for a rectangle on the floor, with a gap to everything else.
+
+        Args:
+            width: Meters.
+            depth: Meters.
+            gap: Smallest distance to other footprints, meters.
+            turned: Largest angle to the walls, radians.
+
+        Returns:
+            The place, or None after some failed tries.
+        """
         dice, plan = self._dice, self._plan
         for _ in range(_TRIES):
             x = dice.uniform(-0.5, 0.5) * (plan.width - width)

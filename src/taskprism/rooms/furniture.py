@@ -16,7 +16,7 @@ from taskprism.rooms.clutter import add_book_row, add_small_object
 
 @dataclass(frozen=True)
 class Piece(ABC):
-    """A piece of furniture that stands on its frame's origin, its front toward -y.
+    """A piece of furniture. It stands on the origin of its frame, its front toward -y.
 
     Attributes:
         width: Extent along x, meters.
@@ -31,23 +31,34 @@ class Piece(ABC):
     @classmethod
     @abstractmethod
     def random(cls, dice: Dice) -> Self:
-        """A piece of random size and style."""
+        """Return a piece of random size and style."""
 
     @abstractmethod
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """Add the solids; materials and details are drawn from the dice."""
+        """Add the solids to the builder, with random materials and details."""
 
 
 @dataclass(frozen=True)
 class Chair(Piece):
-    """A chair with four legs, on a column, or without a back (a stool)."""
+    """A chair with four legs, an office chair on a column, or a stool without a back.
+
+    Attributes:
+        seat_height: Top of the seat, meters.
+        style: ``"legs"``, ``"column"`` or ``"stool"``.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.furniture import Chair
+        >>> 0.4 <= Chair.random(Dice(0)).width <= 0.5
+        True
+    """
 
     seat_height: float
     style: str
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a random chair, office chair or stool."""
         width = dice.uniform(0.4, 0.5)
         style = dice.choice(("legs", "legs", "legs", "column", "stool"))
         seat = dice.uniform(0.43, 0.48)
@@ -55,7 +66,7 @@ class Chair(Piece):
         return cls(width, width * dice.uniform(0.95, 1.1), height, seat, style)
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`."""
+        """Add a seat, legs or a column, and a back."""
         builder.begin_piece(Thing.CHAIR)
         frame_material = builder.add_material(
             palette.metal(dice) if self.style == "column" else palette.furniture(dice)
@@ -107,14 +118,25 @@ class Chair(Piece):
 
 @dataclass(frozen=True)
 class Table(Piece):
-    """A rectangular or round table."""
+    """A rectangular or round table.
+
+    Attributes:
+        round: Whether the top is round.
+        thickness: Of the top, meters.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.furniture import Table
+        >>> Table.low(Dice(0)).height < Table.random(Dice(0)).height
+        True
+    """
 
     round: bool
     thickness: float
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a random dining table."""
         if dice.chance(0.3):
             across = dice.uniform(0.7, 1.25)
             return cls(across, across, dice.uniform(0.68, 0.78), True, dice.uniform(0.025, 0.05))
@@ -129,14 +151,14 @@ class Table(Piece):
 
     @classmethod
     def low(cls, dice: Dice) -> Self:
-        """A coffee table."""
+        """Return a random coffee table."""
         width = dice.uniform(0.6, 1.1)
         is_round = dice.chance(0.4)
         depth = width if is_round else dice.uniform(0.45, 0.65)
         return cls(width, depth, dice.uniform(0.35, 0.46), is_round, dice.uniform(0.025, 0.05))
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`."""
+        """Add a top on legs, on two panels or on a column."""
         builder.begin_piece(Thing.TABLE)
         top = builder.add_material(palette.furniture(dice))
         under = top if dice.chance(0.6) else builder.add_material(palette.metal(dice))
@@ -160,24 +182,34 @@ class Table(Piece):
 
 @dataclass(frozen=True)
 class Sofa(Piece):
-    """A sofa or an armchair."""
+    """A sofa, or an armchair if it has one seat.
+
+    Attributes:
+        seats: 1 to 3.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.furniture import Sofa
+        >>> Sofa.random(Dice(0)).seats in (1, 2, 3)
+        True
+    """
 
     seats: int
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a sofa of 1 to 3 seats."""
         seats = dice.integer(1, 3)
         width = 0.35 + seats * dice.uniform(0.58, 0.7)
         return cls(width, dice.uniform(0.8, 0.95), dice.uniform(0.75, 0.92), seats)
 
     @property
     def seat_height(self) -> float:
-        """Height of the cushions."""
+        """Top of the cushions, meters."""
         return 0.44
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`."""
+        """Add a base, a back, arms, cushions and feet, and sometimes a pillow."""
         builder.begin_piece(Thing.SOFA)
         cover = builder.add_material(palette.cloth(dice))
         cushion = cover if dice.chance(0.6) else builder.add_material(palette.cloth(dice))
@@ -218,14 +250,25 @@ class Sofa(Piece):
 
 @dataclass(frozen=True)
 class Cabinet(Piece):
-    """A closed cabinet: a wardrobe, a sideboard or a chest of drawers."""
+    """A closed cabinet: a wardrobe, a sideboard or a chest of drawers.
+
+    Attributes:
+        columns: Doors or drawers side by side.
+        rows: Doors or drawers one above another.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.furniture import Cabinet
+        >>> 0.5 <= Cabinet.random(Dice(0)).height <= 2.1
+        True
+    """
 
     columns: int
     rows: int
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a random wardrobe, sideboard or chest of drawers."""
         if dice.chance(0.45):
             size = (dice.uniform(0.8, 1.5), dice.uniform(0.5, 0.62), dice.uniform(1.7, 2.1))
             return cls(*size, 2, dice.integer(1, 2))
@@ -233,7 +276,7 @@ class Cabinet(Piece):
         return cls(*size, dice.integer(1, 3), dice.integer(1, 4))
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`."""
+        """Add a body, fronts and knobs, and objects on top of a low cabinet."""
         builder.begin_piece(Thing.CABINET)
         base = palette.furniture(dice)
         body = builder.add_material(base)
@@ -265,19 +308,29 @@ class Cabinet(Piece):
 
 @dataclass(frozen=True)
 class Shelf(Piece):
-    """An open shelf with books and things."""
+    """An open shelf with books and small objects.
+
+    Attributes:
+        boards: Number of levels.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.furniture import Shelf
+        >>> Shelf.random(Dice(0)).boards >= 2
+        True
+    """
 
     boards: int
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a random shelf of at least two levels."""
         height = dice.uniform(0.8, 2.1)
         boards = max(2, round(height / 0.38))
         return cls(dice.uniform(0.6, 1.3), dice.uniform(0.26, 0.38), height, boards)
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`."""
+        """Add boards, fill them, and put objects on top of a low shelf."""
         builder.begin_piece(Thing.CABINET)
         body = builder.add_material(palette.furniture(dice))
         w, d, h = self.width, self.depth, self.height
@@ -300,7 +353,7 @@ class Shelf(Piece):
 def _fill_board(
     builder: Builder, level: Frame, room: tuple[float, float, float], dice: Dice
 ) -> None:
-    """Put books or things on a board; ``level`` is the middle of its left end."""
+    """Put books or small objects on a board; ``level`` is the middle of its left end."""
     width, depth, height = room
     kind = dice.uniform()
     if kind < 0.15:
@@ -327,7 +380,7 @@ def _add_objects_on_top(
 def _add_legs(
     builder: Builder, frame: Frame, size: tuple[float, float, float], material: int, dice: Dice
 ) -> None:
-    """Four legs at the corners of a width and depth, up to a height."""
+    """Add four legs at the corners of a width and depth, up to a height."""
     w, d, h = size
     thick = dice.uniform(0.025, 0.06)
     round_legs = dice.chance(0.45)

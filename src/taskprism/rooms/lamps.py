@@ -1,4 +1,15 @@
-"""Lamps with their shades, and the light that they give."""
+"""Lamps: their shades and the light they give.
+
+>>> from taskprism.rooms.arithmetic import Dice
+>>> from taskprism.rooms.builder import Builder
+>>> from taskprism.rooms.camera import Frame
+>>> from taskprism.rooms.lamps import add_pendant_lamp, add_table_lamp
+>>> builder, dice = Builder(), Dice(0)
+>>> add_table_lamp(builder, Frame((0.0, 0.0, 0.7)), dice, strength=0.0) is None
+True
+>>> add_pendant_lamp(builder, Frame((0.0, 0.0, 2.5)), dice, strength=2.0).places.shape
+(16, 3)
+"""
 
 from __future__ import annotations
 
@@ -16,20 +27,31 @@ from taskprism.rooms.lights import Lamp, light_color
 
 @dataclass(frozen=True)
 class FloorLamp(Piece):
-    """A shade on a pole."""
+    """A lamp on a pole.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.builder import Builder
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.lamps import FloorLamp
+        >>> dice = Dice(0)
+        >>> lamp = FloorLamp.random(dice)
+        >>> lamp.light(Builder(), Frame(), dice, strength=0.0) is None
+        True
+    """
 
     @classmethod
     def random(cls, dice: Dice) -> Self:
-        """See :class:`Piece`."""
+        """Return a random floor lamp."""
         across = dice.uniform(0.32, 0.48)
         return cls(across, across, dice.uniform(1.35, 1.75))
 
     def build(self, builder: Builder, frame: Frame, dice: Dice) -> None:
-        """See :class:`Piece`; the lamp is off. Use :meth:`light` for its light."""
+        """Add the lamp, switched off."""
         self.light(builder, frame, dice, 0.0)
 
     def light(self, builder: Builder, frame: Frame, dice: Dice, strength: float) -> Lamp | None:
-        """Build the lamp, and give its light if the strength is not 0."""
+        """Add the lamp and return its light; None if the strength is 0."""
         builder.begin_piece(Thing.LAMP)
         pole = builder.add_material(palette.metal(dice))
         radius, h = self.width / 2.0, self.height
@@ -42,7 +64,7 @@ class FloorLamp(Piece):
 
 
 def add_table_lamp(builder: Builder, frame: Frame, dice: Dice, strength: float) -> Lamp | None:
-    """A small lamp on a table top."""
+    """Add a small lamp on a table and return its light; None if the strength is 0."""
     builder.begin_thing(Thing.LAMP)
     foot = builder.add_material(palette.plastic(dice))
     stem = dice.uniform(0.18, 0.3)
@@ -55,7 +77,7 @@ def add_table_lamp(builder: Builder, frame: Frame, dice: Dice, strength: float) 
 
 
 def add_pendant_lamp(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp | None:
-    """A lamp hanging from a place on the ceiling."""
+    """Add a lamp that hangs from the ceiling and return its light; None if the strength is 0."""
     builder.begin_piece(Thing.LAMP)
     cord = builder.add_material(palette.metal(dice))
     drop = dice.uniform(0.35, 0.7)
@@ -76,7 +98,7 @@ def add_pendant_lamp(builder: Builder, ceiling: Frame, dice: Dice, strength: flo
 
 
 def add_ceiling_panel(builder: Builder, ceiling: Frame, dice: Dice, strength: float) -> Lamp:
-    """A luminous panel under the ceiling."""
+    """Add a luminous panel under the ceiling and return its light."""
     builder.begin_piece(Thing.LAMP, casts_shadow=False)
     rim = builder.add_material(palette.metal(dice))
     pane = builder.add_material(_glow(dice, max(strength, 1e-3)))
@@ -90,7 +112,7 @@ def add_ceiling_panel(builder: Builder, ceiling: Frame, dice: Dice, strength: fl
 def _add_shade(
     builder: Builder, frame: Frame, size: tuple[float, float], dice: Dice, strength: float
 ) -> Lamp | None:
-    """A lamp shade of a radius and height, open to its light."""
+    """Add a lamp shade of a radius and height, which does not block its light."""
     radius, tall = size
     cloth = builder.add_material(_glow(dice, strength))
     radii = (radius, radius * dice.uniform(0.45, 1.0))

@@ -1,4 +1,4 @@
-"""Lamps, windows and the sun."""
+"""Sources of light: lamps, windows and the sun."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from taskprism.rooms.arithmetic import PI, Dice, Vec, cosine, sine, total
 from taskprism.rooms.camera import Frame
 
 SAMPLES = 16
-"""Places on each light; a pixel sees one of them and shares the result with its neighbors."""
+"""Sample points on each light. A pixel tests one and shares the result with its neighbors."""
 
 
 def ball_samples() -> np.ndarray:
-    """``SAMPLES`` points spread evenly over the unit sphere, float64 ``(SAMPLES, 3)``."""
+    """``SAMPLES`` points spread evenly over the unit sphere, float64 ``(SAMPLES, 3)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.lights import ball_samples
+        >>> points = ball_samples()
+        >>> points.shape, np.allclose((points**2).sum(axis=1), 1)
+        ((16, 3), True)
+    """
     golden = PI * (3.0 - math.sqrt(5.0))
     points = []
     for k in range(SAMPLES):
@@ -30,9 +38,15 @@ class Lamp:
     """A light of finite size inside the room.
 
     Attributes:
-        places: float32 ``(SAMPLES, 3)``, world.
+        places: float32 ``(SAMPLES, 3)``, sample points in the world.
         color: Radiant intensity, linear RGB.
         facing: Direction in which a flat light shines; None for all directions.
+
+    Example:
+        >>> from taskprism.rooms.lights import Lamp
+        >>> lamp = Lamp.ball((0.0, 0.0, 2.0), 0.1, (1.0, 1.0, 1.0))
+        >>> lamp.places.shape
+        (16, 3)
     """
 
     places: np.ndarray
@@ -41,7 +55,7 @@ class Lamp:
 
     @property
     def middle(self) -> Vec:
-        """Mean of the places."""
+        """Mean of the sample points."""
         x, y, z = (total(column) / SAMPLES for column in self.places.T.tolist())
         return (x, y, z)
 
@@ -52,7 +66,7 @@ class Lamp:
 
     @staticmethod
     def panel(frame: Frame, width: float, height: float, color: Vec, facing: Vec) -> Lamp:
-        """A glowing rectangle in the x-z plane of a frame, centerd on its origin."""
+        """A glowing rectangle in the x-z plane of a frame, centered on its origin."""
         places = [
             frame.point((column - 1.5) / 4.0 * width, 0.0, (row - 1.5) / 4.0 * height)
             for row in range(4)
@@ -68,7 +82,13 @@ class Opening:
     Attributes:
         frame: Center of the pane; x to the right, y out of the room, z up.
         half: Half width and half height of the glass.
-        bar: Half width of the cross bars.
+        bar: Half width of the bars that cross at the center.
+
+    Example:
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.lights import Opening
+        >>> Opening(Frame((0.0, 2.0, 1.5)), (0.6, 0.5), 0.02).half
+        (0.6, 0.5)
     """
 
     frame: Frame
@@ -82,9 +102,14 @@ class Sun:
 
     Attributes:
         direction: Unit vector to the sun.
-        places: float32 ``(SAMPLES, 3)``, directions to places on the sun's disc.
+        places: float32 ``(SAMPLES, 3)``, directions to sample points on the sun's disc.
         color: Irradiance on a surface that faces the sun, linear RGB.
         openings: The windows.
+
+    Example:
+        >>> from taskprism.rooms.lights import Sun
+        >>> Sun.shining((0.0, 0.0, 1.0), (3.0, 2.9, 2.5), openings=()).places.shape
+        (16, 3)
     """
 
     direction: Vec
@@ -100,7 +125,18 @@ class Sun:
 
 
 def light_color(dice: Dice, strength: float) -> Vec:
-    """White light between candle and shade, of a given strength in green."""
+    """White light between warm and cool.
+
+    Args:
+        dice: For the color temperature.
+        strength: Value of the green channel.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.lights import light_color
+        >>> light_color(Dice(0), strength=2.0)[1]
+        2.0
+    """
     warm = dice.uniform(-0.35, 0.8)  # < 0: bluish
     red, blue = (
         (1.0 + 0.25 * warm, 1.0 - 0.45 * warm)

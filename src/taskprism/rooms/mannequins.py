@@ -1,4 +1,15 @@
-"""Articulated mannequins that stand, walk or sit."""
+"""Articulated mannequins that stand, walk or sit.
+
+>>> from taskprism.rooms.arithmetic import Dice
+>>> from taskprism.rooms.builder import Builder
+>>> from taskprism.rooms.camera import Frame
+>>> from taskprism.rooms.classes import Part
+>>> from taskprism.rooms.mannequins import add_standing_mannequin
+>>> builder = Builder()
+>>> add_standing_mannequin(builder, Frame(), 1.7, Dice(0))
+>>> {solid.part for solid in builder.solids} == set(Part) - {Part.BACKGROUND}
+True
+"""
 
 from __future__ import annotations
 
@@ -21,7 +32,15 @@ UPPER_ARM, FOREARM = 0.17, 0.15
 
 @dataclass(frozen=True)
 class Clothes:
-    """Numbers of the materials on each part of the body."""
+    """Numbers of the materials of each part of the body.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.builder import Builder
+        >>> from taskprism.rooms.mannequins import Clothes
+        >>> Clothes.random(Builder(), Dice(0)).skin
+        0
+    """
 
     skin: int
     hair: int
@@ -33,11 +52,11 @@ class Clothes:
 
     @staticmethod
     def random(builder: Builder, dice: Dice) -> Clothes:
-        """An outfit."""
+        """A random outfit."""
         skin = builder.add_material(palette.skin(dice))
         shirt = builder.add_material(palette.cloth(dice))
         trousers = builder.add_material(palette.cloth(dice))
-        bare = dice.chance(0.12)  # an undressed shop mannequin
+        bare = dice.chance(0.12)  # a shop mannequin without clothes
         return Clothes(
             skin=skin,
             hair=skin if bare else builder.add_material(palette.wood(dice, gloss=0.1)),
@@ -51,7 +70,7 @@ class Clothes:
 
 @dataclass(frozen=True)
 class _Leg:
-    """Frames of the joints; the limbs hang along -z, bodies face -y."""
+    """Frames of the joints. The limbs hang along -z, the body faces -y."""
 
     hip: Frame
     knee: Frame
@@ -59,7 +78,7 @@ class _Leg:
 
 
 def add_standing_mannequin(builder: Builder, frame: Frame, height: float, dice: Dice) -> None:
-    """A mannequin that stands or walks on the frame's origin."""
+    """Add a mannequin that stands or walks on the frame's origin; ``height`` in meters."""
     swing = dice.choice((0.0, 0.05, dice.uniform(0.2, 0.5)))
     forward = dice.sign()
     legs: dict[float, tuple[float, float, float]] = {}
@@ -77,7 +96,7 @@ def add_standing_mannequin(builder: Builder, frame: Frame, height: float, dice: 
 
 
 def add_seated_mannequin(builder: Builder, seat: Frame, height: float, dice: Dice) -> None:
-    """A mannequin that sits on the frame's origin, its feet on the floor if they reach it."""
+    """Add a mannequin that sits on the frame's origin, its feet on the floor if they reach it."""
     pelvis = seat.moved(0.0, 0.0, 0.055 * height)
     # short legs let the thighs slope down, long ones put the feet forward
     short = pelvis.origin[2] - (SHIN + ANKLE) * height
@@ -199,7 +218,7 @@ def _add_limb(
     material: int,
     part: Part,
 ) -> None:
-    """A cut cone hanging from a joint, rounded at both ends."""
+    """Add a cut cone that hangs from a joint, rounded at both ends."""
     first, last = radii
     builder.add_frustum(joint, (0.0, 0.0, -length), (last, first), length, material, part)
     builder.add_ellipsoid(joint, (0.0, 0.0, 0.0), (first, first, first), material, part)

@@ -20,15 +20,21 @@ from taskprism.rooms.arithmetic import (
 
 
 class Pattern(IntEnum):
-    """How the colors of a material are laid out (see :mod:`.textures`)."""
+    """How the colors of a material are laid out.
+
+    Example:
+        >>> from taskprism.rooms.materials import Pattern
+        >>> Pattern.WAVES.name
+        'WAVES'
+    """
 
     PLAIN = 0
     CLOUDS = 1
     STRIPES = 2
     CHECKER = 3
-    COURSES = 4  # tiles, bricks and floor boards: rows of rectangles with joints
+    COURSES = 4  # rows of rectangles with joints: tiles, bricks and floor boards
     DOTS = 5
-    WAVES = 6  # wood and marble: bands bent by noise
+    WAVES = 6  # bands bent by noise: wood and marble
     PATCHES = 7  # rectangles of random color, as in an abstract painting
     LANDSCAPE = 8  # sky, hills and ground
     PANELS = 9  # grooves around the panels of doors and drawers
@@ -36,7 +42,7 @@ class Pattern(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a surface is made of.
+    """Colors, pattern and gloss of a surface.
 
     Attributes:
         colors: Three linear RGB reflectances; the pattern mixes neighboring ones.
@@ -47,8 +53,14 @@ class Material:
         grain: Strength of the noise on brightness, 0 to 1.
         grain_size: Extent of that noise in meters along the two surface coordinates.
         gloss: Strength of the highlight.
-        emission: Light given off, relative to the white of a well exposed picture.
+        emission: Emitted light, relative to the white of a well exposed image.
         seed: Seed of the noise.
+
+    Example:
+        >>> from taskprism.rooms.materials import Material, Pattern, color
+        >>> red, white = color(0.0, 0.9, 0.8), color(0.0, 0.0, 0.9)
+        >>> Material(colors=(red, white, red), pattern=Pattern.STRIPES, period=0.2).gloss
+        0.0
     """
 
     colors: tuple[Vec, Vec, Vec]
@@ -65,9 +77,18 @@ class Material:
 
 @dataclass(frozen=True)
 class MaterialTable:
-    """The materials of a scene as arrays with one column per material."""
+    """The materials of a scene as arrays with one column per material.
 
-    colors: np.ndarray  # (3, 3, M): which color, RGB, material
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.materials import MaterialTable
+        >>> from taskprism.rooms.palette import floor, wall
+        >>> dice = Dice(0)
+        >>> MaterialTable.pack([wall(dice), floor(dice)]).colors.shape
+        (3, 3, 2)
+    """
+
+    colors: np.ndarray  # (3, 3, M): number of the color, RGB, material
     pattern: np.ndarray  # (M,)
     period: np.ndarray
     ratio: np.ndarray
@@ -101,7 +122,13 @@ class MaterialTable:
 
 
 def color(hue: float, saturation: float, value: float) -> Vec:
-    """Linear RGB of an HSV color, all in [0, 1]; the hue goes round."""
+    """Linear RGB of an HSV color, all in [0, 1]; the hue is cyclic.
+
+    Example:
+        >>> from taskprism.rooms.materials import color
+        >>> [round(value, 3) for value in color(hue=0.0, saturation=1.0, value=1.0)]
+        [1.0, 0.0, 0.0]
+    """
     six = (hue % 1.0) * 6.0
     ramps = (abs(six - 3.0) - 1.0, 2.0 - abs(six - 2.0), 2.0 - abs(six - 4.0))
     r, g, b = (value * (1.0 - saturation + saturation * min(max(x, 0.0), 1.0)) for x in ramps)
@@ -109,13 +136,19 @@ def color(hue: float, saturation: float, value: float) -> Vec:
 
 
 def scaled(a: Vec, factor: float) -> Vec:
-    """Color made darker or lighter, kept in [0, 1]."""
+    """Color multiplied by a factor, with values of at most 1.
+
+    Example:
+        >>> from taskprism.rooms.materials import scaled
+        >>> scaled((0.25, 0.5, 0.75), 2.0)
+        (0.5, 1.0, 1.0)
+    """
     return (min(a[0] * factor, 1.0), min(a[1] * factor, 1.0), min(a[2] * factor, 1.0))
 
 
 @dataclass(frozen=True)
 class Spots:
-    """Surface points in their own coordinates, each array float32 ``(N,)``.
+    """Points in the coordinates of their surfaces, each array float32 ``(N,)``.
 
     Attributes:
         u: Along the surface, meters.
@@ -125,6 +158,14 @@ class Spots:
         up: ``v`` likewise.
         footprint: Extent of a pixel on the surface, meters.
         material: Number of the material, int16.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.materials import Spots
+        >>> zero = np.zeros(3, np.float32)
+        >>> spots = Spots(zero, zero, zero, zero, zero, zero + 0.01, np.zeros(3, np.int16))
+        >>> spots.of(np.array([0, 2])).u.shape
+        (2,)
     """
 
     u: np.ndarray
@@ -136,13 +177,13 @@ class Spots:
     material: np.ndarray
 
     def of(self, index: np.ndarray) -> Spots:
-        """Some of the spots."""
+        """The spots of some indices."""
         return Spots(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """Pattern coordinates in units of the pattern's period, with what else a pattern may read."""
+    """Coordinates in units of the pattern's period, and other inputs of a pattern."""
 
     u: np.ndarray
     v: np.ndarray
@@ -150,18 +191,28 @@ class _Cell:
     ratio: np.ndarray
     seed: np.ndarray
     period: np.ndarray
-    pixel: np.ndarray  # footprint of a pixel, in periods too
+    pixel: np.ndarray  # footprint of a pixel in periods
     spots: Spots
 
 
 def albedo(table: MaterialTable, spots: Spots) -> np.ndarray:
-    """Linear RGB reflectance in [0, 1], float32 ``(3, N)``."""
+    """Linear RGB reflectance in [0, 1], float32 ``(3, N)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.materials import Material, MaterialTable, Spots, albedo
+        >>> table = MaterialTable.pack([Material(colors=((0.5, 0.25, 0.0),) * 3)])
+        >>> zero = np.zeros(1, np.float32)
+        >>> spot = Spots(zero, zero, zero, zero, zero, zero + 0.01, np.zeros(1, np.int16))
+        >>> albedo(table, spot)[:, 0].tolist()
+        [0.5, 0.25, 0.0]
+    """
     weight = np.zeros(spots.u.shape, np.float32)
     kinds = table.pattern[spots.material]
     for kind, pattern in _PATTERNS.items():
         index = np.flatnonzero(kinds == kind)
         if index.size:
-            weight[index] = _faded(pattern, table, spots.of(index))
+            weight[index] = _faded_pattern(pattern, table, spots.of(index))
     first, second, third = (table.colors[k][:, spots.material] for k in range(3))
     low, high = np.minimum(weight, 1.0), np.maximum(weight - 1.0, 0.0)
     mixed = first + (second - first) * low
@@ -181,17 +232,17 @@ def _grain(table: MaterialTable, spots: Spots) -> np.ndarray:
     noise = fractal_noise(
         s.u * frequency_u, s.v * frequency_v, s.w * frequency_u, table.seed[m]
     ) - np.float32(0.5)
-    sharp = _visible(s.footprint * np.maximum(frequency_u, frequency_v) * 0.5)
+    sharp = _fade(s.footprint * np.maximum(frequency_u, frequency_v) * 0.5)
     factor[index] += 2.0 * grain[index] * noise * sharp
     return factor
 
 
-def _visible(pixels_per_period: np.ndarray) -> np.ndarray:
+def _fade(pixels_per_period: np.ndarray) -> np.ndarray:
     """1 where a period spans several pixels, 0 where it spans less than about one."""
     return smoothstep(1.6 - 1.6 * pixels_per_period)
 
 
-def _faded(
+def _faded_pattern(
     pattern: Callable[[_Cell], np.ndarray], table: MaterialTable, spots: Spots
 ) -> np.ndarray:
     m = spots.material
@@ -203,7 +254,7 @@ def _faded(
     weight = pattern(cell)
     if pattern in _SIZELESS:
         return weight
-    return 0.5 + (weight - 0.5) * _visible(pixel)
+    return 0.5 + (weight - 0.5) * _fade(pixel)
 
 
 def _clouds(c: _Cell) -> np.ndarray:
@@ -211,7 +262,7 @@ def _clouds(c: _Cell) -> np.ndarray:
 
 
 def _square_wave(x: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    """0 and 1 by turns, one unit of ``x`` each, averaged over a pixel."""
+    """0 and 1 in alternation, one unit of ``x`` each, averaged over a pixel."""
     ramp = np.abs(fraction(x * 0.5) - 0.5) * 2.0 - 0.5
     return np.clip(0.5 - ramp / np.maximum(pixel, 1e-4), 0.0, 1.0)
 
@@ -232,10 +283,10 @@ def _courses(c: _Cell) -> np.ndarray:
     along = c.u / c.ratio + shift
     tone = hash_unit(row, np.floor(along), zero + 1.0, c.seed)
     joint = np.minimum(np.float32(0.003) / c.period + 0.01, 0.1)  # half a joint's width
-    beside = np.minimum(fraction(c.v), 1.0 - fraction(c.v))
+    side = np.minimum(fraction(c.v), 1.0 - fraction(c.v))
     end = np.minimum(fraction(along), 1.0 - fraction(along)) * c.ratio
-    drawn = np.maximum(joint, 0.5 * c.pixel)  # a joint finer than a pixel is a wider, fainter one
-    strength = np.where(np.minimum(beside, end) < drawn, joint / drawn, 0.0)
+    drawn = np.maximum(joint, 0.5 * c.pixel)  # a joint finer than a pixel becomes wider and fainter
+    strength = np.where(np.minimum(side, end) < drawn, joint / drawn, 0.0)
     return tone + (2.0 - tone) * strength
 
 
@@ -273,8 +324,8 @@ def _panels(c: _Cell) -> np.ndarray:
     half_height = np.abs(c.spots.v) / np.maximum(np.abs(c.spots.up), 1e-3)
     cell_height = half_height * 2.0 / count
     inset = fraction((c.spots.up + 1.0) * 0.5 * count)
-    beside = half_width - np.abs(c.spots.u)
-    margin = np.minimum(np.minimum(inset, 1.0 - inset) * cell_height, beside)
+    side = half_width - np.abs(c.spots.u)
+    margin = np.minimum(np.minimum(inset, 1.0 - inset) * cell_height, side)
     groove = (margin > 0.03) & (margin < 0.05)
     return np.where(
         groove, np.float32(1.0), np.where(margin >= 0.05, np.float32(2.0), np.float32(0.0))
@@ -293,4 +344,4 @@ _PATTERNS: dict[Pattern, Callable[[_Cell], np.ndarray]] = {
     Pattern.PANELS: _panels,
 }
 
-_SIZELESS = (_landscape, _panels)  # laid out by the face, not by a period in meters
+_SIZELESS = (_landscape, _panels)  # their scale is the size of the face, not a period in meters

@@ -1,4 +1,10 @@
-"""Random materials by purpose: paint, wood, cloth, floors, paintings."""
+"""Random materials by purpose: paint, wood, cloth, floors, paintings.
+
+>>> from taskprism.rooms import palette
+>>> from taskprism.rooms.arithmetic import Dice
+>>> palette.wood(Dice(0)).pattern.name
+'WAVES'
+"""
 
 from __future__ import annotations
 
@@ -7,13 +13,13 @@ from taskprism.rooms.materials import Material, Pattern, color, scaled
 
 
 def paint(dice: Dice, *, gloss: float = 0.0) -> Material:
-    """One color, with faint mottling."""
+    """A single color, slightly mottled."""
     base = any_color(dice)
     return _plain(dice, base, grain=dice.uniform(0.0, 0.15), gloss=gloss)
 
 
 def plastic(dice: Dice) -> Material:
-    """A strong, shiny color, now and then patterned (toys, balls, vases)."""
+    """A strong, shiny color, sometimes with a pattern (toys, balls, vases)."""
     a, b = strong_color(dice), strong_color(dice)
     pattern = dice.choice(
         (Pattern.PLAIN, Pattern.PLAIN, Pattern.STRIPES, Pattern.CHECKER, Pattern.DOTS)
@@ -46,7 +52,7 @@ def wood(dice: Dice, *, gloss: float | None = None) -> Material:
 
 
 def cloth(dice: Dice) -> Material:
-    """Woven color: plain, striped, checked or dotted."""
+    """Woven fabric: plain, striped, checked or dotted."""
     a = any_color(dice)
     b = any_color(dice)
     pattern = dice.choice(
@@ -82,7 +88,7 @@ def furniture(dice: Dice) -> Material:
 
 
 def any_color(dice: Dice) -> Vec:
-    """Mostly muted colors, some strong ones, some grays."""
+    """Mostly muted colors, some strong colors and some grays."""
     if dice.chance(0.3):
         return strong_color(dice)
     return color(dice.uniform(), dice.uniform(0.0, 0.45), dice.uniform(0.2, 0.95))
@@ -94,7 +100,7 @@ def strong_color(dice: Dice) -> Vec:
 
 
 def pale_color(dice: Dice) -> Vec:
-    """A wall color: light, faintly tinted, now and then bolder."""
+    """A wall color: light and slightly tinted, sometimes bolder."""
     if dice.chance(0.2):
         return color(dice.uniform(), dice.uniform(0.3, 0.6), dice.uniform(0.45, 0.8))
     return color(dice.uniform(), dice.uniform(0.02, 0.22), dice.uniform(0.7, 0.95))
@@ -199,7 +205,7 @@ def painting(dice: Dice) -> Material:
 
 
 def outdoors(dice: Dice, brightness: float) -> Material:
-    """The view through a window: sky above hills, giving off light."""
+    """The view through a window: sky above hills, with light of a given brightness."""
     sky = color(dice.uniform(0.54, 0.62), dice.uniform(0.05, 0.45), 1.0)
     land = color(dice.uniform(0.2, 0.38), dice.uniform(0.2, 0.6), dice.uniform(0.3, 0.6))
     return Material(
@@ -212,7 +218,7 @@ def outdoors(dice: Dice, brightness: float) -> Material:
 
 
 def panelled(dice: Dice, base: Material, panels: float) -> Material:
-    """The base's color with grooves around ``panels`` panels one above another."""
+    """The color of ``base`` with grooves around ``panels`` panels, one above another."""
     tone = base.colors[0]
     return Material(
         colors=(tone, scaled(tone, 0.5), scaled(tone, 0.92)),
@@ -226,12 +232,12 @@ def panelled(dice: Dice, base: Material, panels: float) -> Material:
 
 
 def glow(tone: Vec, strength: float) -> Material:
-    """A lamp shade with the light on."""
+    """A luminous lamp shade; ``strength`` 0 is one that is off."""
     return Material(colors=(tone, tone, tone), emission=strength)
 
 
 def skin(dice: Dice) -> Material:
-    """A natural skin tone, or the bare plaster or wood of a shop's mannequin."""
+    """A natural skin tone, or the plain wood of a mannequin."""
     if dice.chance(0.2):
         return wood(dice, gloss=0.1)
     tone = dice.uniform(0.35, 0.95)

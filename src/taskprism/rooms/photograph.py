@@ -1,4 +1,4 @@
-"""From light to an 8-bit picture: exposure, white balance, tone curve, sensor noise."""
+"""Exposes an 8-bit image: exposure, white balance, tone curve and sensor noise."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ import numpy as np
 from taskprism.rooms.arithmetic import Dice, Vec, sensor_noise, srgb_table
 
 _TABLE = srgb_table()
-_WHITE = np.float32(3.0)  # light, relative to the exposed mean's scale, that becomes pure white
+_WHITE = np.float32(3.0)  # exposed light that becomes pure white
 
 
 @dataclass(frozen=True)
 class Film:
-    """How a picture is exposed.
+    """How an image is exposed.
 
     Attributes:
-        key: Mean linear light of the picture, in [0, 1].
-        balance: Factor on each color.
-        vignette: Loss of light in the corners.
-        noise: Standard deviation of the sensor noise on mid gray, of an sRGB code in [0, 1].
+        key: Mean linear light of the image, in [0, 1].
+        balance: Factor on red, green and blue.
+        vignette: Loss of light in the corners, 0 to 1.
+        noise: Standard deviation of the sensor noise on mid gray, as an sRGB code in [0, 1].
         seed: Seed of the noise.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.photograph import Film
+        >>> 0.13 <= Film.random(Dice(0)).key <= 0.34
+        True
     """
 
     key: float
@@ -32,7 +38,7 @@ class Film:
 
     @staticmethod
     def random(dice: Dice) -> Film:
-        """A film as an ordinary indoor photograph might have."""
+        """Random settings in the range of ordinary indoor photographs."""
         tint = dice.bell(0.06)
         return Film(
             key=dice.uniform(0.13, 0.34),
@@ -44,15 +50,23 @@ class Film:
 
 
 def expose(radiance: np.ndarray, emission: np.ndarray, film: Film) -> np.ndarray:
-    """Picture of a radiance map.
+    """Expose a radiance map.
 
     Args:
         radiance: float32 ``(3, H, W)``, linear light in any unit.
-        emission: float32 ``(3, H, W)``, light of glowing surfaces relative to a well exposed white.
+        emission: float32 ``(3, H, W)``, emitted light relative to a well exposed white.
         film: How to expose.
 
     Returns:
         uint8 ``(H, W, 3)``, sRGB.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.photograph import Film, expose
+        >>> gray, dark = np.ones((3, 8, 8), np.float32), np.zeros((3, 8, 8), np.float32)
+        >>> film = Film(key=0.2, balance=(1.0, 1.0, 1.0), vignette=0.0, noise=0.0, seed=0)
+        >>> expose(gray, dark, film)[0, 0].tolist()
+        [121, 121, 121]
     """
     height, width = radiance.shape[1:]
     gain = film.key / max(_mean(radiance), 1e-6)
@@ -70,12 +84,19 @@ def expose(radiance: np.ndarray, emission: np.ndarray, film: Film) -> np.ndarray
 
 
 def srgb(light: np.ndarray) -> np.ndarray:
-    """Codes in [0, 1] of linear light in [0, 1], float32, from a table of 4096 steps."""
+    """Codes in [0, 1] of linear light in [0, 1], float32, from a table of 4096 steps.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.photograph import srgb
+        >>> srgb(np.array([0.0, 1.0], np.float32)).tolist()
+        [0.0, 1.0]
+    """
     return _TABLE[(light * np.float32(len(_TABLE) - 1) + np.float32(0.5)).astype(np.int32)]
 
 
 def _mean(radiance: np.ndarray) -> float:
-    """Mean of clipped light, added up in integers because their sum knows no order."""
+    """Mean of clipped light. Sums of integers do not depend on the order of additions."""
     top = np.float32(16.0)
     counts = (np.minimum(radiance, top) * np.float32(65536.0)).astype(np.int64)
     return int(counts.sum()) / 65536.0 / radiance.size

@@ -1,4 +1,4 @@
-"""Draw a room: from a seed to a picture and its labels."""
+"""Renders a room: from a seed to an image with labels."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from taskprism.rooms.photograph import expose, srgb
 from taskprism.rooms.scene import Scene, sample_scene
 from taskprism.rooms.shading import light_reaching, radiance
 from taskprism.rooms.solids import FACES
-from taskprism.rooms.surfaces import Surface, surface
+from taskprism.rooms.surfaces import Surface, visible_surface
 from taskprism.rooms.tracing import Rays, first_hits
 
 GENERATOR_VERSION = 1
-"""Raised whenever the same seed gives other pixels than before."""
+"""Raised whenever a seed gives other pixels than before."""
 
 SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 """Bounds of an image's height and width in pixels. The largest image takes several GB to render."""
 
-# Three more rays for pixels beside an edge, about their middle.
+# Offsets of three more rays for pixels at an edge, from the center of the pixel.
 _EXTRA = ((-0.33, -0.12), (0.06, 0.34), (0.27, -0.22))
 _NEIGHBORS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 _NEVER_SALIENT = (Thing.WALL, Thing.FLOOR, Thing.CEILING, Thing.WINDOW, Thing.DOOR)
 
 
 def render_room(seed: int, size: tuple[int, int]) -> RoomImage:
-    """Draw the room of a seed.
+    """Render the room of a seed.
 
-    The same seed and size give the same bits on every machine with IEEE 754 arithmetic; another
+    The same seed and size give the same bits on every machine with IEEE 754 arithmetic. Another
     size shows the same room with the same horizontal field of view.
 
     Args:
@@ -43,10 +43,16 @@ def render_room(seed: int, size: tuple[int, int]) -> RoomImage:
 
     Raises:
         InputError: The seed or the size is not an integer or is out of range.
+
+    Example:
+        >>> from taskprism.rooms import render_room
+        >>> room = render_room(7, size=(48, 64))
+        >>> room.image.shape, room.image.dtype.name
+        ((48, 64, 3), 'uint8')
     """
     seed = check_integer("render_room", "seed", seed, 0)
     size = check_image_size("render_room", "size", size)
-    with np.errstate(all="ignore"):  # rays that miss divide by zero on their way
+    with np.errstate(all="ignore"):  # rays that miss divide by zero
         return _render(sample_scene(seed), size)
 
 
@@ -55,6 +61,11 @@ def check_image_size(owner: str, option: str, value: Any) -> tuple[int, int]:
 
     Raises:
         InputError: It is not; the message names the owner and the option.
+
+    Example:
+        >>> from taskprism.rooms.render import check_image_size
+        >>> check_image_size("Rooms", "size", [48, 64])
+        (48, 64)
     """
     size = check_size(owner, option, value)
     for index, side in enumerate(size):
@@ -67,7 +78,7 @@ def _render(scene: Scene, size: tuple[int, int]) -> RoomImage:
     focal = camera.focal(size[1])
     rays = Rays.of_pixels(camera, size)
     depth, solid = first_hits(table, camera, size, rays)
-    seen = surface(
+    seen = visible_surface(
         table, camera, focal, rays.directions.reshape(3, -1), depth.ravel(), solid.ravel()
     )
     face = seen.face.reshape(size)
@@ -79,12 +90,12 @@ def _render(scene: Scene, size: tuple[int, int]) -> RoomImage:
         ],
         axis=-1,
     ).astype(np.float32)
-    edge, beside = edges(instance, face, depth, normals)
+    edge, both_sides = edges(instance, face, depth, normals)
 
     reflectance = albedo(scene.materials, seen.spots)
     openness = light_reaching(scene, seen, face)
     light = radiance(scene, seen, reflectance, openness)
-    light = _antialiased(scene, seen, face, beside, light, openness)
+    light = _antialiased(scene, seen, face, both_sides, light, openness)
     image = expose(light[:3].reshape(3, *size), light[3:].reshape(3, *size), scene.film)
 
     classes = np.array(scene.things, np.uint8)
@@ -114,12 +125,12 @@ def _antialiased(
     scene: Scene,
     seen: Surface,
     face: np.ndarray,
-    beside: np.ndarray,
+    both_sides: np.ndarray,
     light: np.ndarray,
     openness: np.ndarray,
 ) -> np.ndarray:
-    """Mix three more rays into the pixels on both sides of an edge."""
-    row, column = np.nonzero(beside)
+    """Average the pixels on both sides of an edge over three more rays."""
+    row, column = np.nonzero(both_sides)
     if not row.size:
         return light
     size = face.shape
@@ -131,7 +142,7 @@ def _antialiased(
     )
     present = np.flatnonzero(np.bincount(seen.face // FACES, minlength=len(table.shape)))
     depth, hit = first_hits(table, camera, size, Rays(directions, rows), present)
-    extra = surface(table, camera, camera.focal(size[1]), directions, depth, hit)
+    extra = visible_surface(table, camera, camera.focal(size[1]), directions, depth, hit)
     source = _same_face_nearby(face, extra.face, rows, columns)
     reflectance = albedo(scene.materials, extra.spots)
     more = radiance(scene, extra, reflectance, openness[:, source])
@@ -145,9 +156,9 @@ def _antialiased(
 def _same_face_nearby(
     face: np.ndarray, wanted: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Flat index of a pixel at or next to each place that shows the wanted face.
+    """Flat index of a pixel at or next to each position that shows the wanted face.
 
-    Where none does, the place's own pixel.
+    Where none does, it is the pixel at the position.
     """
     height, width = face.shape
     flat = face.ravel()

@@ -1,4 +1,4 @@
-"""A furnished, lit room with a camera in it."""
+"""Samples a furnished, lit room and a camera in it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from taskprism.rooms.photograph import Film
 from taskprism.rooms.plan import Plan
 from taskprism.rooms.solids import SolidTable, pack
 
-_CANDIDATES = 14
-_GRID = (6, 8)  # rays that judge a view
+_CANDIDATES = 14  # viewpoints to choose from
+_GRID = (6, 8)  # rays that a viewpoint is scored with
 
 
 def choose_camera(table: SolidTable, plan: Plan, dice: Dice) -> Camera:
-    """The best of some random viewpoints: many things in view, none of them filling it."""
+    """The best of some random viewpoints: many pieces in view, none of them close."""
     best: Camera | None = None
     best_score = -1e9
     for _ in range(_CANDIDATES):
@@ -42,7 +42,7 @@ def choose_camera(table: SolidTable, plan: Plan, dice: Dice) -> Camera:
 
 
 def _looking_inward(place: Vec, plan: Plan, dice: Dice) -> Camera:
-    """A camera looking at a place around the middle of the room."""
+    """A camera that looks toward the middle of the room."""
     x = dice.bell(0.2) * plan.width - place[0]
     y = dice.bell(0.2) * plan.depth - place[1]
     distance = max(float(np.sqrt(x * x + y * y)), 0.3)
@@ -55,7 +55,7 @@ def _looking_inward(place: Vec, plan: Plan, dice: Dice) -> Camera:
 
 
 def _score(table: SolidTable, camera: Camera, clearance: float) -> float:
-    """How much there is to see, and whether the camera stands free."""
+    """Score of a viewpoint: number of visible pieces and free space around the camera."""
     rows, columns = _GRID
     row, column = np.indices(_GRID)
     rays = camera.directions(column + 0.5, row + 0.5, _GRID).reshape(3, -1)
@@ -87,19 +87,25 @@ def _score(table: SolidTable, camera: Camera, clearance: float) -> float:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a picture is drawn from.
+    """Everything that an image is rendered from.
 
     Attributes:
         solids: All solids.
         materials: All materials.
         things: Class of every instance.
-        camera: Where the picture is taken from.
-        lamps: The lights.
-        sun: The sun, if it shines in.
-        ambient_above: Light that surfaces get from above after many reflections, linear RGB.
+        camera: Viewpoint of the image.
+        lamps: Lights inside the room, and the sky in the windows.
+        sun: The sun, if it shines into the room.
+        ambient_above: Light that reaches surfaces from above after many reflections, linear RGB.
         ambient_below: The same from below.
-        occlusion_radius: How far away things shield from that light, meters.
-        film: How the picture is exposed.
+        occlusion_radius: Distance up to which objects block ambient light, meters.
+        film: How the image is exposed.
+
+    Example:
+        >>> from taskprism.rooms.scene import sample_scene
+        >>> scene = sample_scene(3)
+        >>> scene.things[1].name, len(scene.lamps) <= 4
+        ('FLOOR', True)
     """
 
     solids: SolidTable
@@ -115,7 +121,13 @@ class Scene:
 
 
 def sample_scene(seed: int) -> Scene:
-    """The room of a seed; room, furniture, light and camera are drawn independently."""
+    """Sample the room of a seed. Shell, furniture, light and camera are independent of each other.
+
+    Example:
+        >>> from taskprism.rooms.scene import sample_scene
+        >>> sample_scene(3).camera == sample_scene(3).camera
+        True
+    """
     shell, light = Dice(seed, 0), Dice(seed, 2)
     builder = Builder()
     plan = Plan(shell.uniform(2.9, 6.2), shell.uniform(3.2, 7.0), shell.uniform(2.3, 3.1))
@@ -165,7 +177,7 @@ def _ceiling(dice: Dice) -> palette.Material:
 
 
 def _skylight(opening: Opening, dice: Dice, daylight: float) -> Lamp:
-    """Light of the sky that a window lets in."""
+    """Light of the sky through a window."""
     w, h = 2.0 * opening.half[0], 2.0 * opening.half[1]
     strength = daylight * w * h * dice.uniform(1.2, 2.2)
     blue = dice.uniform(0.95, 1.25)
@@ -176,7 +188,7 @@ def _skylight(opening: Opening, dice: Dice, daylight: float) -> Lamp:
 
 
 def _sunshine(openings: list[Opening], dice: Dice) -> Sun | None:
-    """The sun outside one of the windows, more often than not."""
+    """In most rooms, the sun outside one of the windows."""
     if not dice.chance(0.6):
         return None
     frame = dice.choice(openings).frame.turned("z", dice.uniform(-0.9, 0.9))

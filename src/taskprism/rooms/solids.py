@@ -1,4 +1,4 @@
-"""Solids: the affine images of three unit shapes that everything in a room is built of."""
+"""Solids: affine images of three unit shapes, of which everything in a room consists."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from taskprism.rooms.arithmetic import Vec
 from taskprism.rooms.camera import Frame
 
 FACES = 6
-"""Room for faces per solid: a box has 6 (axis * 2 + positive side), a frustum a mantle, a lower and
-an upper end (0, 1, 2), an ellipsoid one."""
+"""Face numbers per solid. A box has 6 faces (axis * 2 + positive side), a frustum a mantle, a lower
+and an upper end (0, 1, 2), an ellipsoid one."""
 
 FLOOR_FACE, CEILING_FACE = 4, 5
 
 
 class Shape(IntEnum):
-    """The unit shapes, in coordinates that run from -1 to 1."""
+    """The unit shapes, in coordinates from -1 to 1."""
 
     BOX = 0
     ELLIPSOID = 1
@@ -27,10 +27,25 @@ class Shape(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """A unit shape, stretched by ``half`` (meters) along the axes of ``frame`` about its origin.
+    """A unit shape, stretched along the axes of a frame.
 
-    ``group`` numbers the piece of furniture that it is culled with, ``instance`` the thing that
-    edges and saliency see, ``part`` the limb of a mannequin.
+    Attributes:
+        shape: The unit shape.
+        frame: Center and axes.
+        half: Half of the extents along the axes, meters.
+        taper: Of a frustum: how much the radius grows toward the upper end, in (-1, 1).
+        material: Number of the material.
+        group: Number of the piece of furniture it belongs to.
+        instance: Number of the thing it belongs to.
+        part: Part of a mannequin.
+        casts_shadow: Whether it blocks light.
+
+    Example:
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.solids import Shape, Solid
+        >>> half = (0.2, 0.2, 0.5)
+        >>> Solid(Shape.BOX, Frame(), half, 0.0, 0, 0, 3, 0, casts_shadow=True).half
+        (0.2, 0.2, 0.5)
     """
 
     shape: Shape
@@ -46,9 +61,12 @@ class Solid:
 
 @dataclass(frozen=True)
 class Group:
-    """Solids that cast shadows and share a bounding box along the world's axes.
+    """Solids that cast shadows and share a bounding box.
 
-    ``runs`` holds, per shape, the range of solids in the table.
+    Attributes:
+        low: Smallest world coordinates of the box, meters.
+        high: Largest world coordinates.
+        runs: Shape, first solid and last solid + 1 of each run of solids of one shape.
     """
 
     low: Vec
@@ -58,7 +76,7 @@ class Group:
 
 @dataclass(frozen=True)
 class SolidTable:
-    """All solids of a scene, one column each; solid 0 is the room, seen from inside.
+    """All solids of a scene, one column each. Solid 0 is the room, seen from inside.
 
     Attributes:
         shape: int8 ``(K,)``.
@@ -70,7 +88,13 @@ class SolidTable:
         material: int16 ``(6 K,)``, by ``solid * FACES + face``.
         instance: int16 ``(6 K,)``.
         part: uint8 ``(6 K,)``.
-        groups: Shadow casters.
+        groups: The solids that cast shadows.
+
+    Example:
+        >>> from taskprism.rooms.solids import pack
+        >>> empty = pack((4.0, 6.0, 3.0), (0,) * 6, [])
+        >>> empty.inside
+        (2.0, 3.0, 1.5)
     """
 
     shape: np.ndarray
@@ -86,18 +110,25 @@ class SolidTable:
 
     @property
     def inside(self) -> Vec:
-        """Half the size of the room."""
+        """Half of the width, depth and height of the room, meters."""
         half = self.half[:, 0].tolist()
         return (half[0], half[1], half[2])
 
 
 def pack(room: Vec, shell_materials: tuple[int, ...], solids: list[Solid]) -> SolidTable:
-    """Table of a room of this size (meters) and all that is in it.
+    """Make the table of a room and the solids in it.
 
     Args:
-        room: Width, depth and height.
-        shell_materials: Of the faces -x, +x, -y, +y (walls), floor and ceiling.
+        room: Width, depth and height, meters.
+        shell_materials: Numbers of the materials of the walls -x, +x, -y, +y, floor and ceiling.
         solids: In any order.
+
+    Example:
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.solids import Shape, Solid, pack
+        >>> ball = Solid(Shape.ELLIPSOID, Frame(), (0.1, 0.1, 0.1), 0.0, 0, 0, 3, 0, True)
+        >>> pack((4.0, 6.0, 3.0), (0,) * 6, [ball]).shape.tolist()
+        [0, 1]
     """
     ordered = sorted(solids, key=lambda s: (s.group, not s.casts_shadow, s.shape))
     shell = Solid(

@@ -1,4 +1,4 @@
-"""The surface points where camera rays meet the solids."""
+"""The surface points that camera rays hit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Surface:
 
     Attributes:
         point: float32 ``(3, N)``, world, meters.
-        normal: float32 ``(3, N)``, world, unit, toward the side that is seen.
+        normal: float32 ``(3, N)``, world, unit, toward the visible side.
         direction: float32 ``(3, N)``, of the camera rays, length 1 along the optical axis.
         depth: float32 ``(N,)``, meters along the optical axis.
         face: int32 ``(N,)``, ``solid * FACES + face``.
-        spots: The same points in the coordinates of their textures.
+        spots: The same points in the coordinates of their surfaces.
     """
 
     point: np.ndarray
@@ -34,7 +34,7 @@ class Surface:
     spots: Spots
 
 
-def surface(
+def visible_surface(
     table: SolidTable,
     camera: Camera,
     focal: float,
@@ -42,7 +42,7 @@ def surface(
     depth: np.ndarray,
     solid: np.ndarray,
 ) -> Surface:
-    """Points where camera rays meet their nearest solids.
+    """Compute the points where camera rays hit their nearest solids.
 
     Args:
         table: The scene.
@@ -50,7 +50,19 @@ def surface(
         focal: Focal length in pixels.
         directions: float32 ``(3, N)``, of length 1 along the optical axis.
         depth: float32 ``(N,)``.
-        solid: int16 ``(N,)``.
+        solid: int16 ``(N,)``, number of the nearest solid.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.camera import Camera
+        >>> from taskprism.rooms.solids import pack
+        >>> from taskprism.rooms.surfaces import visible_surface
+        >>> camera = Camera.looking((0.0, 0.0, 1.5), 0.0, 0.0, 0.0, 60.0)
+        >>> empty = pack((4.0, 6.0, 3.0), (0,) * 6, [])
+        >>> ahead = np.array([[0.0], [1.0], [0.0]], np.float32)
+        >>> depth, solid = np.full(1, 3.0, np.float32), np.zeros(1, np.int16)
+        >>> visible_surface(empty, camera, 100.0, ahead, depth, solid).normal[1].tolist()
+        [-1.0]
     """
     origin = np.array(camera.frame.origin, np.float32)
     point = directions * depth + origin[:, None]
@@ -85,10 +97,10 @@ def surface(
 def _box_faces(
     solid: np.ndarray, point: list[np.ndarray], ray: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Axis, signs of the normal and face number of the face nearest to the point that is seen.
+    """Axis, signs of the normal and number of the visible face of a box nearest to each point.
 
-    Only faces turned toward the ray's origin are considered, so that rounding at the rim of a face
-    never gives one that looks away. The room (solid 0) is seen from inside.
+    Only faces turned toward the ray's origin are considered, so that rounding at the edge of a face
+    never selects a face that is turned away. The room (solid 0) is seen from inside.
     """
     signs = [np.where(d > 0.0, np.float32(-1.0), np.float32(1.0)) for d in ray]
     outward = np.where(solid == 0, np.float32(-1.0), np.float32(1.0))

@@ -1,4 +1,4 @@
-"""What a ray meets first, and whether anything stands between two places."""
+"""Ray casting: what a ray hits first, and whether anything is between two points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ _TINY = np.float32(1e-20)
 
 
 def transform(matrix: Triple | np.ndarray, vector: Triple | np.ndarray) -> list[np.ndarray]:
-    """Multiply a vector by a 3x3 matrix given as 9 coefficients, which broadcast with it."""
+    """Multiply a vector by a 3x3 matrix given as 9 coefficients, which broadcast with it.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.tracing import transform
+        >>> [float(x) for x in transform(np.eye(3).ravel() * 2.0, np.array([1.0, 2.0, 3.0]))]
+        [2.0, 4.0, 6.0]
+    """
     x, y, z = vector
     return [(matrix[3 * k] * x + matrix[3 * k + 1] * y) + matrix[3 * k + 2] * z for k in range(3)]
 
@@ -32,6 +39,15 @@ def interval(
 
     Returns:
         Entry and exit; where the ray misses, the entry is not before the exit.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.solids import Shape
+        >>> from taskprism.rooms.tracing import interval
+        >>> zero = np.zeros(1)
+        >>> near, far = interval(Shape.BOX, [zero - 3, zero, zero], [zero + 1, zero, zero], zero)
+        >>> float(near[0]), float(far[0])
+        (2.0, 4.0)
     """
     if shape is Shape.BOX:
         return slab(origin, direction)
@@ -88,7 +104,7 @@ def _frustum(origin: Triple, direction: Triple, taper: np.ndarray) -> tuple[np.n
         before = steep & ~after
         low = np.where(after, np.maximum(low, near), low)
         high = np.where(before, np.minimum(high, far), high)
-        missed = steep & (b * b < a * c)  # no root: inside the cone all the way
+        missed = steep & (b * b < a * c)  # no root: inside the cone all the segment
         low = np.where(missed, -reach - oz * inverse, low)
         high = np.where(missed, reach - oz * inverse, high)
         near, far = np.where(steep, low, near), np.where(steep, high, far)
@@ -104,25 +120,32 @@ def _roots(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _not_zero(d: np.ndarray) -> np.ndarray:
-    """The same number, but for zero; 1e-20 is far below the last digit of any real direction."""
+    """Replace 0 by 1e-20, which is below the precision of all other directions."""
     return d + _TINY
 
 
 Window = tuple[slice, ...]
 
 NEAR = 0.05
-"""Nothing is seen nearer than this, meters."""
+"""Smallest depth that is visible, meters."""
 
-_CLEAR = 2e-3  # shadow rays start this fraction of their way off the surface
+_CLEAR = 2e-3  # fraction at both ends of a shadow ray where hits do not count
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Camera rays, either of every pixel or of a list of image places in order of rows.
+    """Camera rays, either of every pixel or of a list of image positions in order of rows.
 
     Attributes:
         directions: float32 ``(3, H, W)`` or ``(3, N)``, of length 1 along the optical axis.
-        rows: Row of each place of a list, ascending; None for every pixel.
+        rows: Row of each position of a list, ascending; None for every pixel.
+
+    Example:
+        >>> from taskprism.rooms.camera import Camera
+        >>> from taskprism.rooms.tracing import Rays
+        >>> camera = Camera.looking((0.0, 0.0, 1.5), 0.0, 0.0, 0.0, 60.0)
+        >>> Rays.of_pixels(camera, (6, 8)).directions.shape
+        (3, 6, 8)
     """
 
     directions: np.ndarray
@@ -130,7 +153,7 @@ class Rays:
 
     @staticmethod
     def of_pixels(camera: Camera, size: tuple[int, int]) -> Rays:
-        """One ray through the middle of every pixel."""
+        """One ray through the center of every pixel."""
         height, width = size
         columns = np.arange(width)[None, :] + np.zeros((height, 1)) + 0.5
         rows = np.arange(height)[:, None] + np.zeros((1, width)) + 0.5
@@ -151,17 +174,27 @@ def first_hits(
     rays: Rays,
     only: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest solid along every camera ray.
+    """Find the nearest solid along every camera ray.
 
     Args:
         table: The scene.
-        camera: From where.
+        camera: Origin of the rays.
         size: ``(H, W)`` of the image, pixels.
-        rays: Which rays.
+        rays: The rays.
         only: Solids to try, all by default; the room itself is always tried.
 
     Returns:
         Depth (float32, meters) and number of the solid (int16), each of the rays' shape.
+
+    Example:
+        >>> from taskprism.rooms.camera import Camera
+        >>> from taskprism.rooms.solids import pack
+        >>> from taskprism.rooms.tracing import Rays, first_hits
+        >>> camera = Camera.looking((0.0, 0.0, 1.5), 0.0, 0.0, 0.0, 60.0)  # toward +y
+        >>> empty = pack((4.0, 6.0, 3.0), (0,) * 6, [])
+        >>> depth, solid = first_hits(empty, camera, (9, 9), Rays.of_pixels(camera, (9, 9)))
+        >>> float(depth[4, 4]), int(solid[4, 4])
+        (3.0, 0)
     """
     origin = camera.frame.origin
     flat = rays.directions
@@ -184,7 +217,7 @@ def first_hits(
 def _meet(
     table: SolidTable, k: int, origin: tuple[float, ...], directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    # arrays of one element, because scalars follow other rules of precision in NumPy 1 than in 2
+    # arrays of one element: NumPy 1 and 2 differ in the precision of scalars
     own = slice(k, k + 1)
     matrix = table.matrix[:, own]
     offset = [np.float32(origin[i]) - table.center[i, own] for i in range(3)]
@@ -202,7 +235,7 @@ def _bounds(table: SolidTable, camera: Camera, size: tuple[int, int]) -> list[li
     column, row, depth = camera.project(table.corners.astype(np.float64), size)
     left, right = np.floor(column.min(axis=0) - 0.5), np.ceil(column.max(axis=0) + 0.5)
     top, bottom = np.floor(row.min(axis=0) - 0.5), np.ceil(row.max(axis=0) + 0.5)
-    crosses = depth.min(axis=0) < NEAR  # its projection is not bounded by its corners'
+    crosses = depth.min(axis=0) < NEAR  # the projected corners do not bound it
     behind = depth.max(axis=0) < NEAR
     left, top = np.where(crosses, 0, left), np.where(crosses, 0, top)
     right, bottom = np.where(crosses, width, right), np.where(crosses, height, bottom)
@@ -213,24 +246,35 @@ def _bounds(table: SolidTable, camera: Camera, size: tuple[int, int]) -> list[li
     return bounds.astype(np.int64).tolist()
 
 
-def blocked(table: SolidTable, origin: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """Whether a shadow caster stands on the way.
+def blocked(table: SolidTable, origin: np.ndarray, segment: np.ndarray) -> np.ndarray:
+    """Whether a solid that casts shadows is between the ends of a segment.
 
     Args:
         table: The scene.
-        origin: float32 ``(3, N)``, places in the world, a little off the surfaces.
-        way: float32 ``(3, N)``; the way ends at ``origin + way``.
+        origin: float32 ``(3, N)``, points in the world, slightly above the surfaces.
+        segment: float32 ``(3, N)``; it ends at ``origin + segment``.
 
     Returns:
         Boolean ``(N,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.solids import Shape, Solid, pack
+        >>> from taskprism.rooms.tracing import blocked
+        >>> ball = Solid(Shape.ELLIPSOID, Frame((0, 0, 1)), (0.1, 0.1, 0.1), 0.0, 0, 0, 3, 0, True)
+        >>> room = pack((4.0, 6.0, 3.0), (0,) * 6, [ball])
+        >>> up = np.array([[0.0], [0.0], [2.0]], np.float32)
+        >>> blocked(room, np.zeros((3, 1), np.float32), up).tolist()
+        [True]
     """
     dark = np.zeros(origin.shape[1], np.bool_)
-    inverse = 1.0 / (way + np.float32(1e-20))
+    inverse = 1.0 / (segment + np.float32(1e-20))
     for group in table.groups:
         index = np.flatnonzero(_near_box(group, origin, inverse) & ~dark)
         if not index.size:
             continue
-        o, d = origin[:, index], way[:, index]
+        o, d = origin[:, index], segment[:, index]
         hit = np.zeros(index.size, np.bool_)
         for shape, start, stop in group.runs:
             hit |= _any_hit(table, shape, start, stop, o, d)
@@ -252,7 +296,7 @@ def _near_box(group: Group, origin: np.ndarray, inverse: np.ndarray) -> np.ndarr
 
 
 def _any_hit(
-    table: SolidTable, shape: Shape, start: int, stop: int, origin: np.ndarray, way: np.ndarray
+    table: SolidTable, shape: Shape, start: int, stop: int, origin: np.ndarray, segment: np.ndarray
 ) -> np.ndarray:
     matrix = table.matrix[:, start:stop, None]
     center = table.center[:, start:stop, None]
@@ -260,17 +304,27 @@ def _any_hit(
     near, far = interval(
         shape,
         transform(matrix, offset),
-        transform(matrix, way),
+        transform(matrix, segment),
         table.taper[start:stop, None],
     )
     hit = (near < far) & (near < 1.0 - _CLEAR) & (far > _CLEAR)
     return np.logical_or.reduce(hit, axis=0)
 
 
-def inside_room(table: SolidTable, origin: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """Whether ``origin + way`` is still in the room, boolean ``(N,)``."""
+def inside_room(table: SolidTable, origin: np.ndarray, segment: np.ndarray) -> np.ndarray:
+    """Whether ``origin + segment`` is inside the room, boolean ``(N,)``.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.solids import pack
+        >>> from taskprism.rooms.tracing import inside_room
+        >>> origin = np.array([[0.0], [0.0], [1.5]], np.float32)
+        >>> along_x = np.array([[2.5], [0.0], [0.0]], np.float32)
+        >>> inside_room(pack((4.0, 6.0, 3.0), (0,) * 6, []), origin, along_x).tolist()
+        [False]
+    """
     inside = np.ones(origin.shape[1], np.bool_)
     for k in range(3):
-        offset = np.abs((origin[k] - table.center[k, 0]) + way[k])
+        offset = np.abs((origin[k] - table.center[k, 0]) + segment[k])
         inside &= offset < table.half[k, 0]
     return inside
