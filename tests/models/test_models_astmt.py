@@ -276,7 +276,7 @@ def test_clear_errors() -> None:
         create_model("astmt", ["depth"], backbone="mobilenet_v2", adapters=True)
     with pytest.raises(InputError, match="output_stride must be 8 or 16, got 32"):
         create_model("astmt", ["depth"], backbone="mobilenet_v2", output_stride=32)
-    with pytest.raises(UnknownNameError, match=r"decoder of model 'astmt' 'uber'.*'uber_net'"):
+    with pytest.raises(UnknownNameError, match=r"decoder of Model 'astmt' 'uber'.*'uber_net'"):
         create_model("astmt", ["depth"], backbone="mobilenet_v2", decoder="uber")
     with pytest.raises(InputError, match="decoder_channels must be a multiple of 16, got 40"):
         create_model("astmt", ["depth"], backbone="mobilenet_v2", decoder_channels=40)
