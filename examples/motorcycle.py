@@ -1,10 +1,10 @@
 """A real photograph with measured labels: depth, normals, edges and disparity of one stereo pair.
 
-scikit-image ships the left image of "Motorcycle" from the Middlebury Stereo set of 2014 with its
-disparity, measured by structured light. Everything else follows from that: depth by the camera's
-calibration, normals by fitting planes to the depth, edges where the depth jumps. The picture is cut
-into six tiles, four to train with and two to test with, and declared by a data YAML, so that it is
-read like any folder of one's own.
+scikit-image contains the left image of "Motorcycle" from the Middlebury Stereo data set of 2014 and
+its disparity, measured with structured light. Everything else is computed from the disparity: depth
+from the camera's calibration, normals from planes fitted to the depth, and edges where the depth
+jumps. The picture is cut into six tiles, four for training and two for testing. A data YAML
+describes them, so they are read like your own data.
 
     python examples/motorcycle.py motorcycle
     taskprism data check motorcycle/motorcycle.yaml
@@ -22,10 +22,10 @@ from skimage import data, io
 
 from taskprism.data.derived import edges_from_depth, normals_from_depth
 
-# As skimage.data.stereo_motorcycle() documents its calibration.
+# Calibration, from the documentation of skimage.data.stereo_motorcycle().
 FOCAL = 994.978  # pixels
 BASELINE = 0.193001  # meters
-OFFSET = 31.086  # pixels: both cameras look at different centers
+OFFSET = 31.086  # pixels between the image centers of the two cameras
 CENTER = (311.193, 254.877)  # of the left camera, x and y in pixels
 
 ROWS, COLUMNS = 2, 3
@@ -48,7 +48,7 @@ tasks:
     path: normals/{name}.npy
     encoding: {axes: [right, up, toward]}
     ignore: [[0, 0, 0]]
-  edge: # 255 on boundaries, 127 where nothing is known
+  edge: # 255 on boundaries, 127 where unknown
     path: edge/{name}.png
     positive: [255]
     ignore: [127]
@@ -60,12 +60,12 @@ tasks:
 
 
 def labels() -> dict[str, np.ndarray]:
-    """The photograph and what follows from its disparity, ``(500, 741)`` pixels each.
+    """The photograph and the labels computed from its disparity, ``(500, 741)`` pixels each.
 
     Returns:
         ``image`` uint8 RGB; ``depth`` in meters and ``disparity`` in pixels, 0 where neither is
-        known; ``normals`` ``(H, W, 3)``, zeros where there are none; ``edge`` uint8, 255 on
-        boundaries and 127 where nothing is known.
+        known; ``normals`` ``(H, W, 3)``, zeros where unknown; ``edge`` uint8, 255 on boundaries and
+        127 where unknown.
     """
     left, _, disparity = data.stereo_motorcycle()
     known = np.isfinite(disparity)
@@ -83,7 +83,7 @@ def labels() -> dict[str, np.ndarray]:
 
 
 def write(folder: str | Path) -> Path:
-    """Write the tiles, the lists and the data YAML into ``folder``; the YAML's path."""
+    """Write the tiles, the lists of names and the data YAML; return the path of the YAML."""
     folder = Path(folder)
     names: dict[str, list[str]] = {"train": [], "test": []}
     for kind, whole in labels().items():
@@ -107,4 +107,4 @@ def write(folder: str | Path) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", default="motorcycle")
-    print(f"Written; the data YAML is {write(parser.parse_args().folder)}.")
+    print(f"Wrote {write(parser.parse_args().folder)}.")

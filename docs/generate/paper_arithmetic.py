@@ -3,7 +3,7 @@
 Run ``python -m docs.generate.paper_arithmetic`` in the repository root.
 
 Printed entries are rounded, so Δm follows from them only up to an interval. Its ends are reached
-where every entry is rounded by half a unit up or down, because :func:`taskprism.metrics.gain` is
+if every entry is rounded up or down by half a unit, because :func:`taskprism.metrics.gain` is
 monotonic in each entry. A printed Δm is *consistent* if it is the rounded value of some number in
 that interval.
 """
@@ -32,10 +32,10 @@ _INTRODUCTION = """\
 
 This page compares every printed gain Δm (in ASTMT, the drop -Δm) of the shipped tables with the one
 that `taskprism.metrics.gain` computes from the printed entries of the same table. A row's gain is
-computed over the tasks that the row prints. Entries are rounded, so they give Δm only up to a
-range. A printed Δm *deviates* if it is not the rounded value of any number in this range: at least
-one printed number then differs from the one used in the computation. The last column says what is
-known about it, and so do the table files under `misprints`.
+computed over the tasks that the row prints. Entries are rounded, so Δm follows from them only up to
+a range. A printed Δm *deviates* if it is not the rounded value of any number in this range; at
+least one printed number then differs from the number that the authors used. The last column gives
+what is known about it, which the table files contain under `misprints`.
 """
 
 
@@ -152,14 +152,14 @@ def directions() -> Mapping[tuple[str, str], bool]:
     }
 
 
-_CHANNELS = {"semseg": 2}  # it has no default
+_CHANNELS = {"semseg": 2}  # semseg has no default
 
 
 def page(checks: Sequence[Check]) -> str:
     """The whole page.
 
     Args:
-        checks: In the order of the tables; those of one table together.
+        checks: Checks in the order of the tables, grouped by table.
     """
     sections = [
         _section(list(group)) for _, group in groupby(checks, key=lambda check: check.table.name)
@@ -181,7 +181,7 @@ def _summary(checks: Sequence[Check]) -> str:
     unknown = list(dict.fromkeys(check.table.name for check in checks if check.consistent is None))
     if unknown:
         names = ", ".join(f"`{name}`" for name in unknown)
-        lines += ["", f"{names} print gains without the scores behind them."]
+        lines += ["", f"{names} print gains without scores."]
     return "\n".join([*lines, ""])
 
 
@@ -190,7 +190,7 @@ def _section(checks: Sequence[Check]) -> str:
     lines = [f"## {table.name}: {table.title}", "", f"{table.source}.", ""]
     known = [check for check in checks if check.consistent is not None]
     if not known:
-        return "\n".join([*lines, "The table prints no scores beside its gains.", ""])
+        return "\n".join([*lines, "The table prints gains without scores.", ""])
     lines += [
         f"| row | printed {known[0].column.quantity} | from the entries | range | remark |",
         "| :--- | ---: | ---: | ---: | :--- |",
@@ -221,7 +221,7 @@ def _header(check: Check, key: str) -> str:
 
 
 def _row_name(check: Check) -> str:
-    """Label of the row, with what else is needed to find it."""
+    """Label of the row, with part and column where the label alone is ambiguous."""
     part = check.table.parts[check.part]
     row = part.rows[check.row].label
     label = f"{part.label}: {row}" if len(check.table.parts) > 1 and part.label not in row else row

@@ -38,8 +38,8 @@ _EXPLANATION = """\
   rounds: two networks on HRNet-W18-small-v2 have 7.88 M parameters, printed as 8.0 M. "HRNet-18"
   is this small variant: two full HRNet-W18 have 19 M.
 - **PAD-Net** has 4 points more parameters and 8 points more operations than printed. The paper
-  says that it distils "with 4 C channels". The released code uses 256 channels on a trunk of 270,
-  and our PAD-Net has exactly its counts.
+  says that it distills "with 4 C channels". The released code uses 256 channels on a backbone of
+  270, and our PAD-Net has exactly its counts.
 - **MTI-Net** is much smaller than printed: +9 % parameters instead of +57 %. Ours has exactly the
   counts of the released code, in which the non-linear function of the feature propagation reduces
   its channels to a quarter (the supplement: "aggressively reduce the number of channels"). Without
@@ -50,18 +50,19 @@ _EXPLANATION = """\
 - **ResNet-50 with a feature pyramid** has no released code either. A pyramid of 256 channels and
   the decoder of Panoptic FPN with 128 channels reproduce the printed single-task and multi-task
   sizes. The row of MTI-Net cannot be reproduced from what is published: with task features as wide
-  as the pyramid it would be larger than five networks, so the authors must have used narrower ones.
+  as the pyramid, it would be larger than five networks, so the authors must have used fewer
+  channels.
 - **PAP-Net and CTAL** are published with explicit affinity matrices over all pairs of positions
   (`distillation_options={"method": "direct"}`), and agree. By default, taskprism computes the same
-  result without these matrices, in less than half of the operations. The published operations of
-  PAP-Net fit two diffusion steps, but its configuration says one. At 1/6 and 1/8 no code says what
-  is resized: if the input of CTAL is, they agree within 3 %.
-- **CTAL on SwinV2-S** has no code. The numbers agree with PAD-Net's front end on the deepest map
-  only, resized to 1/16, and atrous pyramids as final heads. CTAL works at 1/32 and its tail doubles
-  the resolution. Only the parameters of CTAL are printed 0.1 M higher. Ours are 0.01 M below
+  result without these matrices, with less than half of the operations. The published operations of
+  PAP-Net fit two diffusion steps, but its configuration says one. There is no code that shows what
+  is resized at 1/6 and 1/8; if it is the input of CTAL, the operations agree within 3 %.
+- **CTAL on SwinV2-S** has no code. The numbers agree if PAD-Net's front end uses only the deepest
+  map, resized to 1/16, and the final heads are atrous pyramids. CTAL works at 1/32 and its tail
+  doubles the resolution. Only CTAL is printed with 0.1 M more parameters. Ours are 0.01 M below
   torchvision's SwinV2-S, which has key biases that are always 0 and a last norm that is not used.
   In the paper's table 3 (PASCAL-Context), parameters and operations are swapped in the multi-task
-  rows; here they are not. PAP-Net is printed 4.5 M larger there than it can be.
+  rows; here they are not. PAP-Net is printed there with 4.5 M more parameters than it can have.
 - **TPIM** has no code, and the paper prints no sizes. **ATRC and DenseMTL** have exactly the
   parameters of their code. ATRC predicts saliency with two channels, as in the block above.
 - **MTAN, cross-stitch and NDDR-CNN** have exactly the parameters of the MTI-Net repository, which
