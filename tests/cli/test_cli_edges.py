@@ -73,7 +73,7 @@ def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
     truth = str(tree / "groundTruth")
     cases = {
         "mutually exclusive": ["--thresholds", "9", "--hed-thresholds"],
-        "at least one threshold": ["--thresholds", "0"],
+        "number of thresholds must be an integer of at least 1": ["--thresholds", "0"],
         "fraction of the image diagonal": ["--max-dist", "4.3"],
         "Unknown boundary convention": ["--preset", "voc"],
         "there is no folder": ["--json", str(tmp_path / "absent" / "scores.json")],
@@ -86,4 +86,4 @@ def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
     assert "no such prediction folder" in capsys.readouterr().err
     files = [str(tmp_path / "coffee.npy"), str(tree / "groundTruth" / "coffee.mat")]
     assert main(["edges", *files]) == 2
-    assert "3 x 3, the ground truth 80 x 120" in capsys.readouterr().err
+    assert "3 x 3 pixels, the ground truth 80 x 120" in capsys.readouterr().err

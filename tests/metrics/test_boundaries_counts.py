@@ -168,8 +168,8 @@ def test_an_image_without_boundaries_punishes_predictions():
     ("prediction", "annotations", "message"),
     [
         (np.zeros((4, 5, 1)), [np.zeros((4, 5))], r"\(H, W\)"),
-        (np.zeros((4, 5)), [], "at least one person"),
-        (np.zeros((4, 5)), [np.zeros((5, 4))], "4 x 5, the ground truth 5 x 4"),
+        (np.zeros((4, 5)), [], "at least one annotator"),
+        (np.zeros((4, 5)), [np.zeros((5, 4))], "4 x 5 pixels, the ground truth 5 x 4"),
         (np.full((4, 5), 1.5), [np.zeros((4, 5))], "sigmoid"),
         (np.full((4, 5), np.nan), [np.zeros((4, 5))], "sigmoid"),
         (np.full((4, 5), -0.1), [np.zeros((4, 5))], "sigmoid"),

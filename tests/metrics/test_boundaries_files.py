@@ -85,7 +85,7 @@ def test_an_error_in_a_worker_names_the_file(tree, tmp_path):
     pairs = find_pairs(tmp_path, tree / "groundTruth")
     with pytest.raises(DataError, match=r"coffee\.png: this prediction cannot be read"):
         count_pairs(pairs, FEW, workers=2)
-    with pytest.raises(InputError, match="at least one worker"):
+    with pytest.raises(InputError, match="workers must be an integer of at least 1"):
         count_pairs(pairs, FEW, workers=0)
 
 
@@ -149,10 +149,12 @@ def test_annotations_of_every_kind(tmp_path):
 def test_broken_predictions_name_the_file(tmp_path):
     color = png(tmp_path / "color.png", np.zeros((4, 4, 3), dtype=np.uint8))
     cases = {
-        "one channel, not RGB": color,
-        r"one channel, this array is \(2, 4, 4\)": npy(tmp_path / "two.npy", np.zeros((2, 4, 4))),
-        "apply a sigmoid": npy(tmp_path / "logits.npy", np.full((4, 4), 3.0)),
-        "holds numbers": npy(tmp_path / "text.npy", np.full((4, 4), "a")),
+        "one channel, got mode RGB": color,
+        r"one channel \(H, W\), got shape \(2, 4, 4\)": npy(
+            tmp_path / "two.npy", np.zeros((2, 4, 4))
+        ),
+        "Apply a sigmoid": npy(tmp_path / "logits.npy", np.full((4, 4), 3.0)),
+        "expected numbers, got <U1": npy(tmp_path / "text.npy", np.full((4, 4), "a")),
         "no such prediction": tmp_path / "absent.npy",
     }
     for message, path in cases.items():
@@ -166,10 +168,10 @@ def test_broken_annotations_name_the_file(tmp_path):
     scipy.io.savemat(tmp_path / "other.mat", {"anno": np.zeros((4, 4))})
     (tmp_path / "bad.mat").write_bytes(b"no mat file")
     cases = {
-        "score it with the style 'seism'": tmp_path / "labels.mat",
-        "neither groundTruth nor LabelMap is in this file, but anno": tmp_path / "other.mat",
+        "this is a label map. Use a convention with ground truth 'seism'": tmp_path / "labels.mat",
+        "expected groundTruth or LabelMap, found anno": tmp_path / "other.mat",
         "this ground truth cannot be read": tmp_path / "bad.mat",
-        r"this array is \(4,\)": npy(tmp_path / "line.npy", np.zeros(4)),
+        r"got shape \(4,\)": npy(tmp_path / "line.npy", np.zeros(4)),
     }
     for message, path in cases.items():
         with pytest.raises(DataError, match=message) as error:
@@ -189,7 +191,7 @@ def test_folders_must_hold_the_same_images(tree, tmp_path):
     for name in ("a", "b"):
         png(predictions / f"{name}.png", lines)
     png(truths / "a.png", lines)
-    with pytest.raises(DataError, match=r"no ground truth for 1 of 2 images \(b\)\. Pass a list"):
+    with pytest.raises(DataError, match=r"no ground truth for 1 of 2 images \(b\)\. Give a list"):
         find_pairs(predictions, truths)
     assert len(find_pairs(predictions, truths, ["a"])) == 1
     with pytest.raises(DataError, match=r"no prediction for 1 of 2 images \(c\)"):
@@ -202,7 +204,9 @@ def test_folders_must_hold_the_same_images(tree, tmp_path):
 def test_other_sizes_are_refused_by_name(tmp_path):
     prediction = png(tmp_path / "a.png", np.zeros((8, 9), dtype=np.uint8))
     truth = npy(tmp_path / "b.npy", np.zeros((9, 8), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"a\.png and .*b\.npy: .*8 x 9, the ground truth 9 x 8"):
+    with pytest.raises(
+        DataError, match=r"a\.png and .*b\.npy: .*8 x 9 pixels, the ground truth 9 x 8"
+    ):
         score_folders(prediction, truth)
 
 

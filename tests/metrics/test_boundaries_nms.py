@@ -63,5 +63,5 @@ def test_nothing_stays_nothing():
 
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (3, 4, 5)])
 def test_refuses_what_is_no_map(shape):
-    with pytest.raises(InputError, match="at least 2 x 2"):
+    with pytest.raises(InputError, match="at least 2 x 2 pixels"):
         suppress_non_maxima(np.zeros(shape))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import boundaries as reference
-from taskprism.errors import InputError, UnknownNameError
+from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.metrics.boundaries import (
     CONVENTIONS,
     HED_THRESHOLDS,
@@ -79,7 +79,7 @@ def test_adding_is_exact_and_in_any_order():
     assert (there.totals == back.totals).all() and (there.best == back.best).all()
     assert there.totals.dtype == np.int64
     assert there.images == 5
-    with pytest.raises(InputError, match="at 3 and at 4 thresholds"):
+    with pytest.raises(InputError, match="of 3 and 4 thresholds"):
         there + BoundaryCounts.zero(4)
 
 
@@ -97,7 +97,9 @@ def test_thresholds():
     assert evenly_spaced(1) == (0.5,)
     assert len(HED_THRESHOLDS) == 101
     assert (HED_THRESHOLDS[:2], HED_THRESHOLDS[-2:]) == ((0.001, 0.01), (0.99, 0.999))
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(
+        InputError, match="number of thresholds must be an integer of at least 1, got 0"
+    ):
         evenly_spaced(0)
 
 
@@ -116,11 +118,11 @@ def test_presets():
         ({"thresholds": ()}, "ascend"),
         ({"thresholds": (0.5, 0.5)}, "ascend"),
         ({"thresholds": (0.5, 0.5 + 1e-9)}, "float32"),
-        ({"thresholds": (0.5, 1.5)}, "ascend within"),
-        ({"comparison": "<"}, "comparison is"),
-        ({"ground_truth": "labels"}, "ground_truth is"),
+        ({"thresholds": (0.5, 1.5)}, r"in \[0, 1\] in ascending"),
+        ({"comparison": "<"}, "comparison of BoundaryConvention '<'. Known: >, >="),
+        ({"ground_truth": "labels"}, "ground_truth of BoundaryConvention .* Known: raw, seism"),
     ],
 )
 def test_wrong_conventions_are_refused(fields, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(TaskprismError, match=message):
         BoundaryConvention(**fields)

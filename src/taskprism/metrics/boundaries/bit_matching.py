@@ -1,19 +1,17 @@
 """Maximum matchings of up to 64 bipartite graphs at a time, one in each bit of a word.
 
-The graphs share their vertices and edges; a vertex has a word that says in which of the graphs it
-is present. A *root* is a vertex that is to be covered, a *supply* one that may cover it; callers
-give the side with fewer vertices as roots. :meth:`BitMatching.maximize` goes in three steps:
+The graphs share their vertices and edges. The word of a vertex has a bit for each graph that
+contains the vertex. A *root* is a vertex to match, a *supply* a vertex that it can be matched with;
+callers use the side with fewer vertices as roots. :meth:`BitMatching.maximize` has three steps:
 
-1. Greedy: edges come in classes within which no vertex repeats, so that a class is matched by five
-   array operations.
-2. Augmenting paths, many at a time (:mod:`~taskprism.metrics.boundaries.bit_matching`), up to a
-   length that grows by half from round to round.
-3. Paths of any length, by turns with the restriction to the part of the graphs that still matters:
-   vertices that can be reached from a free supply and from a free root. Where no such vertex is
-   left, the matching is a maximum one (Berge, 1957).
+1. Greedy: edges are grouped into classes without repeated vertices, so that five array operations
+   match a class.
+2. Augmenting paths, many at a time, up to a length that grows by half from round to round.
+3. Paths of any length, alternating with a restriction to the part of the graphs that still matters:
+   vertices that can be reached both from a free supply and from a free root. Without such a vertex
+   the matching is maximum (Berge, 1957).
 
-What happens in one bit does not depend on the others, so the matching found for a threshold does
-not depend on which other thresholds are asked for.
+The bits are independent, so the matching of one threshold does not depend on the other thresholds.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ DEPTHS = (2, 3, 4, 6, 9, 13, 20)
 
 @dataclass
 class BitMatching:
-    """Matchings in progress; :meth:`empty` makes one.
+    """Matchings in progress; create one with :meth:`empty`.
 
     Attributes:
         root: Root of every edge ``(m,)``.
@@ -51,6 +49,14 @@ class BitMatching:
         free_root: Bits in which a root is present and unmatched.
         free_supply: Bits in which a supply is present and unmatched.
         matched: Bits in which an edge is in the matching ``(m,)``.
+
+    Example:
+        >>> ones = np.ones(2, dtype=np.uint64)
+        >>> root, supply, cuts = np.array([0, 1]), np.array([0, 0]), np.array([0, 1, 2])
+        >>> matching = BitMatching.empty(root, supply, cuts, ones, ones)
+        >>> matching.maximize()
+        >>> matching.free_root.tolist()  # both roots compete for the first supply
+        [0, 1]
     """
 
     root: Indices
@@ -68,7 +74,7 @@ class BitMatching:
     def empty(
         cls, root: Indices, supply: Indices, cuts: Indices, root_bits: Words, supply_bits: Words
     ) -> BitMatching:
-        """No edge matched yet."""
+        """Start without matched edges."""
         return cls(
             root,
             supply,
@@ -83,11 +89,11 @@ class BitMatching:
         )
 
     def maximize(self, *, reverse: bool = False) -> None:
-        """Make every matching a maximum one; afterwards only the ``free_*`` are up to date.
+        """Make every matching maximum; afterwards only the ``free_*`` attributes are correct.
 
         Args:
-            reverse: Begin with the last class of edges instead of the first. Pairs of the classes
-                that come first are preferred; beginning with the most distant pixels leaves fewer
+            reverse: Start with the last class of edges instead of the first. Pairs of the classes
+                that come first are preferred. Starting with the most distant pixels leaves fewer
                 paths to search for.
         """
         self._greedy(reverse)
@@ -106,7 +112,7 @@ class BitMatching:
             roots, supplies = roots[some_roots], supplies[some_supplies]
 
     def _greedy(self, reverse: bool) -> None:
-        """Match whatever is free, class after class."""
+        """Match free vertices, class after class."""
         classes = list(pairwise(self.cuts.tolist()))
         free_root, free_supply = self.free_root, self.free_supply
         for start, end in reversed(classes) if reverse else classes:
@@ -118,11 +124,11 @@ class BitMatching:
             self.matched[start:end] = both
 
     def _undecided(self, layers: Layers) -> tuple[BitMatching, Indices, Indices]:
-        """The part in which paths may remain, and its roots and supplies in this numbering.
+        """Part of the graphs that may have paths, and the numbers of its roots and supplies.
 
         Args:
-            layers: Layers grown to the end from this matching or one before it. What they did not
-                reach can never be reached again: the reached supplies have no other neighbors.
+            layers: Complete layers of this matching or of one before it. Vertices that they did not
+                reach cannot be reached later: the reached supplies have no other neighbors.
         """
         mirror = replace(
             self,
@@ -153,21 +159,25 @@ class BitMatching:
         return part, roots, supplies
 
 
-# A row table is walked row by row while fewer than one row in DENSE takes part.
+# A table is read row by row if fewer than one in DENSE rows is used.
 DENSE = 6
-# Below this many edges a loop over Python integers beats one array operation per class.
+# For fewer edges a loop over Python integers is faster than one array operation per class.
 FEW = 40
 
 
 @dataclass
 class Layers:
-    """Layers of a search; every list holds one entry for each depth.
+    """Layers of a search; every list has one entry per depth.
 
     Attributes:
         supplies: Supplies of the layer and their bits.
         hits: Free roots reached at this depth and their bits.
         reached_supply: Bits of every supply that is in any layer.
         reached_root: Bits of every root that was reached.
+
+    Example:
+        >>> Layers([], [], np.zeros(2, np.uint64), np.zeros(3, np.uint64)).hits
+        []
     """
 
     supplies: list[tuple[Indices, Words]]
@@ -177,7 +187,15 @@ class Layers:
 
 
 def grow(matching: BitMatching, depths: int | None) -> Layers:
-    """Breadth-first search from all free supplies, through ``depths`` layers or to the end."""
+    """Breadth-first search from all free supplies, through ``depths`` layers or to the end.
+
+    Example:
+        >>> one = np.ones(1, dtype=np.uint64)
+        >>> zero = np.array([0])
+        >>> matching = BitMatching.empty(zero, zero, np.array([0, 1]), one, one)
+        >>> len(grow(matching, None).hits)
+        1
+    """
     at_root, at_supply = matching.at_root, matching.at_supply
     has_edges = at_root.pointers[:-1] < at_root.pointers[1:]
     starts, with_edges = at_root.pointers[:-1][has_edges], nonzero(has_edges)
@@ -223,7 +241,15 @@ def grow(matching: BitMatching, depths: int | None) -> Layers:
 
 
 def augment(matching: BitMatching, layers: Layers) -> bool:
-    """Take vertex-disjoint paths back through the layers; False where none had been found."""
+    """Follow vertex-disjoint paths back through the layers; False if there are none.
+
+    Example:
+        >>> one = np.ones(1, dtype=np.uint64)
+        >>> zero = np.array([0])
+        >>> matching = BitMatching.empty(zero, zero, np.array([0, 1]), one, one)
+        >>> augment(matching, grow(matching, None)), int(matching.free_root[0])
+        (True, 0)
+    """
     depth = len(layers.hits)
     while depth and len(layers.hits[depth - 1][0]) == 0:
         depth -= 1

@@ -1,4 +1,4 @@
-"""Counts of boundary pixels: all that has to be kept of an image, and how to add images up."""
+"""Counts of boundary pixels of an image, and sums over images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from taskprism.metrics.boundaries.thinning import suppress_non_maxima, thin, thi
 
 @dataclass(frozen=True)
 class BoundaryCounts:
-    """Sums over images; adding them is exact in any order.
+    """Integer sums over images, which can be added in any order.
 
     The four rows are matched true pixels, true pixels, matched predicted pixels and predicted
-    pixels; true ones are summed over annotators.
+    pixels. True pixels are summed over annotators.
 
     Attributes:
         totals: int64 ``(4, K)``, at every threshold.
@@ -59,12 +59,12 @@ class BoundaryCounts:
             annotations: Ground truth ``(H, W)`` of each annotator: boundary maps, or label maps
                 with ``convention.ground_truth == "seism"``.
             convention: How to count.
-            valid: Boolean ``(H, W)``. Everything is cut to the smallest rectangle that holds the
-                valid pixels (so padding is not part of the image); other invalid pixels are
-                neither boundary nor predicted. None: all pixels are valid.
+            valid: Boolean ``(H, W)``. The image is cropped to the smallest rectangle with all valid
+                pixels, which removes padding. Other invalid pixels count as no boundary, both in
+                prediction and ground truth. None: all pixels are valid.
 
         Raises:
-            InputError: If shapes differ, no annotation is given, or a value is outside [0, 1].
+            InputError: Shapes differ, no annotation is given, or a value is outside [0, 1].
         """
         probabilities = _checked(probabilities, annotations)
         if valid is not None:
@@ -74,7 +74,7 @@ class BoundaryCounts:
             valid, probabilities = valid[window], probabilities[window]
             annotations = [annotation[window] for annotation in annotations]
         if convention.eight_bit:
-            # The small addition keeps maps that are multiples of 1/255 already as they are.
+            # The small addition keeps values that already are multiples of 1/255.
             steps = np.floor(probabilities.astype(np.float64) * 255 + 1e-4)
             probabilities = (steps / 255).astype(np.float32)
         if convention.nms and min(probabilities.shape) > 1:
@@ -108,8 +108,8 @@ class BoundaryCounts:
     def __add__(self, other: BoundaryCounts) -> BoundaryCounts:
         if self.totals.shape != other.totals.shape:
             raise InputError(
-                f"counts at {self.totals.shape[1]} and at {other.totals.shape[1]} thresholds "
-                "cannot be added."
+                f"Cannot add counts of {self.totals.shape[1]} and {other.totals.shape[1]} "
+                "thresholds. Use one convention for all images."
             )
         return BoundaryCounts(
             self.totals + other.totals, self.best + other.best, self.images + other.images
@@ -120,18 +120,18 @@ def _checked(
     probabilities: NDArray[Any], annotations: Sequence[NDArray[Any]]
 ) -> NDArray[np.float32]:
     if probabilities.ndim != 2:
-        raise InputError(f"an edge map is (H, W), got shape {probabilities.shape}.")
+        raise InputError(f"Expected an edge map (H, W), got shape {probabilities.shape}.")
     if not annotations:
-        raise InputError("an image needs the annotation of at least one person.")
+        raise InputError("An image needs the annotation of at least one annotator, got none.")
     for annotation in annotations:
         if annotation.shape != probabilities.shape:
             raise InputError(
-                f"the prediction is {_size(probabilities)}, the ground truth {_size(annotation)} "
-                "pixels; resize the prediction to the ground truth."
+                f"The prediction has {_size(probabilities)} pixels, the ground truth "
+                f"{_size(annotation)}. Resize the prediction to the ground truth."
             )
     probabilities = probabilities.astype(np.float32, copy=False)
     if not (probabilities.size and probabilities.min() >= 0 and probabilities.max() <= 1):
-        raise InputError("an edge map holds probabilities in [0, 1]; apply a sigmoid to logits.")
+        raise InputError("Expected probabilities in [0, 1]. Apply a sigmoid to logits.")
     return probabilities
 
 
@@ -147,12 +147,16 @@ def _window(valid: NDArray[np.bool_]) -> tuple[slice, slice]:
 def label_boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Pixels whose right, lower or lower right neighbor has another label.
 
-    Boundaries lie on the upper left side of a change and are up to two pixels wide. Numbering the
-    4-connected parts of each label first, as SEISM does, changes nothing: where two parts of one
-    label touch at a corner, the two pixels next to the corner have other labels.
+    Boundaries are on the upper left side of a change and up to two pixels wide. SEISM first numbers
+    the 4-connected parts of each label. That gives the same result: where two parts of one label
+    touch at a corner, the two pixels next to the corner have other labels.
 
     Args:
         labels: Integers ``(H, W)``.
+
+    Example:
+        >>> label_boundaries(np.array([[1, 1, 2]])).tolist()
+        [[False, True, False]]
     """
     found = np.zeros(labels.shape, dtype=bool)
     found[:, :-1] |= labels[:, :-1] != labels[:, 1:]
@@ -162,10 +166,14 @@ def label_boundaries(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def true_boundaries(annotation: NDArray[Any], style: GroundTruthStyle) -> NDArray[np.bool_]:
-    """An annotation ``(H, W)`` as boundary map.
+    """Boundary map of an annotation ``(H, W)``.
 
     Args:
-        annotation: For ``"raw"`` a boundary map (anything but 0), for ``"seism"`` labels.
+        annotation: For ``"raw"`` a boundary map (0: no boundary), for ``"seism"`` labels.
         style: See :class:`~taskprism.metrics.boundaries.BoundaryConvention`.
+
+    Example:
+        >>> true_boundaries(np.array([[0, 255]]), "raw").tolist()
+        [[False, True]]
     """
     return annotation != 0 if style == "raw" else thin(label_boundaries(annotation))

@@ -15,6 +15,7 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from taskprism.checks import check_integer
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
 from taskprism.metrics.boundaries.counts import BoundaryCounts
@@ -27,12 +28,16 @@ TRUTH_SUFFIXES = (".png", ".npy", ".mat")
 
 @dataclass(frozen=True)
 class Pair:
-    """One image: its prediction and its ground truth.
+    """Files of one image: its prediction and its ground truth.
 
     Attributes:
         name: File name without ending.
         prediction: PNG or NumPy file.
         truth: PNG, NumPy or MATLAB file.
+
+    Example:
+        >>> Pair("2018", Path("predictions/2018.png"), Path("groundTruth/2018.mat")).name
+        '2018'
     """
 
     name: str
@@ -48,11 +53,18 @@ def find_pairs(
     Args:
         predictions: Folder of PNG or NumPy files (or one file).
         ground_truth: Folder of PNG, NumPy or MATLAB files (or one file, if both are).
-        names: Images to take, each of which must be in both folders. None: all, and then both
-            folders must hold the same ones.
+        names: Images to score, which must be in both folders. None: all images; both folders must
+            have the same ones.
 
     Raises:
-        DataError: If a folder or file is missing, or two files of a folder have one name.
+        DataError: A folder or file is missing, or two files of a folder have the same name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder, "a.npy"), np.zeros((4, 4)))
+        ...     [pair.name for pair in find_pairs(Path(folder), Path(folder))]
+        ['a']
     """
     if predictions.is_file() and ground_truth.is_file():
         return [Pair(predictions.stem, predictions, ground_truth)]
@@ -66,7 +78,7 @@ def find_pairs(
         missing = [name for name in wanted if name not in files]
         if missing:
             shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            hint = " Pass a list of names to score a subset." if names is None else ""
+            hint = " Give a list of names to score a subset." if names is None else ""
             raise DataError(
                 f"{folder}: no {what} for {len(missing)} of {len(wanted)} images ({shown}).{hint}"
             )
@@ -76,10 +88,17 @@ def find_pairs(
 
 
 def read_names(path: Path) -> list[str]:
-    """Image names of a list, one a line; empty lines are skipped.
+    """Image names of a text file, one per line; empty lines are skipped.
 
     Raises:
-        DataError: If the file is missing, no text or empty, or holds a name twice.
+        DataError: The file is missing, empty or not a text, or has a name twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "names.txt").write_text("2018")
+        ...     read_names(Path(folder, "names.txt"))
+        ['2018']
     """
     with _naming(path, "list of image names"):
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -95,39 +114,53 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_prediction(path: Path) -> NDArray[np.float32]:
-    """Probabilities ``(H, W)``: integers are divided by the largest value of their type.
+    """Read probabilities ``(H, W)``; integers are divided by the largest value of their type.
 
     Raises:
-        DataError: If the file is missing or broken, or holds no single map in [0, 1].
+        DataError: The file is missing or broken, or is not one map in [0, 1].
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder, "a.npy"), np.full((4, 6), 255, np.uint8))
+        ...     read_prediction(Path(folder, "a.npy")).max()
+        np.float32(1.0)
     """
     with _naming(path, "prediction"):
         values = _read_png(path) if path.suffix.lower() == ".png" else np.load(path)
         values = values.squeeze()
     if values.ndim != 2:
-        raise DataError(f"{path}: an edge map has one channel, this array is {values.shape}.")
+        raise DataError(f"{path}: expected one channel (H, W), got shape {values.shape}.")
     if values.dtype.kind in "iu":
         return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
     if values.dtype.kind not in "bf":
-        raise DataError(f"{path}: an edge map holds numbers, this array {values.dtype}.")
+        raise DataError(f"{path}: expected numbers, got {values.dtype}.")
     probabilities = values.astype(np.float32)
     if not (probabilities.size and probabilities.min() >= 0 and probabilities.max() <= 1):
-        raise DataError(f"{path}: the values are no probabilities in [0, 1]; apply a sigmoid.")
+        raise DataError(f"{path}: expected probabilities in [0, 1]. Apply a sigmoid to logits.")
     return probabilities
 
 
 def read_annotations(path: Path, labels: bool) -> list[NDArray[Any]]:
-    """Maps ``(H, W)``, one for each annotator.
+    """Read maps ``(H, W)``, one per annotator.
 
-    A PNG file holds one annotator, a NumPy file ``(H, W)`` or ``(annotators, H, W)``. A MATLAB file
-    holds the cell ``groundTruth`` of the Berkeley data set, in which every annotator has
-    ``Boundaries`` and ``Segmentation``, or the ``LabelMap`` of PASCAL-Context.
+    A PNG file has one annotator, a NumPy file is ``(H, W)`` or ``(annotators, H, W)``. A MATLAB
+    file has the cell ``groundTruth`` of the Berkeley data set, with ``Boundaries`` and
+    ``Segmentation`` of every annotator, or the ``LabelMap`` of PASCAL-Context.
 
     Args:
         path: The file.
-        labels: Read label maps (``Segmentation``) where the file holds both.
+        labels: Read label maps (``Segmentation``) if the file has both.
 
     Raises:
-        DataError: If the file is missing or broken, or holds something else.
+        DataError: The file is missing or broken, or has other content.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder, "a.npy"), np.zeros((5, 4, 6)))
+        ...     len(read_annotations(Path(folder, "a.npy"), labels=False))
+        5
     """
     suffix = path.suffix.lower()
     with _naming(path, "ground truth"):
@@ -138,7 +171,7 @@ def read_annotations(path: Path, labels: bool) -> list[NDArray[Any]]:
         return [values]
     if values.ndim != 3 or len(values) == 0:
         raise DataError(
-            f"{path}: ground truth is (H, W) or (annotators, H, W), this array is {values.shape}."
+            f"{path}: expected ground truth (H, W) or (annotators, H, W), got shape {values.shape}."
         )
     return list(values)
 
@@ -151,15 +184,15 @@ def _from_matlab(path: Path, labels: bool) -> list[NDArray[Any]]:
     if "LabelMap" in content and labels:
         return [content["LabelMap"]]
     if "LabelMap" in content:
-        raise DataError(f"{path}: this is a label map; score it with the style 'seism'.")
+        raise DataError(f"{path}: this is a label map. Use a convention with ground truth 'seism'.")
     found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-    raise DataError(f"{path}: neither groundTruth nor LabelMap is in this file, but {found}.")
+    raise DataError(f"{path}: expected groundTruth or LabelMap, found {found}.")
 
 
 def _read_png(path: Path) -> NDArray[Any]:
     with Image.open(path) as image:
         if image.mode not in {"L", "1", "P", "I", "I;16", "I;16B"}:
-            raise DataError(f"{path}: the image must have one channel, not {image.mode}.")
+            raise DataError(f"{path}: expected an image with one channel, got mode {image.mode}.")
         values = np.asarray(image)
     # Pillow opens some 16-bit files as 32-bit ones.
     return values.astype(np.uint16) if values.dtype == np.int32 else values
@@ -181,14 +214,14 @@ def _by_name(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, Pa
 
 @contextmanager
 def _naming(path: Path, what: str) -> Iterator[None]:
-    """Whatever goes wrong while reading names the file."""
+    """Turn any error while reading into one that names the file."""
     try:
         yield
     except DataError:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such {what}.") from None
-    except Exception as error:  # broken bytes raise nearly anything in the libraries
+    except Exception as error:  # libraries raise many types of errors for broken files
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"{path}: this {what} cannot be read ({reason[0]}).") from error
 
@@ -197,7 +230,16 @@ def count_pair(pair: Pair, convention: BoundaryConvention) -> BoundaryCounts:
     """Read and count one image.
 
     Raises:
-        DataError: If a file is missing or broken, or the two do not have one size.
+        DataError: A file is missing or broken, or the two have different sizes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "a.npy")
+        ...     np.save(file, np.eye(20, dtype=np.uint8))
+        ...     counts = count_pair(Pair("a", file, file), BoundaryConvention())
+        >>> counts.images
+        1
     """
     probabilities = read_prediction(pair.prediction)
     annotations = read_annotations(pair.truth, labels=convention.ground_truth == "seism")
@@ -219,19 +261,22 @@ def count_pairs(
     Args:
         pairs: The images.
         convention: How to count.
-        workers: Processes. They import the script that asks for them, so with more than one it
-            needs the usual ``if __name__ == "__main__":``.
-        progress: Report progress on standard error.
+        workers: Number of processes. They import the calling script, so with more than one the
+            script needs ``if __name__ == "__main__":``.
+        progress: Show progress on standard error.
 
     Returns:
-        The same whatever the number of workers.
+        Counts that do not depend on the number of workers.
 
     Raises:
-        DataError: See :func:`count_pair`; the first one stops everything.
-        InputError: If ``workers`` is below 1.
+        DataError: See :func:`count_pair`; the first error stops all processes.
+        InputError: ``workers`` is not an integer of at least 1.
+
+    Example:
+        >>> count_pairs([], BoundaryConvention()).images
+        0
     """
-    if workers < 1:
-        raise InputError(f"at least one worker is needed, got {workers}.")
+    check_integer("count_pairs", "workers", workers, low=1)
     workers = min(workers, len(pairs))
     counts: Iterable[BoundaryCounts] = (
         (count_pair(pair, convention) for pair in pairs)
@@ -271,13 +316,20 @@ def score_folders(
     Args:
         predictions: PNG or NumPy files, see :func:`~.files.read_prediction`.
         ground_truth: PNG, NumPy or MATLAB files, see :func:`~.files.read_annotations`.
-        convention: How to count; by default the one called ``default``.
-        names: Images to score, by default all of them.
-        workers: Processes.
-        progress: Report progress on standard error.
+        convention: How to count; by default the convention ``default``.
+        names: Images to score; by default all.
+        workers: Number of processes.
+        progress: Show progress on standard error.
 
     Raises:
-        DataError: If a file is missing, broken or of the wrong size.
+        DataError: A file is missing, broken or of the wrong size.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(Path(folder, "a.npy"), np.eye(40, dtype=np.uint8))
+        ...     score_folders(folder, folder).images
+        1
     """
     convention = convention or BoundaryConvention()
     pairs = find_pairs(Path(predictions), Path(ground_truth), names)

@@ -2,12 +2,12 @@
 
 Per annotator and threshold, a predicted and a true pixel may be matched if they are within the
 tolerance, each pixel once, and the matching has as many pairs as possible. The Berkeley benchmark
-solves nearly the same: it adds up distances, with a price for leaving a pixel out so high that few
-pairs are lost.
+solves a similar problem: it minimizes the sum of distances plus a cost for each unmatched pixel,
+which is so high that few pairs are lost.
 
-What counts with one annotator is the number of pairs alone. With several, a predicted pixel is
-right if any annotator's matching holds it, and then it matters *which* pixels are matched: pairs
-are made in order of distance, as the benchmark's prices ask for, and completed along shortest
+With one annotator only the number of pairs counts. With several, a predicted pixel is correct if it
+is matched with any annotator, so it matters *which* pixels are matched. Pairs are then made in
+order of distance, which the costs of the benchmark also prefer, and completed along shortest
 augmenting paths.
 """
 
@@ -33,7 +33,13 @@ from taskprism.metrics.boundaries.bits import (
 
 
 def disc(radius: float) -> tuple[Indices, Indices]:
-    """Offsets ``(rows, columns)`` of length at most ``radius`` pixels, nearest first."""
+    """Offsets ``(rows, columns)`` of length at most ``radius`` pixels, nearest first.
+
+    Example:
+        >>> rows, columns = disc(1)
+        >>> sorted(zip(rows.tolist(), columns.tolist()))
+        [(-1, 0), (0, -1), (0, 0), (0, 1), (1, 0)]
+    """
     reach = int(radius)
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     squares = rows**2 + columns**2
@@ -54,6 +60,12 @@ class ToleranceGraph:
         offsets: Number of classes.
         pixels: Predicted pixels that have a pair, as positions in the flattened image, ascending.
         truths: Number of true pixels.
+
+    Example:
+        >>> mask = np.eye(3, dtype=bool)
+        >>> graph = ToleranceGraph.between(mask, mask, radius=1)
+        >>> graph.predicted.tolist(), graph.truth.tolist()
+        ([0, 1, 2], [0, 1, 2])
     """
 
     predicted: Indices
@@ -67,11 +79,11 @@ class ToleranceGraph:
     def between(
         cls, predicted: NDArray[np.bool_], truth: NDArray[np.bool_], radius: float
     ) -> ToleranceGraph:
-        """All pairs of pixels of two masks ``(H, W)`` that lie at most ``radius`` apart."""
+        """All pairs of pixels of two masks ``(H, W)`` with a distance of at most ``radius``."""
         height, width = truth.shape
         reach = int(radius)
         padded_width = width + 2 * reach
-        # Numbers of the predicted pixels, -1 elsewhere; the margin spares every bounds check.
+        # The margin makes bounds checks unnecessary.
         inside = np.zeros((height + 2 * reach, padded_width), dtype=bool)
         inside[reach : reach + height, reach : reach + width] = predicted
         inside = inside.ravel()
@@ -111,7 +123,11 @@ class Matched:
 
     Attributes:
         truth: Matched true pixels, summed over annotators.
-        predicted: Predicted pixels that the matching of at least one annotator holds.
+        predicted: Predicted pixels that are matched with at least one annotator.
+
+    Example:
+        >>> Matched(truth=np.array([3, 2]), predicted=np.array([3, 1])).truth.tolist()
+        [3, 2]
     """
 
     truth: Counts
@@ -128,6 +144,12 @@ def match(
         annotations: True boundaries of every annotator ``(H, W)``.
         radius: Tolerance in pixels.
         thresholds: Number of thresholds K.
+
+    Example:
+        >>> mask = np.eye(3, dtype=bool)
+        >>> planes = mask[None].astype(np.uint64)  # one threshold, the lowest bit
+        >>> match(planes, [mask], radius=1, thresholds=1).truth.tolist()
+        [3]
     """
     words = planes.reshape(len(planes), -1)
     predicted = words.any(axis=0).reshape(planes.shape[1:])
@@ -137,7 +159,7 @@ def match(
     for annotation in annotations:
         graph = ToleranceGraph.between(predicted, annotation, radius)
         blocks = _blocks(graph, unpack(words[:, graph.pixels].T, thresholds))
-        # With one annotator any maximum matching will do.
+        # With one annotator any maximum matching is correct.
         matched = _maximum(blocks, reverse=not several)
         for block, (roots, supplies) in zip(blocks, matched, strict=True):
             size = len(block.thresholds)
@@ -152,8 +174,8 @@ def match(
 class _Block:
     """The problem of one annotator at up to 64 thresholds.
 
-    With more predicted than true pixels the true ones are to be covered and are the roots,
-    otherwise the predicted ones.
+    The roots are the side with fewer pixels: the true pixels if there are more predicted ones,
+    otherwise the predicted pixels.
     """
 
     thresholds: Indices
@@ -170,7 +192,7 @@ def _blocks(graph: ToleranceGraph, present: NDArray[np.uint8]) -> list[_Block]:
 
     Args:
         graph: Pairs of predicted and true pixels.
-        present: Which of its predicted pixels there are at each threshold ``(pixels, K)``.
+        present: Whether each predicted pixel is present at each threshold ``(pixels, K)``.
     """
     crowded = present.sum(axis=0) > graph.truths
     blocks = []
@@ -193,7 +215,7 @@ def _blocks(graph: ToleranceGraph, present: NDArray[np.uint8]) -> list[_Block]:
 def _maximum(blocks: Sequence[_Block], *, reverse: bool) -> list[tuple[Words, Words]]:
     """Bits of the matched roots and supplies of each block.
 
-    The blocks are solved side by side as one problem: as much work, in fewer and longer operations.
+    The blocks are solved together as one problem: the same work in fewer and larger operations.
     """
     roots = np.cumsum([0, *(len(block.root_bits) for block in blocks)])
     supplies = np.cumsum([0, *(len(block.supply_bits) for block in blocks)])

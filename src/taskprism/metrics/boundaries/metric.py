@@ -1,4 +1,4 @@
-"""Boundary scores as torchmetrics, for validation within a training loop."""
+"""Boundary scores as torchmetrics, for validation during training."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from taskprism.metrics.boundaries.scores import BoundaryScores
 
 
 class BoundaryMetric(Metric):
-    """odsF, oisF and AP; the state is integer sums, so batches, workers and ranks add up exactly.
+    """odsF, oisF and AP; the states are integer sums, which add up exactly over processes.
 
-    Counting happens on the CPU, at about 0.1 s for an image of 321 x 481 and 99 thresholds; with
-    fewer thresholds it is faster.
+    Counting runs on the CPU and takes about 0.1 s for an image of 321 x 481 and 99 thresholds. It
+    is faster with fewer thresholds.
 
     Args:
         convention: How to count, or a name in :data:`CONVENTIONS`.
         kwargs: See :class:`torchmetrics.Metric`.
 
     Raises:
-        UnknownNameError: If the convention name is unknown.
+        UnknownNameError: There is no convention of this name.
 
     Example:
         >>> from taskprism.metrics.boundaries.metric import BoundaryMetric
@@ -54,34 +54,37 @@ class BoundaryMetric(Metric):
 
         Args:
             prediction: Probabilities ``(B, 1, H, W)`` in [0, 1].
-            target: Boundary maps ``(B, A, H, W)`` of A annotators, or label maps where the
-                convention says so.
+            target: Boundary maps ``(B, A, H, W)`` of A annotators, or label maps if the convention
+                has the ground truth ``"seism"``.
             valid: Boolean ``(B, 1, H, W)``; see :meth:`BoundaryCounts.of_image`. Images without a
                 valid pixel are left out.
 
         Raises:
-            InputError: If shapes do not fit or values are outside [0, 1].
+            InputError: Shapes do not match, or values are outside [0, 1].
         """
         if prediction.ndim != 4 or prediction.shape[1] != 1 or target.ndim != 4:
             raise InputError(
-                "boundary metrics take probabilities (B, 1, H, W) and targets (B, annotators, H, "
-                f"W), got {tuple(prediction.shape)} and {tuple(target.shape)}."
+                "Expected probabilities (B, 1, H, W) and targets (B, annotators, H, W), got "
+                f"{tuple(prediction.shape)} and {tuple(target.shape)}."
             )
         if len(prediction) != len(target):
-            raise InputError(f"{len(prediction)} predictions but {len(target)} targets.")
+            raise InputError(
+                f"Expected one target per prediction, got {len(prediction)} predictions and "
+                f"{len(target)} targets."
+            )
         maps = prediction.detach().float().cpu().numpy()[:, 0]
         annotations = target.detach().cpu().numpy()
         masks = None if valid is None else valid.detach().bool().cpu().numpy()[:, 0]
         counts = BoundaryCounts.zero(len(self.convention.thresholds))
-        for number, (image, people) in enumerate(zip(maps, annotations, strict=True)):
+        for number, (image, annotation) in enumerate(zip(maps, annotations, strict=True)):
             mask = None if masks is None else masks[number]
-            counts += BoundaryCounts.of_image(image, list(people), self.convention, mask)
+            counts += BoundaryCounts.of_image(image, list(annotation), self.convention, mask)
         self.totals = self.totals + torch.from_numpy(counts.totals).to(self.totals.device)
         self.best = self.best + torch.from_numpy(counts.best).to(self.best.device)
         self.images = self.images + counts.images
 
     def scores(self) -> BoundaryScores:
-        """Scores of what was added in this process, with the whole curve."""
+        """Scores of the images that were added in this process, with the whole curve."""
         counts = BoundaryCounts(
             self.totals.cpu().numpy(), self.best.cpu().numpy(), int(self.images)
         )

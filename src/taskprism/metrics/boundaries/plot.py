@@ -17,14 +17,23 @@ _LEVELS = np.arange(1, 10) / 10
 
 
 def plot_curves(scores: Mapping[str, BoundaryScores], path: Path | str) -> None:
-    """Write a picture of one or more curves; a dot marks the threshold of odsF.
+    """Write a plot of one or more curves; a dot marks the threshold of odsF.
 
     Args:
-        scores: Results by name; the legend lists them, best first.
-        path: Picture file; its ending says the format (png, pdf, svg).
+        scores: Scores by name; the legend lists them, best first.
+        path: Output file; its ending selects the format (png, pdf, svg).
 
     Raises:
-        DataError: If the file cannot be written.
+        DataError: The file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from taskprism.metrics.boundaries import BoundaryCounts, convention
+        >>> scores = BoundaryScores.of(BoundaryCounts.zero(99), convention("default"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_curves({"detector": scores}, Path(folder, "curve.png"))
+        ...     Path(folder, "curve.png").exists()
+        True
     """
     figure = Figure(figsize=(5.6, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -33,7 +42,7 @@ def plot_curves(scores: Mapping[str, BoundaryScores], path: Path | str) -> None:
     order = sorted(scores.items(), key=lambda item: -item[1].ods_f)
     for number, (name, result) in enumerate(order):
         best = int(np.argmax(result.f))
-        # The curve is drawn where something was predicted; an empty map has no precision to show.
+        # Empty maps have no meaningful precision and are not drawn.
         drawn = result.recall > 0
         (line,) = axes.plot(
             result.recall[drawn],
@@ -54,9 +63,9 @@ def plot_curves(scores: Mapping[str, BoundaryScores], path: Path | str) -> None:
 
 
 def _draw_levels(axes: Axes) -> None:
-    """Lines on which F is 0.1 .. 0.9, labeled at the right border."""
+    """Draw lines of equal F, 0.1 .. 0.9, with labels at the right border."""
     for level in _LEVELS:
-        # F = 2PR / (P + R) is level where P = level * R / (2R - level), which is 1 at this recall:
+        # F = 2PR / (P + R) = level if P = level * R / (2R - level), which is 1 at this recall:
         recall = np.linspace(level / (2 - level), 1, 200)
         axes.plot(recall, level * recall / (2 * recall - level), color="0.8", linewidth=0.8)
         axes.annotate(

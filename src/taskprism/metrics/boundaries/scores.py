@@ -1,4 +1,4 @@
-"""Precision, recall and what is read off their curve: odsF, oisF and AP."""
+"""Precision, recall and the scores of their curve: odsF, oisF and AP."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ Curve = NDArray[np.float64]
 def precision_recall(totals: NDArray[np.int64]) -> tuple[Curve, Curve]:
     """Precision and recall of counts ``(4, ...)``.
 
-    Without true pixels precision is 0 and recall 1, else without predicted ones precision is 1 and
-    recall 0: an empty map finds nothing and errs nowhere. F is 0 in both cases.
+    Without true pixels precision is 0 and recall is 1. Otherwise, without predicted pixels,
+    precision is 1 and recall is 0. F is 0 in both cases.
+
+    Example:
+        >>> precision, recall = precision_recall(np.array([[4], [8], [4], [5]]))
+        >>> precision.tolist(), recall.tolist()
+        ([0.8], [0.5])
     """
     matched_truth, truth, matched_predicted, predicted = totals
     recall = np.where(truth == 0, 1.0, matched_truth / np.maximum(truth, 1))
@@ -28,19 +33,27 @@ def precision_recall(totals: NDArray[np.int64]) -> tuple[Curve, Curve]:
 
 
 def f_measures(totals: NDArray[np.int64]) -> Curve:
-    """Harmonic mean of precision and recall, 0 where both are 0."""
+    """Harmonic mean of precision and recall, 0 where both are 0.
+
+    Example:
+        >>> f_measures(np.array([[4], [8], [4], [8]])).tolist()
+        [0.5]
+    """
     precision, recall = precision_recall(totals)
     total = precision + recall
     return 2 * precision * recall / np.where(total == 0, 1, total)
 
 
 def average_precision(precision: Curve, recall: Curve) -> float:
-    """Mean precision at recalls 0, 0.01 .. 1, as the Berkeley benchmark and SEISM take it.
+    """Mean precision at recalls 0, 0.01 .. 1, as in the Berkeley benchmark and SEISM.
 
-    Precision is interpolated linearly between the recalls that were measured; beyond them it counts
-    as 0. Of points with the same recall the one with the lowest threshold is used. The sum over the
-    101 recalls is divided by 100. A detector that only predicts 0 or 1 has a single point and an AP
-    near 0.
+    Precision is interpolated linearly between measured recalls and is 0 outside of them. Of points
+    with the same recall the one with the lowest threshold is used. The sum over the 101 recalls is
+    divided by 100. A detector that predicts only 0 and 1 has a single point and an AP near 0.
+
+    Example:
+        >>> average_precision(np.array([1.0, 1.0]), np.array([0.0, 0.99]))
+        1.0
     """
     recalls, first = np.unique(recall, return_index=True)
     at = np.arange(101) / 100
@@ -49,13 +62,12 @@ def average_precision(precision: Curve, recall: Curve) -> float:
 
 @dataclass(frozen=True)
 class BoundaryScores:
-    """The result over a data set. Fractions in [0, 1], higher is better.
+    """Scores of a data set: fractions in [0, 1], higher is better.
 
     Attributes:
         ods_f: Largest F over the thresholds, one threshold for all images ("optimal data-set
             scale"), not interpolated between thresholds.
-        ois_f: F of the counts in which every image is at its own best threshold ("optimal image
-            scale").
+        ois_f: F of the counts at the best threshold of each image ("optimal image scale").
         average_precision: See :func:`average_precision`.
         best_threshold: The first threshold with F = ``ods_f``.
         thresholds: ``(K,)``.

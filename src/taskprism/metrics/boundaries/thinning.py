@@ -13,12 +13,22 @@ from taskprism.metrics.boundaries.bits import Indices, Words, nonzero
 
 
 def thin(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """Thin one mask ``(H, W)``; equal to :func:`skimage.morphology.thin`."""
+    """Thin one mask ``(H, W)``; equal to :func:`skimage.morphology.thin`.
+
+    Example:
+        >>> thin(np.ones((3, 5))).sum()
+        np.int64(3)
+    """
     return _thin(np.asarray(mask) != 0)
 
 
 def thin_planes(planes: Words) -> Words:
-    """Thin every bit of ``(planes, H, W)`` as a mask of its own."""
+    """Thin every bit of ``(planes, H, W)`` as a separate mask.
+
+    Example:
+        >>> thin_planes(np.full((1, 3, 5), 3, dtype=np.uint64)).max()
+        np.uint64(3)
+    """
     return np.stack([_thin(plane) for plane in planes])
 
 
@@ -30,8 +40,8 @@ def _thin(image: NDArray[Any]) -> NDArray[Any]:
     steps = (1, 1 - width, -width, -1 - width, -1, width - 1, width, width + 1)
     candidates = nonzero(pixels)
     touched = np.zeros(pixels.size, dtype=bool)
-    # Both halves must have seen every pixel; later a half needs to look at a pixel only if a
-    # neighbor was deleted since it last did, that is in the two halves before it.
+    # Both halves of an iteration must visit every pixel once. After that, a half must visit a pixel
+    # only if one of its neighbors was deleted in the two halves before.
     before: Indices | None = None
     first_half = True
     while True:
@@ -57,12 +67,12 @@ def _thin(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _deletable(around: list[NDArray[Any]], first_half: bool) -> NDArray[Any]:
-    """Conditions G1, G2 and G3 of the module, bit by bit."""
+    """Conditions G1, G2 and G3 of Guo and Hall (1989) for every bit."""
     x1, x2, x3, x4, x5, x6, x7, x8 = around
     p12, p34, p56, p78 = x1 | x2, x3 | x4, x5 | x6, x7 | x8
     p23, p45, p67, p81 = x2 | x3, x4 | x5, x6 | x7, x8 | x1
 
-    # G1: of an odd number of terms it is one unless a pair of them is complete.
+    # G1: exactly one term is set if their number is odd and no pair is complete.
     t1, t2, t3, t4 = ~x1 & p23, ~x3 & p45, ~x5 & p67, ~x7 & p81
     odd = t1 ^ t2 ^ t3 ^ t4
     one = odd & ~((t1 & t2) | (t3 & t4))
@@ -92,15 +102,20 @@ def suppress_non_maxima(probabilities: NDArray[Any]) -> Map:
         probabilities: ``(H, W)`` in [0, 1], H and W at least 2.
 
     Returns:
-        float32 ``(H, W)``: the same values on ridges, 0 elsewhere, fading towards the border.
+        float32 ``(H, W)``: the values on ridges, 0 elsewhere; they decrease to 0 at the border.
 
     Raises:
-        InputError: If the map is not two-dimensional or a side is shorter than 2 pixels.
+        InputError: The map is not two-dimensional, or a side is shorter than 2 pixels.
+
+    Example:
+        >>> ramp = np.tile(np.linspace(0, 1, 20), (20, 1))
+        >>> np.count_nonzero(suppress_non_maxima(ramp)) < np.count_nonzero(ramp)
+        True
     """
     edges = np.ascontiguousarray(probabilities, dtype=np.float32)
     if edges.ndim != 2 or min(edges.shape) < 2:
         raise InputError(
-            f"non-maximum suppression needs a map (H, W) of at least 2 x 2, got {edges.shape}."
+            f"Expected an edge map (H, W) of at least 2 x 2 pixels, got shape {edges.shape}."
         )
     pixels = edges.ravel().nonzero()[0]
     along_x, along_y = _direction(edges, pixels)
@@ -117,7 +132,7 @@ def suppress_non_maxima(probabilities: NDArray[Any]) -> Map:
 
 
 def _direction(edges: Map, pixels: NDArray[np.intp]) -> tuple[Map, Map]:
-    """Unit vectors ``(x, y)`` across the edge at some pixels, up to their sign."""
+    """Unit vectors ``(x, y)`` across the edge at the given pixels, up to their sign."""
     smooth = ndimage.correlate1d(edges, _TRIANGLE, axis=0, mode="reflect")
     smooth = ndimage.correlate1d(smooth, _TRIANGLE, axis=1, mode="reflect")
     by_y, by_x = np.gradient(smooth)
@@ -133,11 +148,11 @@ def _direction(edges: Map, pixels: NDArray[np.intp]) -> tuple[Map, Map]:
 
 
 def _read(edges: Map, row: NDArray[Any], column: NDArray[Any]) -> Map:
-    """Bilinear interpolation; positions outside count as on the border."""
+    """Bilinear interpolation; positions outside are moved to the border."""
     height, width = edges.shape
     row = np.clip(row, 0, height - 1.001).astype(np.float32)
     column = np.clip(column, 0, width - 1.001).astype(np.float32)
-    # float32 cannot tell n - 1.001 from n - 1 in images wider than 8192 pixels, hence the minimum.
+    # In images wider than 8192 pixels n - 1.001 equals n - 1 in float32, hence the minimum.
     top = np.minimum(row.astype(np.intp), height - 2)
     left = np.minimum(column.astype(np.intp), width - 2)
     down, right = row - top.astype(np.float32), column - left.astype(np.float32)
