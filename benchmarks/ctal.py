@@ -1,13 +1,13 @@
-"""CTAL side by side: the textbook form, ours in blocks of rows, and ours in linear memory.
+"""Time and memory of CTAL: the textbook form, blocks of rows ("direct"), and linear memory.
 
     python benchmarks/ctal.py                                    # seconds: small maps
     python benchmarks/ctal.py --sizes 18x24 36x48 72x96 144x192  # the published sizes and beyond
     python benchmarks/ctal.py --sizes 72x96 --device cuda --dtype bfloat16
 
-Each measurement runs in a separate process, the forms taking turns, so that neither memory nor a
-busy machine favors one. Time is the best of all turns; memory is what the first pass adds to what
-the process held before it. The textbook form runs only where its matrices fit. On a busy machine
-``--clock cpu --threads 1`` counts processor time, which waiting does not change.
+Each measurement runs in a separate process, and the forms alternate, so that neither memory nor
+other load favors one. Time is the minimum over all turns. Memory is what the first pass adds to the
+memory of the process. The textbook form runs only if its matrices fit (``--limit-gb``). On a busy
+machine use ``--clock cpu --threads 1``: processor time does not include waiting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = ["semseg", "depth", "normals", "edge", "saliency"]
 
 
 def parse() -> argparse.Namespace:
-    """Options of the command line."""
+    """Read the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["18x24", "30x40"], help="HxW of the maps")
     parser.add_argument("--tasks", nargs="+", type=int, default=[3])
@@ -47,15 +47,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64", "bfloat16"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
-    parser.add_argument("--turns", type=int, default=2, help="how often the forms take turns")
-    parser.add_argument("--limit-gb", type=float, default=8.0, help="for the textbook form")
-    parser.add_argument("--plot", type=Path, help="write a picture of time and memory over size")
+    parser.add_argument("--turns", type=int, default=2, help="measurements of each form")
+    parser.add_argument("--limit-gb", type=float, default=8.0, help="limit of the textbook form")
+    parser.add_argument("--plot", type=Path, help="file for a plot of time and memory over size")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def measure(case: dict) -> dict[str, float]:
-    """Time (s) and added memory (MB) of one form and kind of pass; runs in a fresh process."""
+    """Measure time (s) and added memory (MB) of one form and pass; runs in a new process."""
     torch.set_num_threads(case["threads"])
     device, dtype = torch.device(case["device"]), getattr(torch, case["dtype"])
     names = NAMES[: case["tasks"]]
@@ -87,7 +87,7 @@ def measure(case: dict) -> dict[str, float]:
 
         return infer if case["pass"] == "inference" else train
 
-    step(6, 8)()  # libraries load and threads start with the first call
+    step(6, 8)()  # the first call loads libraries and starts threads
     under_test = step(*case["size"])
     before = reset_peak(device)
     under_test()
@@ -110,12 +110,12 @@ def wait(device: torch.device) -> None:
 
 
 def reset_peak(device: torch.device) -> float:
-    """Memory held now, in MB; the peak is counted from here on."""
+    """Reset the peak and return the memory in use, in MB."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 1e6
     if PROCESS.is_dir():
-        (PROCESS / "clear_refs").write_text("5")  # sets Linux's peak of resident memory back
+        (PROCESS / "clear_refs").write_text("5")  # resets the peak of resident memory on Linux
     return peak(device)
 
 
@@ -130,7 +130,7 @@ def peak(device: torch.device) -> float:
 
 
 def fits(case: dict, limit_gb: float) -> bool:
-    """Whether the matrices of the textbook form stay within the limit; others always do."""
+    """Whether the matrices of the textbook form fit into the limit; other forms always fit."""
     if case["form"] != "textbook":
         return True
     positions = case["size"][0] * case["size"][1]
@@ -140,7 +140,7 @@ def fits(case: dict, limit_gb: float) -> bool:
 
 
 def in_turns(case: dict, turns: int, limit_gb: float) -> dict[str, dict]:
-    """``{form: {pass: {"seconds": s, "megabytes": MB}}}``, the best of all turns."""
+    """Measure all forms in turns: ``{form: {pass: {"seconds": s, "megabytes": MB}}}``, minima."""
     best: dict[str, dict] = {}
     for _ in range(turns):
         for kind in PASSES:
@@ -157,7 +157,7 @@ def in_turns(case: dict, turns: int, limit_gb: float) -> dict[str, dict]:
 
 
 def chosen(case: dict, kind: str) -> str:
-    """Which form ``method="auto"``, the default, takes."""
+    """The form that ``method="auto"``, the default, selects."""
     sizes = (case["size"][0] * case["size"][1], case["channels"], case["tasks"], case["tasks"])
     with torch.set_grad_enabled(kind == "training"):
         direct = direct_is_faster(
@@ -181,7 +181,7 @@ def row(case: dict, best: dict[str, dict]) -> str:
 
 
 def plot(results: list[tuple[dict, dict]], path: Path) -> None:
-    """Time and memory over the number of positions, for both kinds of pass."""
+    """Plot time and memory over the number of positions, for both passes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -205,14 +205,14 @@ def plot(results: list[tuple[dict, dict]], path: Path) -> None:
 
 
 def main() -> None:
-    """Print the table, a line at a time."""
+    """Measure all cases and print the table line by line."""
     options = parse()
     if options.worker:
         print(json.dumps(measure(json.loads(options.worker))))
         return
     print(f"{options.dtype} on {options.device}, {options.threads} threads, batch {options.batch},")
     print(f"f = {options.kernel_size}, kernel {'per task' if options.per_task else 'shared'}.")
-    print("The last column of each four is what method='auto' takes, and textbook / that.\n")
+    print("auto: the form that method='auto' selects, and textbook divided by it.\n")
     heads = [
         f"{kind} {unit}: {form}" for kind in PASSES for unit in ("s", "MB") for form in COLUMNS
     ]

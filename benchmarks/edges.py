@@ -1,10 +1,10 @@
 """Speed of boundary scores against a plain implementation, on photographs of scikit-image.
 
-The plain way does one threshold after the other: scikit-image's thinning, then a maximum flow
-(Dinic) over the pairs of pixels within tolerance. Both count the same pixels, which is checked.
-Contours are made by segmenting the photographs; predictions are noisy gradients ("gradient") and
-blurred contours with noise ("contour"), which are harder to match than the clean maps of trained
-networks. Times are CPU seconds of one process.
+The plain implementation processes one threshold after the other: scikit-image's thinning, then a
+maximum flow (Dinic) over the pairs of pixels within tolerance. The benchmark checks that both give
+the same counts. Ground truth comes from segmentations of the photographs. Predictions are noisy
+gradients ("gradient") and blurred contours with noise ("contour"), which are harder to match than
+the clean maps of trained networks. Times are CPU seconds of one process.
 
     python benchmarks/edges.py
     python benchmarks/edges.py --size 512 512 --max-dist 0.011 --images 2
@@ -40,23 +40,23 @@ PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "camera", "rocket")
 
 
 def make_images(count, size, annotators, rng):
-    """Yield ``(name, prediction, annotations)``."""
+    """Yield ``(name, prediction, truths)``."""
     for name in PHOTOGRAPHS[:count]:
         photograph = getattr(skimage.data, name)()
         if photograph.ndim == 3:
             photograph = skimage.color.rgb2gray(photograph)
         gray = transform.resize(skimage.util.img_as_float(photograph), size, anti_aliasing=True)
-        people = []
+        truths = []
         for scale in (400, 300, 600, 200, 1000)[:annotators]:
             labels = segmentation.felzenszwalb(gray, scale=scale, sigma=1, min_size=400)
-            people.append(true_boundaries(labels, "seism"))
+            truths.append(true_boundaries(labels, "seism"))
         gradient = skimage.filters.sobel(ndimage.gaussian_filter(gray, 1))
         gradient = gradient / np.percentile(gradient, 99.5) + rng.normal(0, 0.08, size)
-        contour = ndimage.gaussian_filter(people[0].astype(float), 1.5)
+        contour = ndimage.gaussian_filter(truths[0].astype(float), 1.5)
         noise = ndimage.gaussian_filter(rng.normal(0, 1, size), 0.8)
         contour = contour / contour.max() * 0.8 + noise * 0.25
         for kind, prediction in (("gradient", gradient), ("contour", contour)):
-            yield f"{name} {kind}", np.clip(prediction, 0, 1).astype(np.float32), people
+            yield f"{name} {kind}", np.clip(prediction, 0, 1).astype(np.float32), truths
 
 
 def plain_match(predicted, truth, radius):
@@ -79,7 +79,7 @@ class Stopwatch:
         self.seconds = defaultdict(float)
 
     def time(self, name, function, *args):
-        """Call a function and add its time to a name."""
+        """Call a function and add its time to the entry ``name``."""
         start = time.process_time()
         result = function(*args)
         self.seconds[name] += time.process_time() - start
@@ -87,7 +87,7 @@ class Stopwatch:
 
 
 def main():
-    """Print a table of both ways."""
+    """Measure both implementations and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3, help="photographs, two predictions each")
     parser.add_argument("--size", type=int, nargs=2, default=(321, 481))
@@ -95,7 +95,7 @@ def main():
     parser.add_argument("--thresholds", type=int, default=99)
     parser.add_argument("--annotators", type=int, default=1)
     parser.add_argument("--no-nms", action="store_true")
-    parser.add_argument("--no-plain", action="store_true", help="do not time the plain way")
+    parser.add_argument("--no-plain", action="store_true", help="skip the plain implementation")
     args = parser.parse_args()
 
     size, radius = tuple(args.size), args.max_dist * np.hypot(*args.size)
@@ -103,25 +103,25 @@ def main():
     thresholds = convention.threshold_array()
     fast, plain = Stopwatch(), Stopwatch()
     images = list(make_images(args.images, size, args.annotators, np.random.default_rng(0)))
-    share = np.mean([truth.mean() for _, _, people in images for truth in people])
+    share = np.mean([truth.mean() for _, _, truths in images for truth in truths])
     print(
         f"{len(images)} maps of {size[0]} x {size[1]}, {args.annotators} annotator(s), "
         f"{share:.1%} boundary pixels, {args.thresholds} thresholds, {radius:.1f} px tolerance"
     )
     thin(np.eye(9))  # warm up
-    for name, prediction, people in images:
+    for name, prediction, truths in images:
         before = sum(fast.seconds.values())
         if not args.no_nms:
             prediction = fast.time("suppression", suppress_non_maxima, prediction)
         planes = fast.time("packing", planes_above, prediction, thresholds, ">")
         planes = fast.time("thinning", thin_planes, planes)
-        matched = fast.time("matching", match, planes, people, radius, len(thresholds))
+        matched = fast.time("matching", match, planes, truths, radius, len(thresholds))
         print(f"  {name:20s} {sum(fast.seconds.values()) - before:.3f} s", flush=True)
         if args.no_plain:
             continue
         for number, threshold in enumerate(thresholds):
             mask = plain.time("thinning", morphology.thin, prediction > threshold)
-            flows = [plain.time("matching", plain_match, mask, truth, radius) for truth in people]
+            flows = [plain.time("matching", plain_match, mask, truth, radius) for truth in truths]
             assert sum(flows) == matched.truth[number], (name, threshold)
     plain.seconds["suppression"] = fast.seconds["suppression"]
     count = len(images)

@@ -1,7 +1,7 @@
-"""Rooms per second on one core, drawn and read back from the cache.
+"""Rooms per second on one core, rendered and read from the cache.
 
-Run: ``python benchmarks/rooms.py [--count 40]``. CPU time is what the process used; wall time is
-longer where other work shares the core.
+Run: ``python benchmarks/rooms.py [--count 40]``. CPU time excludes waiting; wall time is longer
+if other programs use the same core.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def measure(label: str, count: int, work: Callable[[int], object]) -> None:
 
 
 def main() -> None:
-    """Draw, keep, read."""
+    """Measure rendering and reading."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=40, help="rooms per measurement")
     count = parser.parse_args().count
     torch.set_num_threads(1)
     for height, width in SIZES:
         size = (height, width)
-        measure(f"draw {height}x{width}", count, lambda i, size=size: render_room(i, size))
+        measure(f"render {height}x{width}", count, lambda i, size=size: render_room(i, size))
         with tempfile.TemporaryDirectory() as folder:
             rooms = Rooms(count, size=size, cache=folder)
             for index in range(count):

@@ -94,10 +94,10 @@ def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
     report.unlink()
     again, log = demonstrate(tmp_path / "demo", minutes=0.0)
     assert (
-        "Skipping single_task: it is trained already" in log
-        and "Skipping multi_task: it is trained already" in log
+        "Skipping single_task: it is already trained" in log
+        and "Skipping multi_task: it is already trained" in log
     )
-    assert "Skipping mti_net: it is trained already" not in log
+    assert "Skipping mti_net: it is already trained" not in log
     assert again.is_file()
     manifest = json.loads((tmp_path / "demo" / "runs" / "mti_net" / "manifest.json").read_text())
     assert len(manifest["resumed"]) == 1

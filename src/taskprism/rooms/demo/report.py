@@ -30,7 +30,7 @@ from taskprism.visualization import (
     write_report,
 )
 
-ROOMS = 4  # held-out rooms shown
+ROOMS = 4  # test rooms to show
 TILE = 232  # pixels, so that four tasks and the image fill the page
 # Middlebury 2014 "Motorcycle", as skimage.data.stereo_motorcycle() documents it.
 _FOCAL_PIXELS, _BASELINE_METERS, _OFFSET_PIXELS = 994.978, 0.193001, 31.086
@@ -43,13 +43,13 @@ def write_demo_report(
     runs: Mapping[str, Path],
     summary: Sequence[str],
 ) -> None:
-    """Write the page.
+    """Write the HTML page.
 
     Args:
         path: The HTML file.
         comparison: The table of the runs and the trivial baseline.
         plan: The recipes of the runs.
-        runs: Name of a method -> its run directory.
+        runs: Name of each method -> its run directory.
         summary: The first paragraphs of the page.
     """
     protocol = build_protocol(plan.recipes[0].data)
@@ -73,10 +73,10 @@ def _comparison_section(comparison: Comparison) -> Section:
     return Section(
         "Comparison",
         [
-            "All networks start from the same backbone weights, see the same rooms in the same "
-            "order, and are scored on rooms that were not used for training. The row “trivial” is "
-            "the best constant prediction: the most frequent class, the mean depth, the mean "
-            "normal and one probability of an edge."
+            "All networks start from the same backbone weights, train on the same rooms in the "
+            "same order, and are scored on test rooms, which were not used for training. The row "
+            "“trivial” is the best constant prediction: the most frequent class, the mean depth, "
+            "the mean normal and a constant edge probability."
         ],
         text_table(comparison),
     )
@@ -128,8 +128,8 @@ def _rooms_section(protocol: Protocol, models: Mapping[str, MultiTaskModel]) -> 
             Figure(f"Test room {index}: labels and the predictions of each network", picture)
         )
     return Section(
-        "Held-out rooms",
-        ["The labels are exact: a ray caster renders the rooms together with their labels."],
+        "Test rooms",
+        ["The labels are exact, because the renderer computes them together with the image."],
         figures=figures,
     )
 
@@ -154,9 +154,9 @@ def _photographs_section(protocol: Protocol, models: Mapping[str, MultiTaskModel
     return Section(
         "Photographs",
         [
-            "The networks were trained on rendered rooms only, so expect little: the objects and "
-            "the camera differ. All networks share one color scale per task. The motorcycle comes "
-            "with a measured depth."
+            "The networks were trained on rendered rooms only, where objects and camera differ, so "
+            "expect little. All networks share one color scale per task. The motorcycle has a "
+            "measured depth."
         ],
         figures=figures,
     )
@@ -189,14 +189,14 @@ def _origin_section(
         "How to reproduce this page",
         [
             "The commands below produce every number and picture on this page. The recipes are "
-            "part of the package. Each run directory holds its resolved recipe, manifest, log, "
+            "part of the package. Each run directory contains its complete recipe, manifest, log, "
             "checkpoints and scores."
         ],
         facts=facts,
         commands=[
             f"taskprism demo --out {path.parent} --seed {recipe.seed}",
             "",
-            "# or one by one",
+            "# or step by step",
             *(
                 f"taskprism train {runs / one.name / 'recipe.yaml'} --out runs/{one.name}"
                 for one in plan.recipes
@@ -209,7 +209,7 @@ def _origin_section(
 
 @dataclass(frozen=True)
 class Photograph:
-    """A picture with its source and measured labels.
+    """A photograph with its source and measured labels.
 
     Attributes:
         name: Name in captions.

@@ -41,14 +41,14 @@ def run_demo(
     overrides: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
-    """Train, compare and report. Finished runs in ``out`` are not trained again.
+    """Train, compare and write the report. Finished runs in ``out`` are not trained again.
 
     Args:
         out: Folder of the runs, the table and the report.
         minutes: Time limit for everything; a slow machine trains for fewer epochs.
         seed: Seed of all runs.
         overrides: Dotted recipe keys and their values, for all runs.
-        reporter: Shows progress; by default on standard error.
+        reporter: Shows progress; None shows it on standard error.
 
     Returns:
         Path of the report.
@@ -116,7 +116,7 @@ def _train_all(plan: Plan, out: Path, reporter: Reporter) -> dict[str, Path]:
         folders[recipe.name] = folder
         run = RunDirectory(folder)
         if run.metrics_file.is_file():
-            reporter.line(f"Skipping {recipe.name}: it is trained already, see {folder}.")
+            reporter.line(f"Skipping {recipe.name}: it is already trained, see {folder}.")
             continue
         train(recipe, folder, resume=run.recipe_file.is_file(), reporter=reporter)
     return folders
