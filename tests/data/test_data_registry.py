@@ -4,7 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 
 import pytest
-import yaml
 
 from taskprism.data import (
     PROTOCOLS,
@@ -17,6 +16,7 @@ from taskprism.data import (
 from taskprism.data.create import shipped_yamls
 from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.registry import temporary_parts
+from taskprism.text_files import parse_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,8 @@ def test_joining_a_generator_with_a_folder(dummy, folder):
 
 def test_yaml_of_the_manual_page_is_valid():
     example = folder_config.__doc__.partition("::\n")[2].partition("\nLabel files")[0]
-    config = folder_config.FolderConfig.model_validate(yaml.safe_load(example))
-    assert set(config.tasks) == {"semseg", "depth", "normals", "people"}
+    config = folder_config.FolderConfig.model_validate(parse_yaml(example, "the example"))
+    assert set(config.tasks) == {"semseg", "objects", "depth", "normals", "people"}
     assert config.tasks["normals"].encoding.scale == 2 / 255
 
 

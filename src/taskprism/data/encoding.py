@@ -10,6 +10,7 @@ import torch
 
 from taskprism.data.files import StoredPixels, read_stored
 from taskprism.data.folder_config import Axis, TaskConfig
+from taskprism.data.label_tables import Color, show_color
 from taskprism.errors import DataError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
@@ -35,6 +36,8 @@ class TargetDecoder:
         config: Describes how the numbers are stored.
         value_map: Stored value -> class, None for "no label"; if given, other values are an error.
         source: Name of the YAML, for messages.
+        color_map: Stored color -> class, None for "no label"; if given, the files are read as
+            color images, and other colors are an error.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class TargetDecoder:
         config: TaskConfig,
         value_map: Mapping[int, int | None] | None = None,
         source: str = "the data YAML",
+        color_map: Mapping[Color, int | None] | None = None,
     ) -> None:
         self.task = task
         self.config = config
@@ -51,8 +55,14 @@ class TargetDecoder:
         everywhere = ValidMask(torch.ones(1, 1, 1, dtype=torch.bool))
         self._bounded = task.validate_target(two, everywhere) is not None  # to [0, 1]
         self.where = f"{source}, tasks.{task.name}"
-        self.lowest, self.table = _lookup_table(value_map)
+        self.table = _lookup_table(value_map)
         self.declared = np.array(range(task.channels) if value_map is None else [*value_map])
+        self.colors = None if color_map is None else _ColorTable(color_map)
+        if color_map is not None and task.target_channels != 1:
+            raise DataError(
+                f"{self.where}.colors: {task.kind} has {task.target_channels} channels, so its "
+                "colors are not classes. Remove the key."
+            )
         self._check_lengths()
         if task.target_type.is_direction and config.encoding.axes is None:
             raise DataError(
@@ -74,11 +84,15 @@ class TargetDecoder:
         """
         encoding = self.config.encoding
         stored = read_stored(path, encoding.key)
-        raw = self._numbers(stored, path)
-        valid = _everywhere(np.isfinite(raw))
-        for value in self.config.ignore:
-            valid &= ~_everywhere(raw == np.asarray(value))
-        values = self._meaning(raw, valid, path)
+        self._check_form(stored, path)
+        if self.colors is not None:
+            values, valid = self._from_colors(self.colors, stored, path)
+        else:
+            raw = self._numbers(stored, path)
+            valid = _everywhere(np.isfinite(raw))
+            for value in self.config.ignore:
+                valid &= ~_everywhere(raw == np.asarray(value))
+            values = self._meaning(raw, valid, stored, path)
         if encoding.axes is not None:
             if stored.largest is not None:
                 self._check_vector_lengths(values, valid, stored, path)
@@ -111,15 +125,21 @@ class TargetDecoder:
         lengths = np.linalg.norm(values[valid], axis=-1)
         if lengths.size and np.median(lengths) > LONGEST_NORMAL:
             raise DataError(
-                f"{path}: a {stored.form} with vectors of length {np.median(lengths):.3g} after "
-                f"scale and offset; {self.task.kind} needs about 1. Correct {self.where}.encoding: "
-                "8-bit files usually have scale 2/255 and offset -1, 16-bit files scale 2/65535."
+                f"{path}: {stored.description} with vectors of length {np.median(lengths):.3g} "
+                f"after scale and offset; {self.task.kind} needs about 1. Correct "
+                f"{self.where}.encoding: 8-bit files usually have scale 2/255 and offset -1, "
+                "16-bit files scale 2/65535."
             )
 
     def _check_lengths(self) -> None:
         """Check that lists of numbers per channel have one number per channel."""
         encoding, channels = self.config.encoding, self.task.target_channels
         lists = {"encoding.scale": encoding.scale, "encoding.offset": encoding.offset}
+        if self.colors is not None and self.config.ignore:
+            raise DataError(
+                f"{self.where}.ignore: with colors, write colors without a label as "
+                "'[255, 255, 255]: null' in colors."
+            )
         lists |= {f"ignore[{i}]": value for i, value in enumerate(self.config.ignore)}
         for key, value in lists.items():
             if isinstance(value, tuple) and len(value) != channels:
@@ -133,17 +153,43 @@ class TargetDecoder:
                 f"got {list(encoding.order)}."
             )
 
-    def _numbers(self, stored: StoredPixels, path: Path) -> np.ndarray:
-        """Stored numbers ``(H, W, target_channels)``, whatever the form of the file."""
-        encoding, channels = self.config.encoding, self.task.target_channels
+    def _check_form(self, stored: StoredPixels, path: Path) -> None:
+        """Refuse what is not a number, and compression that changes numbers."""
         if stored.values.dtype.kind not in "biuf":
             raise DataError(f"{path}: an array of {stored.values.dtype}; labels must be numbers.")
-        if stored.lossy and not encoding.lossy and (self._counts or self.config.positive):
+        exact = self._counts or self.config.positive is not None or self.colors is not None
+        if stored.lossy and exact and not self.config.encoding.lossy:
             raise DataError(
-                f"{path}: a {stored.form}, whose compression changes numbers, so classes and "
+                f"{path}: {stored.description}, whose compression changes numbers, so classes and "
                 "masks in it are not exact. Use the PNG files that it was made from, or set "
                 f"{self.where}.encoding.lossy: true and declare every stored number with map."
             )
+
+    def _from_colors(
+        self, table: _ColorTable, stored: StoredPixels, path: Path
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Class indices of a color image ``(H, W, 1)``, and where they are labels ``(H, W)``."""
+        values = table.look_up(stored)
+        if values is None:
+            raise DataError(
+                f"{path}: {stored.description}, stored as an array of shape {stored.values.shape}, "
+                f"but {self.where}.colors needs an image with 8 bits per color and no transparent "
+                "pixels. Save it so, or remove the key."
+            )
+        unknown = values == _UNKNOWN
+        if unknown.any() and self.config.unmapped == "error":
+            found = table.colors_at(stored, unknown)
+            shown = ", ".join(f"{show_color(color)} ({n} pixels)" for color, n in found[:_SHOWN])
+            more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+            raise DataError(
+                f"{path}: {len(found)} colors are not in {self.where}.colors: {shown}{more}. Add "
+                "them with their class (null: no label), or set unmapped: ignore."
+            )
+        return values[..., None], values >= 0
+
+    def _numbers(self, stored: StoredPixels, path: Path) -> np.ndarray:
+        """Stored numbers ``(H, W, target_channels)``, whatever the form of the file."""
+        encoding, channels = self.config.encoding, self.task.target_channels
         if stored.values.ndim == 2 and channels == 1 and encoding.order in (None, (0,)):
             raw = self._single_channel(stored, path)[..., None]
         else:
@@ -151,7 +197,7 @@ class TargetDecoder:
         if raw.ndim != 3 or raw.shape[-1] != channels:
             shape = tuple(stored.values.shape)
             raise DataError(
-                f"{path}: a {stored.form}, stored as an array of shape {shape}, but "
+                f"{path}: {stored.description}, stored as an array of shape {shape}, but "
                 f"{self.task.kind} needs {channels} channel(s) in (H, W, C). {self._advice(stored)}"
             )
         return self._at_declared_range(raw, stored, path)
@@ -181,6 +227,12 @@ class TargetDecoder:
                 "Some of its pixels are transparent. Save it without opacity, or choose channels "
                 f"with {self.where}.encoding.order."
             )
+        if self._counts and stored.values.shape[-1] in (3, 4):
+            return (
+                f"If each color is a class, list them in {self.where}.colors ([128, 0, 0]: 1, "
+                "...); if one channel holds the classes, choose it with encoding.order; if the "
+                "channels come first, set encoding.layout: chw."
+            )
         return f"Choose channels with {self.where}.encoding.order, or set encoding.layout: chw."
 
     def _single_channel(self, stored: StoredPixels, path: Path) -> np.ndarray:
@@ -199,8 +251,9 @@ class TargetDecoder:
         if levels is None:
             if wanted == "shown" or (continuous and stored.palette is not None):
                 raise DataError(
-                    f"{path}: a {stored.form} without gray levels from 0 to 255. Save the numbers "
-                    f"of {self.task.kind} themselves, or set {self.where}.encoding.values: stored."
+                    f"{path}: {stored.description} without gray levels from 0 to 255. Save the "
+                    f"numbers of {self.task.kind} themselves, or set "
+                    f"{self.where}.encoding.values: stored."
                 )
             return numbers
         if wanted == "shown" or continuous:
@@ -210,9 +263,9 @@ class TargetDecoder:
         if positive is None or positive == "nonzero":
             if stored.palette is not None and ((numbers != 0) != (levels != 0)).any():
                 raise DataError(
-                    f"{path}: a {stored.form} in which index 0 is not black, so it is not clear "
-                    f"what is positive. Set {self.where}.encoding.values: stored (indices) or "
-                    "shown (gray levels)."
+                    f"{path}: {stored.description} in which index 0 is not black, so it is not "
+                    f"clear what is positive. Set {self.where}.encoding.values: stored (indices) "
+                    "or shown (gray levels)."
                 )
             return numbers
         only_shown = not np.isin(numbers, positive).any() and np.isin(levels, positive).any()
@@ -248,14 +301,16 @@ class TargetDecoder:
         if has_range and largest == 1 and (scales == 1).all():
             return raw
         raise DataError(
-            f"{path}: a {stored.form} for {self.task.kind}. Set {self.where}.encoding.values: "
+            f"{path}: {stored.description} for {self.task.kind}. Set {self.where}.encoding.values: "
             f"stored (numbers from 0 to {largest}) or shown (gray levels from 0 to 255)."
         )
 
-    def _meaning(self, raw: np.ndarray, valid: np.ndarray, path: Path) -> np.ndarray:
+    def _meaning(
+        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+    ) -> np.ndarray:
         """Stored numbers -> classes, 0/1 or units; marks unmapped pixels in ``valid``."""
         if self.table is not None:
-            return self._mapped(raw, valid, path)
+            return self._mapped(raw, valid, stored, path)
         positive = self.config.positive
         if positive is not None:
             yes = raw != 0 if positive == "nonzero" else np.isin(raw, positive)
@@ -266,33 +321,95 @@ class TargetDecoder:
         scale = np.asarray(encoding.scale, dtype=np.float32)
         return raw.astype(np.float32) * scale + np.asarray(encoding.offset, dtype=np.float32)
 
-    def _mapped(self, raw: np.ndarray, valid: np.ndarray, path: Path) -> np.ndarray:
+    def _mapped(
+        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+    ) -> np.ndarray:
         assert self.table is not None
-        index = raw.astype(np.int64) - self.lowest
-        known = (index >= 0) & (index < len(self.table)) & (raw == raw.astype(np.int64))
-        values = np.where(known, self.table[index.clip(0, len(self.table) - 1)], _UNKNOWN)
+        keys, meant = self.table
+        with np.errstate(invalid="ignore"):  # NaN is not valid already
+            whole = raw.astype(np.int64)
+        place = (whole - keys[0]).clip(0, len(keys) - 1)
+        if len(keys) != keys[-1] - keys[0] + 1:
+            place = np.searchsorted(keys, whole).clip(0, len(keys) - 1)
+        values = np.where((keys[place] == whole) & (raw == whole), meant[place], _UNKNOWN)
         unknown = ~_everywhere(values != _UNKNOWN) & valid
         if unknown.any() and self.config.unmapped == "error":
-            found = np.unique(raw[unknown])[:10].tolist()
+            found = np.unique(raw[unknown])[:_SHOWN].tolist()
+            key = "classes" if self.config.map is None else "map"
             raise DataError(
-                f"{path}: the values {', '.join(f'{v:g}' for v in found)} are not in "
-                f"{self.where}.map. Add them, list them in ignore, or set unmapped: ignore."
+                f"{path} ({stored.form}): the values {', '.join(f'{v:g}' for v in found)} are not "
+                f"in {self.where}.{key}. Add them, list them in ignore, or set unmapped: ignore."
             )
         valid &= _everywhere(values >= 0)
         return values
 
 
 _UNKNOWN, _NO_LABEL = -2, -1
+_SMALL_TABLE = 2**16
+_SHOWN = 10  # values or colors in a message
 
 
-def _lookup_table(mapping: Mapping[int, int | None] | None) -> tuple[int, np.ndarray | None]:
+class _ColorTable:
+    """Classes of colors, by a search in the sorted colors."""
+
+    def __init__(self, colors: Mapping[Color, int | None]) -> None:
+        ordered = sorted(colors)
+        meant = [colors[color] for color in ordered]
+        self._codes = _as_code(np.array(ordered, dtype=np.int64))
+        self._meant = np.array([_NO_LABEL if m is None else m for m in meant], dtype=np.int64)
+
+    def look_up(self, stored: StoredPixels) -> np.ndarray | None:
+        """Class of each pixel ``(H, W)``; None if the file has no 8-bit colors."""
+        codes = self._codes_of(stored)
+        if codes is None:
+            return None
+        place = np.searchsorted(self._codes, codes).clip(0, len(self._codes) - 1)
+        return np.where(self._codes[place] == codes, self._meant[place], _UNKNOWN)
+
+    def colors_at(self, stored: StoredPixels, where: np.ndarray) -> list[tuple[Color, int]]:
+        """Colors at some pixels and how often they occur, the most frequent first."""
+        codes = self._codes_of(stored)
+        assert codes is not None
+        found, counts = np.unique(codes[where], return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        named = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found[order]]
+        return list(zip(named, counts[order].tolist(), strict=True))
+
+    def _codes_of(self, stored: StoredPixels) -> np.ndarray | None:
+        colors = stored.colors()
+        if stored.palette is None and stored.values.ndim == 2:
+            levels = stored.gray_levels()
+            return None if levels is None else _as_code(np.stack([levels] * 3, axis=-1))
+        if stored.alpha:
+            opaque = bool((colors[..., -1] == stored.largest).all())
+            colors = colors[..., :-1] if opaque else colors
+        if colors.shape[-1] == 1:
+            colors = np.concatenate([colors] * 3, axis=-1)
+        if colors.ndim != 3 or colors.shape[-1] != 3 or stored.largest not in (None, 255, 65535):
+            return None
+        if stored.palette is None and stored.largest == 65535:
+            colors = colors // 257 if not (colors % 257).any() else np.full_like(colors, -1, int)
+        whole = colors.astype(np.int64)
+        inside = (whole == colors).all() and (whole >= 0).all() and (whole <= 255).all()
+        return _as_code(whole) if inside else None
+
+
+def _as_code(colors: np.ndarray) -> np.ndarray:
+    red, green, blue = (colors[..., channel].astype(np.int64) for channel in range(3))
+    return (red << 16) | (green << 8) | blue
+
+
+def _lookup_table(
+    mapping: Mapping[int, int | None] | None,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Stored numbers in ascending order, and what they mean."""
     if mapping is None:
-        return 0, None
-    lowest = min(mapping)
-    table = np.full(max(mapping) - lowest + 1, _UNKNOWN, dtype=np.int64)
-    for stored, meant in mapping.items():
-        table[stored - lowest] = _NO_LABEL if meant is None else meant
-    return lowest, table
+        return None
+    keys = np.array(sorted(mapping), dtype=np.int64)
+    if keys[-1] - keys[0] < _SMALL_TABLE:  # a table without gaps is faster than a search
+        keys = np.arange(keys[0], keys[-1] + 1)
+    found = (mapping.get(key, _UNKNOWN) for key in keys.tolist())
+    return keys, np.array([_NO_LABEL if m is None else m for m in found], dtype=np.int64)
 
 
 def _everywhere(flags: np.ndarray) -> np.ndarray:

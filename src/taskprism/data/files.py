@@ -86,6 +86,11 @@ class StoredPixels:
     alpha: bool = False
     lossy: bool = False
 
+    @property
+    def description(self) -> str:
+        """The form with its article."""
+        return f"{'an' if self.form[0] in '8u' else 'a'} {self.form}"
+
     def colors(self) -> np.ndarray:
         """``(H, W, C)``: the palette's colors for indices, otherwise the values."""
         if self.palette is not None:
@@ -139,9 +144,9 @@ def read_image(path: Path, orientation: Orientation = "exif") -> tv_tensors.Imag
             scaled = pixels.astype(np.float32)
         else:
             raise DataError(
-                f"{path}: a {stored.form} with values from {pixels.min():g} to {pixels.max():g}, "
-                "of which it is not known what is white. Save photographs with 8 or 16 bits, or "
-                "as floats from 0 to 1."
+                f"{path}: {stored.description} with values from {pixels.min():g} to "
+                f"{pixels.max():g}, of which it is not known what is white. Save photographs with "
+                "8 or 16 bits, or as floats from 0 to 1."
             )
     image = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
     return tv_tensors.Image(image if len(image) == 3 else image.expand(3, -1, -1).contiguous())

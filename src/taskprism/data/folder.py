@@ -13,7 +13,7 @@ from taskprism.data import transforms
 from taskprism.data.encoding import TargetDecoder
 from taskprism.data.files import read_image
 from taskprism.data.folder_config import Augmentation, Fit, FolderConfig, TaskConfig, load_config
-from taskprism.data.folder_files import FolderFiles, value_map
+from taskprism.data.folder_files import FolderFiles
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
@@ -195,26 +195,22 @@ class FolderProtocol(Protocol):
         return self.files.fingerprint()
 
     def _decoder(self, task: Task) -> TargetDecoder:
-        config = self.config.tasks[task.name]
-        mapping = config.map
-        if mapping is not None:
-            key = f"tasks.{task.name}.map"
-            if isinstance(mapping, str):
-                mapping = self.files.reference(mapping, key)
-            mapping = value_map(mapping, f"{self.files.source}, {key}")
-        return TargetDecoder(task, config, mapping, self.files.source)
+        return TargetDecoder(
+            task,
+            self.config.tasks[task.name],
+            self.files.value_map(task.name),
+            self.files.source,
+            self.files.color_map(task.name),
+        )
 
 
 def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:
     """The task of the key ``tasks.<name>``."""
     fields: dict[str, Any] = {**config.options, "name": name}
-    classes = config.classes
-    if isinstance(classes, str):
-        classes = files.reference(classes, f"tasks.{name}.classes")
-    if isinstance(classes, int):
-        fields["channels"] = classes
-    elif classes is not None:
-        fields |= {"class_names": tuple(classes), "channels": len(classes)}
+    classes = files.classes(name)
+    if classes is not None:
+        fields["channels"] = classes.count
+        fields |= {"class_names": classes.names} if classes.names else {}
     if config.loss_weight is not None:
         fields["loss_weight"] = config.loss_weight
     try:

@@ -19,6 +19,11 @@
         classes: [floor, wall, thing]
         ignore: [255]             # stored values without a label
         map: {0: 0, 1-4: 1, 9: 2, 10: null}      # or FILE.json#KEY; null is no label
+      objects:
+        kind: semseg
+        path: colors/{name}.png
+        classes: {0: floor, 5: wall, 7: thing}   # or a list, a number, or a file
+        colors: {[0, 0, 0]: floor, [128, 0, 0]: 5, "#00ff00": thing}     # or a file
       depth:
         path: depth/{name}.png    # 16-bit millimeters -> meters
         encoding: {scale: 0.001}
@@ -53,7 +58,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -69,7 +73,8 @@ from pydantic import (
 from taskprism.data import transforms
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
-from taskprism.options import Size
+from taskprism.options import Side, refuse_boolean
+from taskprism.text_files import read_yaml
 
 # Pydantic adds the tried type of a union to the location of an error; users wrote no such key.
 _UNION_BRANCH = re.compile(
@@ -118,6 +123,7 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 
 Fit = Literal["stretch", "pad"]
+LARGEST_ZOOM = 100
 
 
 def rename_keys(content: Any, names: Mapping[str, str]) -> Any:
@@ -126,6 +132,30 @@ def rename_keys(content: Any, names: Mapping[str, str]) -> Any:
         return content
     renamed = {names[key]: value for key, value in content.items() if key in names}
     return renamed | {key: value for key, value in content.items() if key not in names}
+
+
+_LONGEST_NUMBER = 40  # characters; also bounds the time that a power of ten takes
+_LARGEST_POWER = 300
+
+
+def _fraction(value: Any) -> Any:
+    """Allow ``1/127`` where YAML would need a long decimal number."""
+    if not isinstance(value, str):
+        return value
+    powers = re.findall(r"[eE][-+]?(\d+)", value)
+    try:
+        if len(value) > _LONGEST_NUMBER or any(int(p) > _LARGEST_POWER for p in powers):
+            raise ValueError
+        return float(Fraction(value))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError("write a number or a fraction such as 1/127") from None
+
+
+Number = Annotated[float, BeforeValidator(_fraction), BeforeValidator(refuse_boolean)]
+Plain = Annotated[float, BeforeValidator(refuse_boolean)]
+Stored = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(refuse_boolean)]
+Pixels = Annotated[Side, BeforeValidator(refuse_boolean)]
+Whole = Annotated[int, BeforeValidator(refuse_boolean)]
 
 
 class Augmentation(BaseModel):
@@ -138,16 +168,18 @@ class Augmentation(BaseModel):
         3
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    horizontal_flip: float = Field(0.5, ge=0, le=1, description="probability")
-    zoom: tuple[float, ...] = Field(
+    horizontal_flip: Plain = Field(0.5, ge=0, le=1, description="probability")
+    zoom: tuple[Plain, ...] = Field(
         (1.0, 1.2, 1.5), min_length=1, description="factors, one is chosen; [1] for none"
     )
-    zoom_range: tuple[float, float] | None = Field(
+    zoom_range: tuple[Plain, Plain] | None = Field(
         None, description="factor is uniform in this pair instead (ASTMT: [0.75, 1.25])"
     )
-    degrees: float = Field(0.0, ge=0, description="largest rotation in both directions (ASTMT: 20)")
+    degrees: Plain = Field(
+        0.0, ge=0, le=360, description="largest rotation in both directions (ASTMT: 20)"
+    )
     color: bool = Field(
         False,
         serialization_alias="colour",  # the spelling that fingerprints were made with
@@ -166,8 +198,8 @@ class Augmentation(BaseModel):
     @field_validator("zoom", "zoom_range")
     @classmethod
     def _positive(cls, value: Any) -> Any:
-        if value is not None and min(value) <= 0:
-            raise ValueError("zoom factors must be positive")
+        if value is not None and not (min(value) > 0 and max(value) <= LARGEST_ZOOM):
+            raise ValueError(f"zoom factors must be positive, and at most {LARGEST_ZOOM}")
         return value
 
     def steps(self) -> list[Transform]:
@@ -183,20 +215,11 @@ class Augmentation(BaseModel):
         return steps
 
 
-def _fraction(value: Any) -> Any:
-    """Allow ``1/127`` where YAML would need a long decimal number."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else value
-    except (ValueError, ZeroDivisionError):
-        raise ValueError("write a number or a fraction such as 1/127") from None
-
-
-Number = Annotated[float, BeforeValidator(_fraction)]
 Axis = Literal["right", "left", "up", "down", "toward", "forward"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     #: Keys of later versions. At their default they are not written, so fingerprints stay.
     later_keys: ClassVar[tuple[str, ...]] = ()
@@ -259,30 +282,46 @@ class TaskConfig(_Strict):
     kind: str | None = Field(None, description="a name of `taskprism list tasks`; default: the key")
     path: str = Field(description="pattern with {name}; a missing file means no label")
     encoding: Encoding = Field(default_factory=Encoding)
-    ignore: tuple[float | tuple[float, ...], ...] = Field(
+    ignore: tuple[Stored | tuple[Stored, ...], ...] = Field(
         (), description="stored values, or lists of one per channel, without a label"
     )
-    valid_range: tuple[float, float] | None = Field(
+    valid_range: tuple[Plain, Plain] | None = Field(
         None, description="decoded values outside have no label"
     )
-    map: dict[str | int, int | None] | str | None = Field(
+    map: dict[str | Whole, Whole | str | None] | str | None = Field(
         None,
         description="stored value: class (null: no label; '3-7' for a range), or FILE.json#KEY",
     )
-    unmapped: Literal["error", "ignore"] = Field("error", description="values not in map")
-    positive: tuple[float, ...] | Literal["nonzero"] | None = Field(
+    colors: dict[Any, Any] | tuple[Any, ...] | str | None = Field(
+        None,
+        description="[red, green, blue] or '#rrggbb': class (null: no label), a list of colors in "
+        "the order of the classes, or a file",
+    )
+    unmapped: Literal["error", "ignore"] = Field(
+        "error", description="values not in map, colors not in colors"
+    )
+    positive: tuple[Stored, ...] | Literal["nonzero"] | None = Field(
         None, description="stored values that are positive; all others are negative"
     )
-    classes: tuple[str, ...] | int | str | None = Field(
-        None, description="names, their number, or FILE.json#KEY"
+    classes: tuple[str, ...] | dict[Any, Any] | Whole | str | None = Field(
+        None, description="names, {number: name}, their number, or a file"
     )
-    loss_weight: float | None = Field(None, ge=0)
+    loss_weight: Plain | None = Field(None, ge=0)
     options: dict[str, Any] = Field(default_factory=dict, description="further fields of the task")
+
+    later_keys: ClassVar[tuple[str, ...]] = ("colors",)
 
     @field_validator("path")
     @classmethod
     def _has_name(cls, value: str) -> str:
         return _check_pattern(value)
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> TaskConfig:
+        given = [key for key in ("map", "colors", "positive") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(given)}; each says what stored values mean")
+        return self
 
 
 class SplitSource(_Strict):
@@ -326,12 +365,12 @@ class FolderConfig(_Strict):
     # Fingerprints were made with the older spelling.
     license: str = Field("", serialization_alias="licence")
     image: str = Field(description="pattern with {name}")
-    input_size: Size = Field(description="height and width of the network's input")
+    input_size: tuple[Pixels, Pixels] = Field(description="height and width of the network's input")
     fit: Fit = Field("stretch", description="how images of other sizes get input_size")
     splits: dict[Split, Annotated[SplitSource, BeforeValidator(_split_source)]] = Field(
         min_length=1
     )
-    split_seed: int = Field(0, description="order from which fractions are taken")
+    split_seed: Whole = Field(0, description="order from which fractions are taken")
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     cache: bool = Field(False, description="keep images in memory at input_size after first use")
@@ -374,12 +413,7 @@ def load_config(path: Path, options: dict[str, Any] | None = None) -> FolderConf
     Raises:
         DataError: The file is missing, is not valid YAML, or has an invalid key or value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: this data YAML cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: this is not valid YAML: {error}") from None
+    content = read_yaml(path, exponents=False)
     if not isinstance(content, dict):
         raise DataError(f"{path}: a data YAML is a mapping with the keys name, image, tasks, ...")
     try:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from taskprism.data.folder_config import FolderConfig, SplitSource
+from taskprism.data.label_tables import (
+    ClassTable,
+    Color,
+    class_table,
+    color_map,
+    colors_from_lines,
+    value_map,
+)
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
+from taskprism.text_files import read_json, read_lines, read_names, read_yaml
 
 _SHOWN = 5  # names in a message
 
@@ -78,19 +86,64 @@ class FolderFiles:
                 )
 
     def reference(self, text: str, key: str) -> Any:
-        """What ``FILE.json#KEY`` (relative to the root) points to; ``key`` names it in messages."""
+        """Content of ``FILE`` or ``FILE#KEY`` (relative to the root): JSON, YAML or lines.
+
+        Args:
+            text: The file, with the key of an inner value.
+            key: Names it in messages.
+        """
         file, _, inner = text.partition("#")
         where = f"{self.source}, {key}: {text!r}"
+        path = self.root / file
         try:
-            content = json.loads((self.root / file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{where}: cannot read {self.root / file} ({error}).") from None
+            if path.suffix.lower() in (".yaml", ".yml"):
+                content = read_yaml(path)
+            elif path.suffix.lower() == ".json" or inner:
+                content = read_json(path)
+            else:
+                content = read_lines(path)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
         for part in filter(None, inner.split(".")):
             if not isinstance(content, dict) or part not in content:
-                known = ", ".join(content) if isinstance(content, dict) else "no keys"
+                known = ", ".join(map(str, content)) if isinstance(content, dict) else "no keys"
                 raise DataError(f"{where}: {file} has no key {part!r}; it has {known}.")
             content = content[part]
         return content
+
+    def classes(self, task: str) -> ClassTable | None:
+        """Classes of a task, from the YAML or the file that it names."""
+        key, stored = f"tasks.{task}.classes", self.config.tasks[task].classes
+        if isinstance(stored, str):
+            stored = self.reference(stored, key)
+            if isinstance(stored, list):
+                stored = _numbered_lines(stored)
+        return class_table(stored, f"{self.source}, {key}")
+
+    def value_map(self, task: str) -> Mapping[int, int | None] | None:
+        """Stored number -> class index, if the YAML declares it."""
+        key, stored = f"tasks.{task}.map", self.config.tasks[task].map
+        classes = self.classes(task)
+        if stored is None:
+            by_color = self.config.tasks[task].colors is not None
+            return None if classes is None or by_color else classes.value_map()
+        if isinstance(stored, str):
+            stored = self.reference(stored, key)
+        return value_map(stored, f"{self.source}, {key}", classes)
+
+    def color_map(self, task: str) -> Mapping[Color, int | None] | None:
+        """Stored color -> class index, if the YAML declares it."""
+        key, stored = f"tasks.{task}.colors", self.config.tasks[task].colors
+        if stored is None:
+            return None
+        where, classes = f"{self.source}, {key}", self.classes(task)
+        if isinstance(stored, str):
+            file, stored = stored, self.reference(stored, key)
+            is_text = isinstance(stored, list) and all(isinstance(line, str) for line in stored)
+            if is_text and "#" not in file:
+                names = classes.names if classes is not None else ()
+                stored = colors_from_lines(stored, f"{where}, {self.root / file}", names)
+        return color_map(stored, where, classes)
 
     def fingerprint(self) -> str:
         """Hash of the settings and of every file's relative path and size."""
@@ -125,13 +178,12 @@ class FolderFiles:
 
     def _from_list(self, path: Path, split: Split) -> list[str]:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
+            return read_names(path)
+        except DataError as error:
             raise DataError(
-                f"{self.source}: cannot read the list {path} of the split {split!r} "
-                f"({error.strerror}). Write one name per line, or change splits.{split}."
+                f"{self.source}: cannot read the list of the split {split!r}. {error} Write one "
+                f"name per line, or change splits.{split}."
             ) from None
-        return [line.strip() for line in lines if line.strip()]
 
     def _matching(self, pattern: str) -> list[str]:
         """Names of the image files that match a glob, sorted."""
@@ -159,17 +211,9 @@ class FolderFiles:
         return []
 
 
-def value_map(stored: Any, where: str) -> Mapping[int, int | None]:
-    """Normal form of a ``map``: a list by index, or a mapping whose keys may be ranges ``3-7``."""
-    pairs = enumerate(stored) if isinstance(stored, list) else stored.items()
-    result: dict[int, int | None] = {}
-    for key, value in pairs:
-        found = re.fullmatch(r"(-?\d+)(?:-(\d+))?", str(key))
-        if not found or not (value is None or isinstance(value, int)):
-            raise DataError(f"{where}: {key!r}: {value!r} is not a whole number (or range): class.")
-        low = int(found[1])
-        for number in range(low, int(found[2] or low) + 1):
-            result[number] = value
-    if not result:
-        raise DataError(f"{where}: the map is empty.")
-    return result
+def _numbered_lines(lines: list[Any]) -> Any:
+    """``{number: name}`` if every line of a class file starts with a number, else the names."""
+    found = [re.fullmatch(r"(\d{1,6})\s*[:,;\s]\s*(.*\S)", str(line)) for line in lines]
+    if lines and all(found):
+        return {int(match[1]): match[2] for match in found if match is not None}
+    return [line.rstrip(",").strip() if isinstance(line, str) else line for line in lines]

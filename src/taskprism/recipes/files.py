@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from taskprism.errors import InputError, RecipeError, UnknownNameError
 from taskprism.recipes.schema import Recipe, explain
 from taskprism.registry import import_parts, load_plugins
+from taskprism.text_files import parse_yaml, read_yaml
 
 _EXTENDS = "extends"
 _IMPORTS = "imports"
@@ -375,22 +375,11 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-3`` is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
 def parse_value(text: str) -> Any:
     """Value of one YAML scalar or flow collection: ``3``, ``1e-3``, ``true``, ``[192, 256]``."""
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+        return parse_yaml(text, "the value", RecipeError)
+    except RecipeError:
         return text
 
 
@@ -398,15 +387,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Keys and values of a file; an empty one has none.
 
     Raises:
-        RecipeError: The file is missing, no YAML, or holds something else.
+        RecipeError: The file is missing, is not valid YAML, or contains something else.
     """
     try:
         state = path.stat()
         values = copy.deepcopy(_parse(path.resolve(), state.st_mtime_ns, state.st_size))
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from None
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold keys and values, not a {type(values).__name__}.")
@@ -416,7 +403,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=512)
 def _parse(path: Path, changed: int, size: int) -> Any:
     """Content of a file; read again only when it has changed."""
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    return read_yaml(path, RecipeError)
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ infinity. Depth is baseline times focal length over disparity, both from the ima
 
 from __future__ import annotations
 
-import json
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError, InputError
 from taskprism.options import Size
 from taskprism.tasks import Depth, Disparity, InverseDepth, SemanticSegmentation, Task
+from taskprism.text_files import read_json
 
 #: Id in ``_labelIds.png`` -> category and name, for the ids that the benchmark evaluates.
 EVALUATED = {
@@ -79,9 +79,9 @@ def read_camera(path: Path) -> float:
         DataError: The file is missing, broken, or its numbers are not positive.
     """
     try:
-        camera = json.loads(path.read_text(encoding="utf-8"))
+        camera = read_json(path)
         product = float(camera["extrinsic"]["baseline"]) * float(camera["intrinsic"]["fx"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: expected a camera file with extrinsic.baseline and intrinsic.fx "
             f"({type(error).__name__}: {error})."

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taskprism.errors import DataError
+from taskprism.text_files import read_names
 
 Names = Callable[[Path], list[str]]
 
@@ -22,11 +23,7 @@ def listed(root: Path, *, file: str) -> list[str]:
         DataError: There is no such file, or it is empty.
     """
     path = root / file
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: this list of names cannot be read ({error}).") from None
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = list(dict.fromkeys(read_names(path)))
     if not names:
         raise DataError(f"{path}: this list of names is empty.")
     return names

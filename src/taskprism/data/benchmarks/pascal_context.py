@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -31,6 +30,7 @@ from taskprism.data.protocol import Split, register_protocol
 from taskprism.errors import DataError
 from taskprism.options import Size
 from taskprism.tasks import Edge, HumanParts, Normals, Saliency, SemanticSegmentation, Task
+from taskprism.text_files import read_json
 
 PERSON = 15  # in VOC's order, and the class index of objects in PASCAL-Part
 
@@ -143,8 +143,8 @@ def with_people(root: Path, *, file: str, parts: str) -> list[str]:
 def _with_people(root: Path, file: str, parts: str) -> tuple[str, ...]:
     listed = names.listed(root, file=file)
     try:
-        categories: Any = json.loads((root / parts).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        categories: Any = read_json(root / parts)
+    except DataError:
         categories = None
     if isinstance(categories, dict) and set(listed) <= set(categories):
         return tuple(name for name in listed if PERSON in categories[name])

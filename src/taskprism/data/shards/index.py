@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from taskprism.data.folder_config import rename_keys
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
+from taskprism.text_files import read_json
 
 FILE = "index.json"
 FORMAT = 1
@@ -97,15 +97,15 @@ def read_index(folder: Path) -> Index:
         DataError: It is missing, broken or of another version.
     """
     path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+    if not path.exists():
         raise DataError(
             f"{folder} contains no {FILE}, so it is not a folder of packed shards. Write one with "
             "`taskprism data pack`."
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}). Pack again.") from None
+        )
+    try:
+        content = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error} Pack again.") from None
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise DataError(f"{path}: expected format {FORMAT}, got {version!r}. Pack again.")

@@ -15,6 +15,7 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from taskprism import text_files
 from taskprism.checks import check_integer
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries.conventions import BoundaryConvention
@@ -100,9 +101,9 @@ def read_names(path: Path) -> list[str]:
         ...     read_names(Path(folder, "names.txt"))
         ['2018']
     """
-    with _naming(path, "list of image names"):
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    names = [name for name in names if name]
+    if not path.exists():
+        raise DataError(f"{path}: no such list of image names.")
+    names = text_files.read_names(path)
     if not names:
         raise DataError(f"{path}: the list is empty.")
     seen: set[str] = set()
