@@ -55,5 +55,5 @@ def test_one_column_per_task_and_one_line_per_run(run):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
     svg = as_svg(figure)
     assert svg.lstrip().startswith("<?xml")
-    with pytest.raises(InputError, match="no tasks"):
+    with pytest.raises(InputError, match="at least one task"):
         plot_curves({"one": [curves]}, {}, {})

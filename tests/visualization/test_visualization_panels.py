@@ -97,7 +97,7 @@ def test_prediction_is_drawn_on_the_scale_of_its_label():
 
 
 def test_nothing_to_show_and_wrong_images_are_refused():
-    with pytest.raises(InputError, match="nothing to show"):
+    with pytest.raises(InputError, match="Nothing to show"):
         panel(torch.rand(3, 8, 8), {}, tasks=TASKS)
     with pytest.raises(InputError, match=r"\(3, H, W\)"):
         panel(torch.rand(1, 8, 8), example(8, 8), tasks=TASKS)

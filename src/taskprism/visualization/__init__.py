@@ -3,7 +3,7 @@
 * :func:`panel` draws an image next to its predictions and labels; :func:`comparison_panel` does
   this for several networks; :func:`sheet` stacks panels. Each task provides its colors and legend.
 * :func:`read_curves` and :func:`plot_curves` draw the logs of runs.
-* :func:`write_report` makes one HTML file with tables and pictures inside.
+* :func:`write_report` writes one HTML file with embedded tables and pictures.
 
 >>> import torch
 >>> from taskprism.tasks import create_task

@@ -26,12 +26,12 @@ Points = list[tuple[float, float]]  # epoch, value
 
 @dataclass(frozen=True)
 class Curves:
-    """Values in one run's log by epoch.
+    """Losses and scores in the log of one run.
 
     Attributes:
         losses: Task -> (epoch, mean training loss of that epoch).
         metrics: Task -> metric -> (epoch, score).
-        split: Images that were scored during training.
+        split: Split that was scored during training.
 
     Example:
         >>> from taskprism.visualization import Curves
@@ -47,10 +47,18 @@ class Curves:
 def read_curves(run: str | Path) -> Curves:
     """Read ``log.jsonl`` of a run directory.
 
-    A last line that was cut off in the middle, as after a power failure, is left out.
+    An incomplete last line, for example after a power failure, is left out.
 
     Raises:
         DataError: The log is missing, or broken before its last line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     event = {"event": "train", "epoch": 1, "losses": {"depth": 0.5}}
+        ...     _ = Path(run, LOG_FILE).write_text(json.dumps(event))
+        ...     read_curves(run).losses
+        {'depth': [(1.0, 0.5)]}
     """
     losses: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     metrics: dict[str, dict[str, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -81,7 +89,18 @@ def read_curves(run: str | Path) -> Curves:
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
-    """Events of a JSON-lines log, in order; a last line cut off in the middle is left out."""
+    """Events of a JSON-lines log, in order; an incomplete last line is left out.
+
+    Raises:
+        DataError: The log is missing, or broken before its last line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as run:
+        ...     _ = Path(run, LOG_FILE).write_text('{"epoch": 1}')
+        ...     read_log(Path(run, LOG_FILE))
+        [{'epoch': 1}]
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -104,15 +123,24 @@ def plot_curves(
     primary: Mapping[str, str],
     higher_is_better: Mapping[str, bool],
 ) -> Figure:
-    """Small multiples: a column per task, training loss above, its primary metric below.
+    """Plot the training loss and, below it, the primary metric; one column per task.
 
     Args:
-        runs: Name of a method -> curves of its runs; all lines of a method have one color.
+        runs: Name of a method -> curves of its runs; all lines of a method have the same color.
         primary: Task -> metric to draw; also the order of the columns.
-        higher_is_better: Task -> direction, for the arrow.
+        higher_is_better: Task -> whether a higher score is better, for the arrow.
+
+    Raises:
+        InputError: ``primary`` is empty.
+
+    Example:
+        >>> curves = Curves(losses={"depth": [(1, 0.5), (2, 0.4)]}, metrics={})
+        >>> figure = plot_curves({"mti_net": [curves]}, {"depth": "rmse"}, {"depth": False})
+        >>> len(figure.axes)
+        2
     """
     if not primary:
-        raise InputError("There are no tasks to draw curves of.")
+        raise InputError("Expected at least one task to draw, got none.")
     splits = "/".join(sorted({curve.split for curves in runs.values() for curve in curves}))
     with plot_style():
         figure = Figure(figsize=(max(2.7 * len(primary), 4), 4.6), layout="constrained")
@@ -145,7 +173,12 @@ def plot_curves(
 
 
 def as_svg(figure: Figure) -> str:
-    """Figure as SVG text, the same for the same figure."""
+    """Render a figure as SVG text; equal figures give equal text.
+
+    Example:
+        >>> as_svg(Figure()).startswith("<?xml")
+        True
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "taskprism"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -27,9 +27,13 @@ class GridRow:
     """A row of pictures.
 
     Attributes:
-        name: Written above it.
-        pictures: ``(h, w, 3)`` uint8 each, one per column; None leaves a gap.
-        smooth: Interpolate where a picture is enlarged.
+        name: Text above the row.
+        pictures: ``(h, w, 3)`` uint8 each, one per column; None leaves the cell empty.
+        smooth: Interpolate when enlarging a picture.
+
+    Example:
+        >>> GridRow("backbone", [np.zeros((6, 8, 3), np.uint8), None]).smooth
+        False
     """
 
     name: str
@@ -40,24 +44,30 @@ class GridRow:
 def grid(
     rows: Sequence[GridRow], columns: Sequence[str], tile: tuple[int, int], title: str = ""
 ) -> np.ndarray:
-    """Pictures in rows and columns, each brought to the size of a tile.
+    """Arrange pictures in rows and columns, each resized to a tile.
 
     Args:
-        rows: From top to bottom.
-        columns: Names, written once at the top.
-        tile: Width and height of a picture.
-        title: Line of text above all.
+        rows: Rows from top to bottom.
+        columns: Names of the columns, written at the top.
+        tile: Width and height of a picture in pixels.
+        title: Line of text at the top.
 
     Returns:
         ``(height, width, 3)`` uint8 RGB.
 
     Raises:
-        InputError: A row has not one picture per column.
+        InputError: A row does not have one picture per column.
+
+    Example:
+        >>> row = GridRow("backbone", [np.zeros((6, 8, 3), np.uint8)])
+        >>> grid([row], ["depth"], tile=(80, 60)).shape
+        (138, 112, 3)
     """
     for row in rows:
         if len(row.pictures) != len(columns):
             raise InputError(
-                f"Row {row.name!r} has {len(row.pictures)} pictures for {len(columns)} columns."
+                f"Expected one picture per column, but row {row.name!r} has {len(row.pictures)} "
+                f"pictures for {len(columns)} columns."
             )
     width, height = tile
     line = SMALL + 8

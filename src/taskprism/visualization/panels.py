@@ -32,10 +32,10 @@ from taskprism.visualization.canvas import (
 )
 
 HEADER = TEXT + 10
-SIDE = SMALL + 12  # column of the words that name rows
+SIDE = SMALL + 12  # width of the column with the names of rows
 LABEL = "label"
 LINE = SMALL + 7  # height of a line of legend text
-MANY_CLASSES = 10  # from this number on, only those that occur are listed
+MANY_CLASSES = 10  # with more classes, only those that occur are listed
 BALL = 64  # pixels across
 
 
@@ -58,7 +58,7 @@ def panel(
     title: str = "",
     tile_width: int | None = None,
 ) -> np.ndarray:
-    """One picture of an image and its predictions: a column per task, legends below.
+    """Draw an image and its predictions: one column per task, with legends below.
 
     A label is drawn above its prediction, and both share its color scale.
 
@@ -68,14 +68,20 @@ def panel(
         targets: As in :func:`comparison_panel`.
         valid: As in :func:`comparison_panel`.
         tasks: As in :func:`comparison_panel`.
-        title: Line of text above.
-        tile_width: Pixels; by default the image's own width, between 240 and 360.
+        title: Line of text at the top.
+        tile_width: Width in pixels; by default that of the image, between 240 and 360.
 
     Returns:
         ``(panel height, panel width, 3)`` uint8 RGB.
 
     Raises:
         InputError: The image is not ``(3, H, W)``, or there is nothing to show.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> predictions = {"depth": torch.rand(1, 60, 80)}
+        >>> panel(torch.rand(3, 60, 80), predictions, tasks=[create_task("depth")]).shape
+        (281, 546, 3)
     """
     return comparison_panel(
         image,
@@ -98,52 +104,66 @@ def comparison_panel(
     title: str = "",
     tile_width: int | None = None,
 ) -> np.ndarray:
-    """What several networks say of one image: a column per task, a row per network.
+    """Draw the predictions of several networks: one column per task, one row per network.
 
-    All rows of a column share the label's color scale, or where there is none that of all
-    predictions together.
+    All rows of a column share the color scale of the label. Without a label the scale spans all
+    predictions of the column.
 
     Args:
         image: ``(3, H, W)`` RGB in [0, 1], not normalized.
-        methods: Word for a row -> task name -> decoded prediction ``(target_channels, H, W)``.
+        methods: Row name -> task name -> decoded prediction ``(target_channels, H, W)``.
         targets: Task name -> label of the same shape; tasks may be missing.
         valid: Task name -> boolean ``(1, H, W)``; a missing mask means that every pixel has a
             label.
-        tasks: What to show, in order; those with neither prediction nor label are left out.
-        title: Line of text above.
-        tile_width: Pixels; by default the image's own width, between 240 and 360.
+        tasks: Tasks to show, in order; those without prediction and label are left out.
+        title: Line of text at the top.
+        tile_width: Width in pixels; by default that of the image, between 240 and 360.
 
     Returns:
         ``(panel height, panel width, 3)`` uint8 RGB.
 
     Raises:
         InputError: The image is not ``(3, H, W)``, or there is nothing to show.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> methods = {name: {"edge": torch.rand(1, 60, 80)} for name in ("mti_net", "pad_net")}
+        >>> comparison_panel(torch.rand(3, 60, 80), methods, tasks=[create_task("edge")]).ndim
+        3
     """
     if image.ndim != 3 or image.shape[0] != 3:
-        raise InputError(f"panel() needs an image (3, H, W), got {tuple(image.shape)}.")
+        raise InputError(f"Expected an image (3, H, W), got shape {tuple(image.shape)}.")
     width, height = tile_size(image.shape[1], image.shape[2], tile_width)
     drawn = [_column(task, methods, targets or {}, valid or {}, width) for task in tasks]
     columns = [column for column in drawn if column.rows]
     if not columns:
         raise InputError(
-            f"There is nothing to show for the tasks {[task.name for task in tasks]}; "
-            f"predictions exist for {sorted({name for one in methods.values() for name in one})}."
+            f"Nothing to show: no prediction or label of the tasks "
+            f"{[task.name for task in tasks]}. Predictions are of "
+            f"{sorted({name for one in methods.values() for name in one})}."
         )
     rows = [name for name in (LABEL, *methods) if any(name in c.rows for c in columns)]
     return np.array(_arrange(_picture(image), columns, rows, (width, height), title))
 
 
 def sheet(panels: Sequence[np.ndarray]) -> np.ndarray:
-    """Panels below each other, left-aligned, with a hairline between them.
+    """Stack panels vertically, left-aligned, with a thin line between them.
 
     Args:
         panels: At least one ``(H, W, 3)`` uint8 picture.
 
     Returns:
         ``(sum of heights and lines, greatest width, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: There is no panel.
+
+    Example:
+        >>> sheet([np.zeros((10, 20, 3), np.uint8), np.zeros((10, 30, 3), np.uint8)]).shape
+        (21, 30, 3)
     """
     if not panels:
-        raise InputError("A sheet needs at least one panel.")
+        raise InputError("Expected at least one panel, got none.")
     width = max(one.shape[1] for one in panels)
     rows: list[np.ndarray] = []
     for index, one in enumerate(panels):
@@ -198,7 +218,7 @@ def _plain(values: Tensor | None) -> Tensor | None:
 
 
 def _as_row(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Valid pixels as an image of one row ``(C, 1, N)``; others set no color scale."""
+    """Valid pixels as an image of one row ``(C, 1, N)``, for the color scale."""
     pixels = values.flatten(1) if mask is None else values[:, mask[0]]
     return pixels.unsqueeze(1)
 
@@ -210,7 +230,7 @@ def _arrange(
     tile: tuple[int, int],
     title: str,
 ) -> Image.Image:
-    """Image, side words and task columns on one sheet."""
+    """Place the image, the names of rows, and the columns of tasks on one page."""
     width, height = tile
     top = MARGIN + (HEADER + 4 if title else 0)
     below = max((c.legend.height for c in columns if c.legend is not None), default=0)
@@ -241,7 +261,7 @@ def _arrange(
 
 
 def _tile(column: _Column, name: str, width: int, height: int) -> Image.Image:
-    """One picture at the size of a tile; hatched where there is no label."""
+    """Picture at the size of a tile; hatched where there is no label."""
     if name not in column.rows:
         empty = Image.fromarray(hatching(width, height))
         write(empty, (width / 2, height / 2), f"no {name}", size=SMALL, color=MUTED, anchor="mm")
@@ -249,7 +269,7 @@ def _tile(column: _Column, name: str, width: int, height: int) -> Image.Image:
     picture, unknown = column.rows[name]
     tile = fit(picture, width, height, smooth=False)
     if unknown is not None:
-        # Colored pictures are black there, which a class or a far depth may be as well.
+        # Pictures are black there, but classes and far depths can also be dark.
         hole = Image.fromarray(unknown).resize((width, height), Image.Resampling.NEAREST)
         tile.paste(Image.fromarray(hatching(width, height)), (0, 0), hole.convert("L"))
     return tile
@@ -258,13 +278,17 @@ def _tile(column: _Column, name: str, width: int, height: int) -> Image.Image:
 def draw_legend(
     legend: Legend | None, width: int, pictures: Sequence[np.ndarray]
 ) -> Image.Image | None:
-    """Legend of one column of tiles, or None if there is nothing to explain.
+    """Draw the legend of a column of tiles; None if there is nothing to explain.
 
     Args:
-        legend: From :meth:`taskprism.tasks.Task.legend`.
-        width: Of the column.
-        pictures: The column's colored ``(H, W, 3)`` pictures; of many classes, only those whose
-            color occurs in them are listed.
+        legend: Legend from :meth:`taskprism.tasks.Task.legend`.
+        width: Width of the column in pixels.
+        pictures: Colored pictures ``(H, W, 3)`` of the column. If there are many classes, the
+            legend lists those with a color that occurs in the pictures.
+
+    Example:
+        >>> draw_legend(Swatches((((128, 0, 0), "cat"),)), 240, []).size
+        (240, 19)
     """
     return None if legend is None else _draw(legend, width, pictures)
 

@@ -1,4 +1,4 @@
-"""Look of all plots, and files of them."""
+"""Style of all plots, and saving of plots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from taskprism.errors import CheckpointError
 
-# Okabe and Ito's colors, which color-blind readers can tell apart.
+# Colors by Okabe and Ito, which color-blind readers can distinguish.
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STROKES = ("-", "--", ":", "-.")
@@ -21,27 +21,46 @@ DOTS_PER_INCH = 110
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """Small type, and text as shapes in SVG files, while a figure is made."""
+    """Use small fonts, and text as shapes in SVG files, while a figure is created.
+
+    Example:
+        >>> with plot_style():
+        ...     matplotlib.rcParams["font.size"]
+        9.0
+    """
     with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
         yield
 
 
 def tidy(axis: Axes) -> None:
-    """Light lines to read values by, no box."""
+    """Add light horizontal grid lines and remove the box.
+
+    Example:
+        >>> axis = Figure().subplots()
+        >>> tidy(axis)
+        >>> axis.spines["top"].get_visible()
+        False
+    """
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", color="#e3e6ea", lw=0.7)
     axis.set_axisbelow(True)
 
 
 def save_figure(figure: Figure, file: Path) -> Path:
-    """Write a figure in the format that the file's ending names, and return the file.
+    """Write a figure in the format of the file ending, and return the file.
 
     Raises:
-        CheckpointError: It cannot be written.
+        CheckpointError: The file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_figure(Figure(), Path(folder, "plot.png")).name
+        'plot.png'
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, dpi=DOTS_PER_INCH)
     except OSError as error:
-        raise CheckpointError(f"The plot cannot be written to {file}: {error}.") from error
+        raise CheckpointError(f"Cannot write the plot to {file}: {error}.") from error
     return file

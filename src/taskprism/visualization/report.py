@@ -1,4 +1,4 @@
-"""A report: one self-contained HTML file that any browser opens."""
+"""Reports: one self-contained HTML file with tables and pictures."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ def render_report(title: str, summary: Sequence[str], sections: Sequence[Section
         title: Heading of the page.
         summary: First paragraphs, plain text. Text in backticks is shown as code.
         sections: The sections in their order.
+
+    Example:
+        >>> "Two models" in render_report("Rooms", ["Two models."], [Section("Results")])
+        True
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = data_uri
@@ -88,17 +92,29 @@ def write_report(
 
     Raises:
         CheckpointError: The file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(Path(folder, "report.html"), "Rooms", ["Two models."], [])
+        ...     Path(folder, "report.html").exists()
+        True
     """
     text = render_report(title, summary, sections)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CheckpointError(f"The report cannot be written to {path}: {error}.") from error
+        raise CheckpointError(f"Cannot write the report to {path}: {error}.") from error
 
 
 def data_uri(picture: np.ndarray | str) -> str:
-    """Encode a picture as a ``data:`` URI: SVG unchanged, pixels as JPEG without subsampling."""
+    """Encode a picture as a ``data:`` URI: SVG unchanged, pixels as JPEG without subsampling.
+
+    Example:
+        >>> data_uri("<svg></svg>")
+        'data:image/svg+xml;base64,PHN2Zz48L3N2Zz4='
+    """
     if isinstance(picture, str):
         kind, content = "image/svg+xml", picture.encode()
     else:
@@ -113,5 +129,5 @@ def _anchor(heading: str) -> str:
 
 
 def _inline_code(text: str) -> Markup:
-    """Escape a text and show what is in backticks as code."""
+    """Escape a text and show text in backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -108,9 +108,8 @@ def suppress_non_maxima(probabilities: NDArray[Any]) -> Map:
         InputError: The map is not two-dimensional, or a side is shorter than 2 pixels.
 
     Example:
-        >>> ramp = np.tile(np.linspace(0, 1, 20), (20, 1))
-        >>> np.count_nonzero(suppress_non_maxima(ramp)) < np.count_nonzero(ramp)
-        True
+        >>> suppress_non_maxima(np.ones((20, 30))).shape
+        (20, 30)
     """
     edges = np.ascontiguousarray(probabilities, dtype=np.float32)
     if edges.ndim != 2 or min(edges.shape) < 2:
