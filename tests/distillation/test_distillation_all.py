@@ -1,9 +1,13 @@
-"""What every cross-task module keeps to."""
+"""The contract of every registered distillation, plug-ins and one class of this file included."""
+
+import json
+import math
 
 import pytest
 import torch
 
 from reference.distillation_checks import assert_close, gradients, make_features
+from taskprism.checks import check_number
 from taskprism.distillation import (
     DISTILLATIONS,
     Concat,
@@ -11,10 +15,34 @@ from taskprism.distillation import (
     create_distillation,
     list_distillations,
 )
-from taskprism.errors import InputError, UnknownNameError
+from taskprism.errors import InputError, TaskprismError, UnknownNameError
+from taskprism.registry import options_of
 
 SOURCES = ["semseg", "depth", "normals", "edge"]
-ALL = pytest.mark.parametrize("name", list_distillations())
+OUTSIDE = f"{__name__}:ScaledMean"
+ALL = pytest.mark.parametrize("name", [*list_distillations(), OUTSIDE])
+
+
+class ScaledMean(Distillation):
+    """Adds the scaled mean of all sources; not registered, so only "module:Class" names it.
+
+    Args:
+        tasks: Names of the tasks whose features are refined.
+        channels: Channels of every task's feature map.
+        sources: Names of the tasks whose features are read.
+        scale: Initial factor of the mean.
+    """
+
+    name = "scaled_mean"
+
+    def __init__(self, tasks, channels, sources=None, scale=1.0):
+        super().__init__(tasks, channels, sources)
+        scale = check_number("ScaledMean", "scale", scale, -10, 10)
+        self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+    def forward(self, features, predictions=None):
+        mean = sum(features[source] for source in self.sources) / len(self.sources)
+        return {task: features[task] + self.scale * mean for task in self.tasks}
 
 
 def build(name, tasks, sources, size=(6, 8), **options):
@@ -61,6 +89,7 @@ REORDER = {
     "xtam": {"merge": "others"},
     "relational_context": {"gather": (1,)},
     "concat": {"reduce": (1,)},
+    OUTSIDE: {},
 }
 
 
@@ -128,11 +157,104 @@ def test_tasks_must_be_among_the_sources(name):
         build(name, ["depth"], ["depth", "depth"])
 
 
+# Options other than the defaults, with which a module is saved and created again.
+OPTIONS = {
+    "affinity_diffusion": {"beta": 0.5, "iterations": 1, "normalize": "channels"},
+    "ctal": {"kernel_size": 1, "gamma": 0.5, "shared_kernel": False, "bias": False},
+    "tpim": {"fusion": "B", "iterations": 2, "key_channels": 3, "downscale": 1},
+    "xtam": {"downscale": 1},
+    "relational_context": {"genotype": "nyud_w18", "inner_channels": 3, "dropout": 0.0},
+    OUTSIDE: {"scale": 0.5},
+}
+
+
+@ALL
+def test_options_and_weights_give_the_same_module_again(name):
+    options = OPTIONS.get(name, {})
+    module = build(name, ["depth", "semseg"], SOURCES, **options).eval()
+    again = build(name, ["depth", "semseg"], SOURCES, **json.loads(json.dumps(options))).eval()
+    again.load_state_dict(module.state_dict())
+    features = make_features(SOURCES, (2, 4, 6, 8), dtype=torch.float32, grad=False)
+    labels = make_features(SOURCES, (2, 3, 3, 4), dtype=torch.float32, seed=1, grad=False)
+    refined = module(features, labels)
+    for task, value in again(features, labels).items():
+        assert torch.equal(value, refined[task])
+
+
+@ALL
+def test_maps_of_another_size_are_refined_or_refused(name):
+    module = build(name, ["depth"], ["depth", "edge"], (6, 8))
+    features = make_features(["depth", "edge"], (2, 4, 5, 9), dtype=torch.float32, grad=False)
+    if module.any_size:
+        assert module(features, features)["depth"].shape == (2, 4, 5, 9)
+    else:
+        with pytest.raises(InputError, match=r"6x8.*5x9"):
+            module(features, features)
+
+
+@ALL
+def test_an_unknown_option_is_an_error_that_lists_the_options(name):
+    with pytest.raises(UnknownNameError, match=r"no_such_option.*Known:"):
+        build(name, ["depth"], ["depth"], no_such_option=1)
+
+
+HOSTILE = [
+    None, True, False, "x", "", "3", -1, 0, 0.5, 1.5, -0.5, math.nan, math.inf, -math.inf, 10**9,
+    2**63, -(2**63), 10**400, 1e300, [], [2], {}, {"depth": 3}, {"depth": {"depth": 3}}, object(),
+]  # fmt: skip
+
+
+def refined_or_refused(name, tasks=("depth",), channels=4, sources=None, size=(2, 3), **options):
+    """Refuse with an error of taskprism, or refine to finite features."""
+    try:
+        module = create_distillation(name, tasks, channels, sources, size=size, **options)
+    except TaskprismError as error:
+        assert len(str(error)) < 2000
+        return
+    maps = make_features(module.sources, (2, channels, 2, 3), dtype=torch.float32, grad=False)
+    try:
+        refined = module(maps, maps)
+    except TaskprismError:
+        assert not module.any_size
+        return
+    assert all(value.isfinite().all() for value in refined.values())
+
+
+@ALL
+def test_no_option_value_ends_in_an_unnamed_error(name):
+    for option in options_of(DISTILLATIONS.find(name)):
+        for value in HOSTILE:
+            refined_or_refused(name, **{option: value})
+
+
+@ALL
+def test_no_size_or_channels_end_in_an_unnamed_error(name):
+    for value in [*HOSTILE, [0, 3], [3, 1e6], [10**6, 10**6], "2x3", [3], [2, 3, 4], [True, 3]]:
+        refined_or_refused(name, size=value)
+        if value not in (0.5, 1.5):
+            refined_or_refused(name, channels=value)
+
+
+@ALL
+@pytest.mark.parametrize("channels", [0, -4, 10**9, 2.0, "4", True, None, math.nan])
+def test_channels_are_a_positive_integer(name, channels):
+    with pytest.raises(InputError, match=r"channels must be an integer from"):
+        create_distillation(name, ["depth"], channels, size=(2, 3))
+
+
+@ALL
+@pytest.mark.parametrize("tasks", [[], "depth", [3], None, ["depth", "depth"]])
+def test_tasks_are_a_list_of_names(name, tasks):
+    with pytest.raises(InputError, match=r"tasks"):
+        create_distillation(name, tasks, 4, size=(2, 3))
+
+
 @ALL
 def test_has_a_manual(name):
     module = DISTILLATIONS.find(name)
     assert issubclass(module, Distillation)
     assert "Args:" in module.__doc__
+    assert name == OUTSIDE or "Example:" in module.__doc__
 
 
 def test_names_are_unique():

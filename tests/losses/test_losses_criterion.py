@@ -119,5 +119,15 @@ def test_fixed_weights():
     assert FixedWeights({"a": 1.0, "b": 0.5})(losses).item() == 3.5
     with pytest.raises(UnknownNameError, match="'b'"):
         FixedWeights({"a": 1.0})(losses)
-    with pytest.raises(InputError, match="'a' is -1"):
+    with pytest.raises(InputError, match=r"'a' must be .* got -1"):
         FixedWeights({"a": -1})
+
+
+def test_a_prediction_without_a_target_or_mask_is_named(labels):
+    targets, valid = labels
+    made = Predictions({"depth": outputs()["depth"]})
+    for lacking in (({}, valid), (targets, {})):
+        with pytest.raises(InputError, match="prediction of task 'depth' but no target"):
+            Criterion([DEPTH])(made, *lacking)
+    with pytest.raises(UnknownNameError, match="task in the predictions 'depth'"):
+        Criterion([SEMSEG])(made, targets, valid)

@@ -152,9 +152,11 @@ def create_distillation(
         >>> create_distillation("tpim", ["semseg", "depth"], channels=8, downscale=2).downscale
         2
     """
-    sources = list(sources) if sources is not None else list(tasks)
+    owner = "create_distillation"
+    tasks = _checked_names(owner, "tasks", tasks)
+    sources = tasks if sources is None else _checked_names(owner, "sources", sources)
     if isinstance(distillation, Distillation):
-        return _checked_module(distillation, list(tasks), channels, sources, options)
+        return _checked_module(distillation, tasks, channels, sources, options)
     found = DISTILLATIONS.find(distillation)
     name = distillation if isinstance(distillation, str) else describe_part(found)
     defaults: dict[str, Any] = {}
@@ -173,7 +175,7 @@ def create_distillation(
             check_integer(f"Distillation {name!r}", "stride", stride, low=1)
             defaults = found.options_at(stride)
     module = found(tasks, channels, sources=sources, **{**defaults, **options})
-    return _checked_module(module, list(tasks), channels, sources, {})
+    return _checked_module(module, tasks, channels, sources, {})
 
 
 def _checked_names(owner: str, key: str, names: Any) -> list[str]:

@@ -73,7 +73,7 @@ class TPIM(Distillation):
         fusion: Iterative Fusion Block: ``"A"``, ``"B"``, ``"C"`` (the published one), or ``"none"``
             for a single attention.
         iterations: Iterations of the fusion, 0 or more; 18 on NYUD-v2, 4 on PASCAL-Context.
-        alpha_init: Initial value of the learned α.
+        alpha_init: Initial value of the learned α, -10 to 10.
         downscale: Factor by which maps are downscaled before attention, at least 1.
         key_channels: d; by default half of ``channels``, at least 1.
         clamp_alpha: Clamp α to [0, 1]; outside, iterations can grow without bound.
@@ -213,7 +213,7 @@ class IterativeFusion(nn.Module):
         super().__init__()
         self.fusion = check_choice("TPIM", "fusion", fusion, get_args(Fusion))
         check_integer("TPIM", "iterations", iterations, 0, _MOST_ITERATIONS)
-        check_number("TPIM", "alpha_init", alpha_init)
+        check_number("TPIM", "alpha_init", alpha_init, -10, 10)
         self.iterations = 1 if fusion == "none" else iterations
         self.clamp_alpha = check_flag("TPIM", "clamp_alpha", clamp_alpha)
         learned = fusion in ("B", "C")

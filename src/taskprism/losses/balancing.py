@@ -1,4 +1,4 @@
-"""Balancing: losses per task in, one loss out."""
+"""Balancing: combine the losses of all tasks into one loss."""
 
 from __future__ import annotations
 
@@ -8,15 +8,43 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from taskprism.checks import check_number
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.registry import Registry, check_options, describe_part, options_of
+from taskprism.tasks.base import HEAVIEST_LOSS
+
+
+def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Loss weights as a dictionary of floats.
+
+    Raises:
+        InputError: ``weights`` is not a mapping, a weight is not from 0 to a million, or all
+            weights are 0.
+
+    Example:
+        >>> from taskprism.losses import check_weights
+        >>> check_weights({"semseg": 1, "depth": 0})
+        {'semseg': 1.0, 'depth': 0.0}
+    """
+    if not isinstance(weights, Mapping) or not weights:
+        raise InputError(f"Loss weights must map task names to numbers, got {weights!r}.")
+    checked = {
+        name: check_number("Loss weights", repr(name), weight, 0, HEAVIEST_LOSS)
+        for name, weight in weights.items()
+    }
+    if not any(checked.values()):
+        raise InputError(
+            f"The loss weights of all tasks ({', '.join(map(str, checked))}) are 0, so nothing "
+            "would be learned. Give at least one task a weight greater than 0."
+        )
+    return checked
 
 
 class Balancing(nn.Module, ABC):
-    """Combines the losses of the tasks into one loss; a module, so it may have parameters.
+    """Combines the losses of the tasks into one loss. It is a module, so it may have parameters.
 
-    A subclass is created as ``MyBalancing(weights, **options)``, with ``weights`` the loss weight
-    of each task by name and flat keyword options that have defaults.
+    A subclass is created as ``MyBalancing(weights, **options)``, where ``weights`` is the loss
+    weight of each task by name and options are flat keyword arguments with defaults.
 
     Attributes:
         name: Name in :data:`BALANCERS`.
@@ -55,10 +83,11 @@ class FixedWeights(Balancing):
     """``sum_t w_t L_t`` with constant weights, as in PAD-Net and MTI-Net.
 
     Args:
-        weights: Task name -> factor, for every task that has a loss.
+        weights: Task name -> factor, for every task that has a loss. 0 to a million, at least one
+            greater than 0.
 
     Raises:
-        InputError: A weight is negative.
+        InputError: A weight is out of range, or all are 0.
 
     Example:
         >>> import torch
@@ -71,13 +100,17 @@ class FixedWeights(Balancing):
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
-        self.weights = dict(weights)
-        for name, weight in self.weights.items():
-            if weight < 0:
-                raise InputError(f"The loss weight of task {name!r} is {weight}; give 0 or more.")
+        self.weights = check_weights(weights)
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of ``losses``, a scalar."""
+        """Weighted sum of ``losses``, a scalar.
+
+        Raises:
+            InputError: There is no loss.
+            UnknownNameError: A task has no weight.
+        """
+        if not losses:
+            raise InputError("Expected the loss of at least one task, got none.")
         unknown = [name for name in losses if name not in self.weights]
         if unknown:
             raise UnknownNameError("task without a loss weight", unknown[0], self.weights)
@@ -96,22 +129,31 @@ def create_balancer(
     """Create a balancing.
 
     Args:
-        balancer: One of :func:`list_balancers`, ``"module:Class"``, a class or factory, or a
-            balancing, which is returned as it is (its own weights apply).
-        weights: Task name -> loss weight.
+        balancer: One of :func:`list_balancers`, ``"module:Class"``, a class or factory, or an
+            instance, which is returned as it is and keeps its own weights.
+        weights: Task name -> loss weight; see :func:`check_weights`.
         **options: Options of the class.
 
     Raises:
         UnknownNameError: No balancing or option has this name.
-        InputError: Options were given for a balancing that is built already.
+        InputError: A weight is out of range, all weights are 0, options were given for an instance,
+            or the factory does not return a balancing.
+
+    Example:
+        >>> from taskprism.losses import create_balancer
+        >>> create_balancer("fixed", {"semseg": 1, "depth": 0.5}).weights
+        {'semseg': 1.0, 'depth': 0.5}
     """
     if isinstance(balancer, Balancing):
         if options:
             raise InputError(
-                f"{type(balancer).__name__} is built already, so {', '.join(options)} cannot be "
-                "set; give the class instead."
+                f"{type(balancer).__name__} is an instance, so {', '.join(options)} cannot be set; "
+                "give the class instead."
             )
         return balancer
     found = BALANCERS.find(balancer)
     check_options(f"balancer {describe_part(found)!r}", options, options_of(found))
-    return found(weights, **options)
+    created = found(check_weights(weights), **options)
+    if not isinstance(created, Balancing):
+        raise InputError(f"Expected a Balancing from the factory, got {type(created).__name__}.")
+    return created

@@ -1,4 +1,4 @@
-"""The multi-task criterion: the loss of each task, and their combination by a balancing."""
+"""The multi-task criterion: the loss of each task, combined by a balancing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from taskprism.errors import UnknownNameError
+from taskprism.checks import check_choice, check_number
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers import resize
 from taskprism.losses.balancing import Balancing, create_balancer
 from taskprism.models.predictions import Predictions
@@ -24,16 +25,23 @@ class LossBreakdown:
         final: Losses of the final predictions, one per main task.
         initial: Losses of the initial predictions of main and auxiliary tasks, reduced over the
             scales and multiplied by ``initial_weight``. Empty if a model has none.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.losses import LossBreakdown
+        >>> one, two = torch.tensor(1.0), torch.tensor(2.0)
+        >>> LossBreakdown({"depth": two}, {"depth": one, "edge": two}).per_task()
+        {'depth': tensor(3.), 'edge': tensor(2.)}
     """
 
     final: dict[str, Tensor]
     initial: dict[str, Tensor]
 
     def per_task(self) -> dict[str, Tensor]:
-        """Final plus initial loss of each task, the input of a balancing; main tasks first."""
+        """Sum of final and initial loss of each task, main tasks first: a balancing's input."""
         names = dict.fromkeys([*self.final, *self.initial])
         both = (self.final, self.initial)
-        return {name: _add([part[name] for part in both if name in part]) for name in names}
+        return {name: _sum([part[name] for part in both if name in part]) for name in names}
 
 
 class Criterion(nn.Module):
@@ -44,21 +52,23 @@ class Criterion(nn.Module):
         L = sum_t w_t ( L_t(f) + initial_weight * reduce_s L_t(s) )
 
     where ``reduce`` is the sum over scales (MTI-Net, Eq. 4 and its code) or their mean (CTAL's
-    code). Initial predictions are resized to the label's size bilinearly. A task for which no
-    pixel of the batch is labeled adds exactly 0, with a graph.
+    code). Predictions of another size are resized bilinearly to the label's size. A task without a
+    labeled pixel in the batch contributes exactly 0, which still has a graph.
 
     Args:
-        tasks: Main tasks, with a final (and perhaps initial) prediction.
-        auxiliary_tasks: Tasks with initial predictions only.
-        weights: Task name -> factor; by default each task's own ``loss_weight``.
-        initial: Reduction over scales.
-        initial_weight: Factor of all initial losses.
-        balancing: Combines the tasks: a registered name (see
-            :func:`~taskprism.losses.list_balancers`), ``"module:Class"``, a class, or a
-            :class:`Balancing`, whose own weights apply. By default the fixed ``weights``.
+        tasks: Main tasks, which have final (and perhaps initial) predictions.
+        auxiliary_tasks: Tasks that only have initial predictions.
+        weights: Task name -> factor, 0 or more; by default the ``loss_weight`` of each task.
+        initial: Reduction over scales, ``"sum"`` or ``"mean"``.
+        initial_weight: Factor of all initial losses, 0 or more.
+        balancing: A registered name (see :func:`~taskprism.losses.list_balancers`),
+            ``"module:Class"``, a class, or a :class:`Balancing`, which keeps its own weights. By
+            default the weighted sum.
 
     Raises:
-        UnknownNameError: ``weights`` names a task that does not exist.
+        UnknownNameError: ``weights`` names a task that does not exist, or there is no such
+            reduction or balancing.
+        InputError: A weight is out of range, or all weights are 0.
 
     Example:
         >>> import torch
@@ -85,13 +95,13 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = {task.name: task for task in (*tasks, *auxiliary_tasks)}
-        self.initial = initial
-        self.initial_weight = initial_weight
-        own = {name: task.loss_weight for name, task in self.tasks.items()}
+        self.initial = check_choice("Criterion", "initial", initial, ("sum", "mean"))
+        self.initial_weight = check_number("Criterion", "initial_weight", initial_weight, low=0)
+        defaults = {name: task.loss_weight for name, task in self.tasks.items()}
         for name in weights or {}:
-            if name not in own:
-                raise UnknownNameError("task in the loss weights", name, own)
-        self.balancing = create_balancer(balancing, {**own, **(weights or {})})
+            if name not in defaults:
+                raise UnknownNameError("task in the loss weights", name, defaults)
+        self.balancing = create_balancer(balancing, {**defaults, **(weights or {})})
 
     def breakdown(
         self, predictions: Predictions, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
@@ -101,7 +111,11 @@ class Criterion(nn.Module):
         Args:
             predictions: Raw outputs ``(B, channels, H, W)`` and initial ones of any size.
             targets: Task name -> ``(B, target_channels, H, W)``.
-            valid: Task name -> ``(B, 1, H, W)`` boolean.
+            valid: Task name -> ``(B, 1, H, W)``, boolean: which pixels are labeled.
+
+        Raises:
+            InputError: There is a prediction of a task but no target or no ``valid``.
+            UnknownNameError: There is a prediction of a task that the criterion does not know.
         """
         final = {
             name: self._loss(name, output, targets, valid) for name, output in predictions.items()
@@ -112,7 +126,7 @@ class Criterion(nn.Module):
                 loss = self._loss(name, output, targets, valid)
                 by_scale.setdefault(name, []).append(loss)
         initial = {
-            name: _add(losses) * self.initial_weight / self._share(len(losses))
+            name: _sum(losses) * self.initial_weight / self._divisor(len(losses))
             for name, losses in by_scale.items()
         }
         return LossBreakdown(final, initial)
@@ -120,21 +134,28 @@ class Criterion(nn.Module):
     def forward(
         self, predictions: Predictions, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
     ) -> tuple[Tensor, LossBreakdown]:
-        """Total loss and its parts; see :meth:`breakdown` for the arguments."""
+        """Total loss, and the losses of each task; see :meth:`breakdown` for the arguments."""
         losses = self.breakdown(predictions, targets, valid)
         return self.balancing(losses.per_task()), losses
 
-    def _share(self, scales: int) -> int:
+    def _divisor(self, scales: int) -> int:
         return scales if self.initial == "mean" else 1
 
     def _loss(
         self, name: str, output: Tensor, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
     ) -> Tensor:
+        if name not in self.tasks:
+            raise UnknownNameError("task in the predictions", name, self.tasks)
+        if name not in targets or name not in valid:
+            raise InputError(
+                f"There is a prediction of task {name!r} but no target or no valid mask. Give both "
+                "for every predicted task; a mask without any labeled pixel leaves the task out."
+            )
         target = targets[name]
-        output = output.float()  # half precision would lose the small terms of a mean
+        output = output.float()  # in half precision the small terms of a mean would be lost
         output = resize(output, target.shape[-2:])
         return self.tasks[name].loss(output, target, valid[name])
 
 
-def _add(losses: Sequence[Tensor]) -> Tensor:
+def _sum(losses: Sequence[Tensor]) -> Tensor:
     return losses[0] if len(losses) == 1 else torch.stack(list(losses)).sum()
