@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 
 from taskprism import cli
 from taskprism.cli import COMMANDS, main
+from taskprism.cli.arguments import Between, OnDevice, marks_of
 from taskprism.errors import InputError
 from taskprism.registry import temporary_parts
 
@@ -152,3 +154,62 @@ def test_baseline_and_compare_ask_for_what_is_missing(tmp_path, capsys):
     assert "Name a protocol: `taskprism baseline PROTOCOL" in capsys.readouterr().err
     assert main(["compare"]) == 2
     assert "Name at least one run" in capsys.readouterr().err
+
+
+def _parsed_functions():
+    for name, command in COMMANDS.items():
+        if not command.actions and not command.reads_arguments:
+            yield name, command.target
+        for action, (target, _) in command.actions.items():
+            yield f"{name} {action}", target
+
+
+def _types(hint):
+    arguments = [part for part in get_args(hint) if part not in marks_of(hint)]
+    return {hint} | {inner for part in arguments for inner in _types(part)}
+
+
+@pytest.mark.parametrize(("name", "target"), list(_parsed_functions()))
+def test_every_number_has_bounds_and_every_device_is_tried(name, target):
+    hints = get_type_hints(cli._function(target), include_extras=True)
+    for parameter, hint in hints.items():
+        marks = {type(mark) for mark in marks_of(hint)}
+        if {int, float} & {part for part in _types(hint) if isinstance(part, type)}:
+            assert Between in marks, (name, parameter)
+        if parameter == "device":
+            assert OnDevice in marks, name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("baseline rooms --out o --batch-size 0", "--batch-size must be at least 1, got 0"),
+        ("baseline rooms --out o --input-size 0 32", "--input-size must be at least 1"),
+        ("data check rooms --samples 0", "--samples must be at least 1, got 0"),
+        ("data pack rooms --out o --workers -1", "--workers must be at least 0"),
+        ("data pack rooms --out o --shard-megabytes 0", "--shard-megabytes must be at least 1"),
+        ("analyze sheet run --out o --images 0", "--images must be at least 1, got 0"),
+        ("analyze affinity rooms --out o --dilations 1 0", "--dilations must be at least 1, got 0"),
+        ("edges a b --max-dist nan", "--max-dist must be at least 0 and at most 1, got nan"),
+        ("profile multi_task --batch 0", "--batch must be at least 1, got 0"),
+        ("profile multi_task --device foo", "--device cannot use 'foo'"),
+        ("demo --minutes -1", "--minutes must be at least 0"),
+        ("reproduce mti_net/2a --seeds 0", "--seeds must be at least 1, got 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_the_system_are_printed_without_a_traceback(monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "file")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == (
+        "taskprism list: [Errno 28] No space left on device: 'file'\n"
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from taskprism.cli.predict import unique_names
 from taskprism.data.files import find_images
 from taskprism.errors import InputError
 from taskprism.models import create_model
+from taskprism.models.hub import load
 from taskprism.tasks import create_task
 
 TASKS = [create_task("semseg", class_names=("floor", "wall", "thing")), create_task("depth")]
@@ -128,7 +132,7 @@ def test_an_output_that_cannot_be_written_is_named(run, images, tmp_path, capsys
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "out")
     assert main(["predict", str(run), str(images / "gray.png"), "--out", out]) == 2
-    assert "Cannot write results" in capsys.readouterr().err
+    assert "Cannot write to" in capsys.readouterr().err
 
 
 def test_images_are_found_once_and_in_order(images):
@@ -151,3 +155,89 @@ def test_images_are_found_once_and_in_order(images):
 def test_results_of_images_with_one_name_do_not_meet():
     files = [Path("a/x.png"), Path("b/x.png"), Path("a/x.jpg"), Path("y.png")]
     assert unique_names(files) == ["x.png", "x.png_2", "x.jpg", "y"]
+
+
+ODD = [
+    "a\nb.png",
+    "..png",
+    "...png",
+    os.fsdecode(b"caf\xe9.png"),
+    "tab\there.png",
+    "x" * 240 + ".png",
+]
+
+
+def test_odd_names_get_safe_unique_results_and_are_reported(run, images, tmp_path, capsys):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    files = [folder / name for name in [*ODD, "a_b.png", "A_B.png"]]
+    for file in files:
+        file.write_bytes((images / "gray.png").read_bytes())
+    out = tmp_path / "out"
+    words = ["predict", str(run), *map(str, files), "--out", str(out), "--raw"]
+    assert main(words) == 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert "Predicted 8 of 8 images" in message
+    assert "are named 'a_b'" in message and "are named 'caf_'" in message
+    for task in ("panels", "depth", "semseg"):
+        pictures = [path.name for path in (out / task).glob("*.png")]
+        assert len(pictures) == len({name.casefold() for name in pictures}) == 8
+        assert not any(name.startswith(".") or "\n" in name for name in pictures)
+    assert len(list(out.rglob("*.npy"))) == 16
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "odd", "out"}
+
+
+@pytest.mark.parametrize("name", ["/some/where", "../up", "a/b", ".."])
+def test_the_name_of_a_task_never_leads_out_of_the_folder(
+    run, images, tmp_path, capsys, monkeypatch, name
+):
+    def hostile(source, device):
+        model = load(source, device)
+        object.__setattr__(model.tasks[0], "name", name)
+        return model
+
+    monkeypatch.setattr("taskprism.cli.predict.load", hostile)
+    out = tmp_path / "deep" / "out"
+    assert main(["predict", str(run), str(images), "--out", str(out)]) == 2
+    assert f"The name {name!r} leads out of the folder" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"images"}
+
+
+@pytest.mark.parametrize("ending", [".png", ".npy"])
+def test_a_full_disk_is_named_and_leaves_no_half_file(
+    run, images, tmp_path, capsys, monkeypatch, ending
+):
+    write = Path.write_bytes
+
+    def fail(self, content):
+        if self.name.endswith(f"{ending}.partial") and self.parent.name == "depth":
+            write(self, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    out = tmp_path / "out"
+    assert main(["predict", str(run), str(images), "--out", str(out), "--raw"]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(out.rglob("*.partial")) and not list(out.rglob(".*"))
+    assert all(Image.open(file).size for file in out.rglob("*.png"))
+
+
+def test_an_unknown_device_is_named(run, images, tmp_path, capsys):
+    for device in ("foo", "meta"):
+        words = ["predict", str(run), str(images), "--out", str(tmp_path / "o"), "--device", device]
+        assert main(words) == 2
+        assert f"--device cannot use '{device}'" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_image_statistics_must_be_positive(run, images, tmp_path, capsys):
+    model = create_model("multi_task", TASKS, backbone="test_resnet")
+    model.save_pretrained(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    for std in ([0.2, 0.0, 0.2], [0.2, math.nan, 0.2]):
+        (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "image_std": std}))
+        words = ["predict", str(tmp_path / "model"), str(images), "--out", str(tmp_path / "o")]
+        assert main(words) == 2
+        assert "image_std" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

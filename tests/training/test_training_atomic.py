@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from taskprism.atomic import recover_folder, write_folder, write_json, write_text
-from taskprism.errors import CheckpointError
+from taskprism.atomic import (
+    check_writable,
+    path_inside,
+    recover_folder,
+    safe_name,
+    write_folder,
+    write_json,
+    write_text,
+)
+from taskprism.errors import CheckpointError, InputError
 from taskprism.models import create_model
 
 
@@ -184,3 +192,50 @@ def test_text_files(tmp_path, monkeypatch):
 def test_json_refuses_what_json_has_not(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a", "a\\b", "C:\\a", "a\0b"])
+def test_names_of_outputs_lead_nowhere_else(tmp_path, name):
+    with pytest.raises(InputError, match="leads out of the folder"):
+        path_inside(tmp_path, name, "a.png")
+    with pytest.raises(InputError, match="leads out of the folder"):
+        path_inside(tmp_path, "depth", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("image 1.b", "image 1.b"),
+        ("a\nb\tc", "a_b_c"),
+        (".", "_"),
+        ("..", "_."),
+        ("", "_"),
+        (".hidden", "_hidden"),
+        ("../../etc/passwd", "_._.._etc_passwd"),
+        ("a\\b", "a_b"),
+        (os.fsdecode(b"caf\xe9"), "caf_"),
+        ("e\u0301\u65e5" * 100, "e\u0301\u65e5" * 30),
+    ],
+)
+def test_safe_names(tmp_path, name, safe):
+    made = safe_name(name)
+    assert made == safe
+    path_inside(tmp_path, f"{made}.png").write_text("")
+
+
+def test_an_output_is_checked_without_a_trace(tmp_path, monkeypatch):
+    check_writable(tmp_path / "a" / "b")
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"Cannot write to .*file/a"):
+        check_writable(tmp_path / "file" / "a")
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CheckpointError, match="No space left"):
+        check_writable(tmp_path / "new")
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_text(tmp_path / "new" / "file", "text")
+    assert names(tmp_path) == ["file"]

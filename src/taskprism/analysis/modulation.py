@@ -14,6 +14,7 @@ as in the paper, are alike at first, those with random weights never were.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -121,6 +122,16 @@ def _switches(model: MultiTaskModel) -> dict[str, TaskSwitch]:
     }
 
 
+def check_embedding() -> None:
+    """Check that :func:`embed` can be used.
+
+    Raises:
+        TaskprismError: scikit-learn is not installed.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise TaskprismError("t-SNE needs scikit-learn: pip install 'taskprism[analysis]'.")
+
+
 def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
     """t-SNE of all tasks' images and of the tasks' averages, all together.
 
@@ -131,12 +142,9 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
         TaskprismError: scikit-learn is not installed.
         InputError: There are fewer than two images.
     """
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError:
-        raise TaskprismError(
-            "t-SNE needs scikit-learn: pip install 'taskprism[analysis]'."
-        ) from None
+    check_embedding()
+    from sklearn.manifold import TSNE  # an optional dependency
+
     groups = [
         np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
         for rows in level.activations.values()

@@ -120,6 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TaskprismError as error:
         print(f"taskprism {name}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        sys.stdout = None
+        return 1
+    except OSError as error:  # a full disk or a missing permission
+        print(f"taskprism {name}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interrupt:
         # The exception of a training loop ends with the command that resumes it.
         message = str(interrupt)
@@ -188,10 +194,13 @@ def _parse(
     """
     import tyro  # imported late, so that `taskprism --help` is fast
 
+    from taskprism.cli.arguments import check_arguments
+
     function = _function(target)
     description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
     if command.imports:
         description += f"\n\n{IMPORT_HELP}"
+    function = check_arguments(function)
     if "imports" in inspect.signature(function).parameters:
         function = functools.partial(function, imports=tuple(imports))
     tyro.cli(function, prog=f"taskprism {name}", description=description, args=words)

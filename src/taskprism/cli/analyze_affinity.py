@@ -9,8 +9,9 @@ import tyro
 from rich.table import Table
 
 from taskprism.analysis.affinity import DILATIONS, LabelAffinity, label_affinity, plot_affinity
-from taskprism.atomic import write_json
+from taskprism.atomic import check_writable, write_json
 from taskprism.cli.arguments import (
+    Between,
     Folder,
     Images,
     OptionalFolder,
@@ -35,8 +36,10 @@ def affinity(
     tasks: Tasks = (),
     split: SplitName = "train",
     images: Images = 100,
-    dilations: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[PIXELS ...]")] = DILATIONS,
-    kernel: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 3,
+    dilations: Annotated[
+        tuple[int, ...], tyro.conf.arg(metavar="[PIXELS ...]"), Between(1)
+    ] = DILATIONS,
+    kernel: Annotated[int, tyro.conf.arg(metavar="PIXELS"), Between(1)] = 3,
     thresholds: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[TASK=NUMBER ...]")] = (),
 ) -> None:
     """Count how often two pixels that are alike in one task are alike in another.
@@ -55,6 +58,7 @@ def affinity(
         thresholds: Difference below which two labels are alike, if not the task's default (depth:
             relative difference, normals: degrees).
     """
+    check_writable(out)
     source = create_protocol(protocol, root=root, tasks=list(tasks) or None)
     source.check_split(split)
     dataset = source.dataset(split, source.evaluation_transform())

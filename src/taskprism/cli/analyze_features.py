@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from taskprism.analysis.features import collect_features, feature_sheet
 from taskprism.analysis.run_images import RunImages
+from taskprism.atomic import check_writable, safe_name, write_picture
 from taskprism.cli.arguments import (
+    Count,
     Device,
     Images,
     Names,
@@ -12,7 +14,6 @@ from taskprism.cli.arguments import (
     OptionalSplit,
     RunArgument,
 )
-from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
 
 
@@ -23,7 +24,7 @@ def features(
     out: OptionalFolder = None,
     images: Images = 2,
     names: Names = (),
-    rows: int = 6,
+    rows: Count = 6,
     places: Names = (),
     show_places: bool = False,
     split: OptionalSplit = None,
@@ -55,10 +56,11 @@ def features(
             print(place.place)
         return
     folder = run / "pictures" if out is None else out
+    check_writable(folder)
     reporter = Reporter()
     for index in reporter.track(source.choose(images, names), "drawing"):
         name = source.dataset[index]["name"]
         title = f"{source.name}, {source.protocol.name} {source.split}: {name}"
         picture = feature_sheet(source.model, source.image(index), places, rows, title)
-        file = write_picture(picture, folder / f"features_{name.replace('/', '_')}.png")
+        file = write_picture(folder / f"features_{safe_name(name)}.png", picture)
         reporter.line(f"Wrote {file}.")

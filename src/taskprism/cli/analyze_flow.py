@@ -16,6 +16,7 @@ from taskprism.analysis.information_flow import (
     places,
     plot_flow,
 )
+from taskprism.atomic import check_writable
 from taskprism.cli.arguments import Device, Folder, OptionalFolder, Runs, RunsArgument
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
@@ -52,6 +53,7 @@ def flow(
     results = find_runs(runs)
     others = find_runs(baseline)
     _check(results, others)
+    check_writable(out)
     flows = [information_flow(run.path, data_root, refresh, device, reporter) for run in results]
     first = results[0]
     better = {task: first.higher_is_better[task][metric] for task, metric in first.primary.items()}

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from rich.table import Table
 
-from taskprism.analysis.modulation import IMAGES, collect_activations, plot_modulation
+from taskprism.analysis.modulation import (
+    IMAGES,
+    check_embedding,
+    collect_activations,
+    plot_modulation,
+)
 from taskprism.analysis.run_images import RunImages
-from taskprism.cli.arguments import Device, Images, OptionalFolder, OptionalSplit, RunArgument
+from taskprism.atomic import check_writable
+from taskprism.cli.arguments import (
+    Between,
+    Count,
+    Device,
+    Images,
+    OptionalFolder,
+    OptionalSplit,
+    RunArgument,
+)
 from taskprism.progress import Reporter
 from taskprism.text_table import print_whole
 from taskprism.visualization.plotting import save_figure
@@ -18,9 +34,9 @@ def modulation(
     *,
     out: OptionalFolder = None,
     images: Images = IMAGES,
-    levels: int = 6,
+    levels: Count = 6,
     split: OptionalSplit = None,
-    seed: int = 0,
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
     data_root: OptionalFolder = None,
     device: Device = None,
 ) -> None:
@@ -39,6 +55,9 @@ def modulation(
         data_root: Folder of the data, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
+    folder = run / "pictures" if out is None else out
+    check_writable(folder)
+    check_embedding()
     source = RunImages.open(run, split, data_root, device)
     reporter = Reporter()
     chosen = range(min(images, len(source)))
@@ -56,5 +75,5 @@ def modulation(
             level.place, str(channels), f"{level.distance:.4f}", f"{level.separation:.1%}"
         )
     print_whole(table)
-    file = save_figure(figure, (run / "pictures" if out is None else out) / "modulation.png")
+    file = save_figure(figure, folder / "modulation.png")
     reporter.line(f"Wrote {file}.")

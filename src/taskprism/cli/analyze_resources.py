@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from taskprism.analysis.resource_plot import plot_resources, resource_points, resource_table
-from taskprism.atomic import write_text
+from taskprism.atomic import check_writable, write_text
 from taskprism.cli.arguments import Device, Folder, RunsArgument
 from taskprism.errors import InputError
 from taskprism.models.hub import load
@@ -46,6 +46,7 @@ def resources(
     reporter = Reporter()
     found = find_runs(runs)
     comparison = compare(found)
+    check_writable(out)
     points = resource_points(comparison, baseline)
     seconds: dict[str, float] = {}
     if latency:

@@ -7,7 +7,9 @@ from typing import Annotated
 import tyro
 
 from taskprism.analysis.qualitative import Gallery
+from taskprism.atomic import check_writable, write_picture
 from taskprism.cli.arguments import (
+    Between,
     Device,
     Folder,
     Images,
@@ -16,7 +18,6 @@ from taskprism.cli.arguments import (
     OptionalSplit,
     RunsArgument,
 )
-from taskprism.cli.output import write_picture
 from taskprism.progress import Reporter
 from taskprism.scoring.runs import find_runs
 from taskprism.visualization.panels import sheet as stack_panels
@@ -30,7 +31,7 @@ def sheet(
     images: Images = 4,
     names: Names = (),
     split: OptionalSplit = None,
-    tile_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None,
+    tile_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS"), Between(1)] = None,
     data_root: OptionalFolder = None,
     device: Device = None,
 ) -> None:
@@ -50,7 +51,8 @@ def sheet(
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
+    check_writable(out)
     gallery = Gallery(find_runs(runs), split, data_root, device)
     chosen = gallery.source.choose(images, names)
     panels = list(reporter.track(gallery.panels(chosen, tile_width), "drawing", len(chosen)))
-    reporter.line(f"Wrote {write_picture(stack_panels(panels), out / 'sheet.png')}.")
+    reporter.line(f"Wrote {write_picture(out / 'sheet.png', stack_panels(panels))}.")

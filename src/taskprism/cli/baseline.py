@@ -6,7 +6,14 @@ from typing import Annotated
 
 import tyro
 
-from taskprism.cli.arguments import Folder, OptionalFolder, OptionalSize, OptionalSplit, Tasks
+from taskprism.cli.arguments import (
+    Count,
+    Folder,
+    OptionalFolder,
+    OptionalSize,
+    OptionalSplit,
+    Tasks,
+)
 from taskprism.errors import InputError
 from taskprism.recipes.schema import DataSettings
 from taskprism.training.baseline import score_baseline
@@ -23,7 +30,7 @@ def baseline(
     tasks: Tasks = (),
     split: OptionalSplit = None,
     input_size: OptionalSize = None,
-    batch_size: int = 8,
+    batch_size: Count = 8,
 ) -> None:
     """Score the best constant prediction: the most frequent class, the mean depth, ...
 

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from taskprism.cli.arguments import (
+    MOST_WORKERS,
+    Between,
+    Count,
     File,
     Folder,
     OptionalFile,
@@ -18,6 +21,7 @@ from taskprism.cli.arguments import (
     ProtocolArgument,
     RootArgument,
     Tasks,
+    Workers,
     options_of,
 )
 from taskprism.data import create_protocol
@@ -49,7 +53,7 @@ def check(
     *,
     tasks: Tasks = (),
     options: Options = (),
-    samples: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
+    samples: Annotated[int | None, tyro.conf.arg(metavar="COUNT"), Between(1)] = None,
     picture: OptionalFile = None,
 ) -> None:
     """Open every file of a data set, count labels, check values and draw some samples.
@@ -140,7 +144,7 @@ def build(
     out: Folder,
     thirteen: OptionalFile = None,
     full: Flag = False,
-    workers: int = 1,
+    workers: Annotated[int, Between(1, MOST_WORKERS)] = 1,
 ) -> None:
     """Build NYUD-v2 from the official files. An interrupted build resumes with the same command.
 
@@ -171,8 +175,8 @@ def pack_shards(
     out: Folder,
     tasks: Tasks = (),
     options: Options = (),
-    shard_megabytes: int = 1000,
-    workers: int = 0,
+    shard_megabytes: Count = 1000,
+    workers: Workers = 0,
 ) -> None:
     """Write all splits into WebDataset tar files, without loss, with an index.
 

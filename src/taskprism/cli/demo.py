@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from taskprism.cli.arguments import Folder
+from taskprism.cli.arguments import (
+    Between,
+    Folder,
+    Seed,
+)
 from taskprism.rooms.demo import run_demo
 
 
-def demo(*, out: Folder = Path("demo"), minutes: float = 7.0, seed: int = 0) -> None:
+def demo(
+    *, out: Folder = Path("demo"), minutes: Annotated[float, Between(0, 1e6)] = 7.0, seed: Seed = 0
+) -> None:
     """Train single-task networks, a shared encoder and MTI-Net on rendered rooms, and compare them.
 
     Needs no data and no download. Prints the table with the gain Δm and writes DIR/report.html with

@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from taskprism.cli.arguments import OptionalFile
+from taskprism.cli.arguments import (
+    MOST_WORKERS,
+    Between,
+    OptionalFile,
+)
 from taskprism.errors import DataError, InputError
 from taskprism.metrics.boundaries import (
     HED_THRESHOLDS,
@@ -30,15 +34,15 @@ def edges(
     /,
     *,
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "default",
-    thresholds: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
+    thresholds: Annotated[int | None, tyro.conf.arg(metavar="COUNT"), Between(1, 10_000)] = None,
     hed_thresholds: Flag = False,
     no_nms: Flag = False,
     no_thin: Flag = False,
-    max_dist: Annotated[float | None, tyro.conf.arg(metavar="FRACTION")] = None,
+    max_dist: Annotated[float | None, tyro.conf.arg(metavar="FRACTION"), Between(0, 1)] = None,
     gt: Literal["raw", "seism"] | None = None,
     at_least: Flag = False,
     subset: Annotated[Path | None, tyro.conf.arg(name="list", metavar="FILE")] = None,
-    workers: int = 1,
+    workers: Annotated[int, Between(1, MOST_WORKERS)] = 1,
     json: OptionalFile = None,
     plot: OptionalFile = None,
 ) -> None:

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from taskprism.cli.arguments import (
+    OptionalCount,
     OptionalFolder,
     OptionalSplit,
+    OptionalWorkers,
     Options,
     RunArgument,
     options_of,
@@ -29,8 +31,8 @@ def evaluate(
     data: Annotated[str | None, tyro.conf.arg(metavar="PROTOCOL")] = None,
     data_root: OptionalFolder = None,
     allow_other_data: bool = False,
-    batch_size: int | None = None,
-    workers: int | None = None,
+    batch_size: OptionalCount = None,
+    workers: OptionalWorkers = None,
     pictures: bool = True,
     options: Options = (),
 ) -> None:

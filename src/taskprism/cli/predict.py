@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,14 +12,21 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import tyro
-from PIL import Image
 from torch import Tensor
 
+from taskprism.atomic import (
+    check_writable,
+    path_inside,
+    safe_name,
+    write_bytes,
+    write_picture,
+)
 from taskprism.cli.arguments import Device, Folder, Tasks
 from taskprism.data.files import find_images, read_image
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
+from taskprism.models.inference import check_finite_model
 from taskprism.models.inference import predict as predict_image
 from taskprism.progress import Reporter
 from taskprism.tasks.base import Task
@@ -59,14 +67,22 @@ def predict(
     files = find_images(images)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load(_model_source(run, checkpoint), device)
+    source = _model_source(run, checkpoint)
+    model = load(source, device)
+    check_finite_model(model, source)
     wanted = _choose(model, tasks)
+    for task in wanted:
+        path_inside(out, task.name)
+    check_writable(out)
     reporter = Reporter()
     network_size = _network_size(Path(run)) if size == "network" else None
     if size == "network" and network_size is None:
         reporter.line(f"{run} does not record its training size; images are not resized.")
     failed = []
     names = unique_names(files)
+    for file, name in zip(files, names, strict=True):
+        if safe_name(file.stem) != file.stem:
+            reporter.line(f"The results of {str(file)!r} are named {name!r}.")
     for file, name in reporter.track(list(zip(files, names, strict=True)), "predicting"):
         try:
             image = read_image(file)
@@ -86,14 +102,19 @@ def predict(
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:
-    """Name of the results of each file: its stem, or more of its name if stems are equal."""
+    """Name of the results of each file: its stem, or more of its name if stems are equal.
+
+    What cannot be in the name of a file on every system, such as a line break, becomes ``_``.
+    """
     stems = Counter(file.stem for file in files)
     names: list[str] = []
+    taken: set[str] = set()  # without case, which some file systems do not distinguish
     for file in files:
-        base = file.stem if stems[file.stem] == 1 else file.name
+        base = safe_name(file.stem if stems[file.stem] == 1 else file.name)
         name, number = base, 2
-        while name in names:
+        while name.casefold() in taken:
             name, number = f"{base}_{number}", number + 1
+        taken.add(name.casefold())
         names.append(name)
     return names
 
@@ -144,20 +165,15 @@ def _write(
     tasks: Sequence[Task],
     raw: bool,
 ) -> None:
-    try:
-        _save(out / "panels" / f"{name}.png", panel(image, predictions, tasks=tasks, title=name))
-        for task in tasks:
-            values = predictions[task.name]
-            _save(out / task.name / f"{name}.png", task.color(values))
-            if raw:
-                np.save(out / task.name / f"{name}.npy", _as_array(values, task))
-    except OSError as error:
-        raise CheckpointError(f"Cannot write results to {out}: {error}.") from error
-
-
-def _save(file: Path, picture: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(file)
+    picture = panel(image, predictions, tasks=tasks, title=name)
+    write_picture(path_inside(out, "panels", f"{name}.png"), picture)
+    for task in tasks:
+        values = predictions[task.name]
+        write_picture(path_inside(out, task.name, f"{name}.png"), task.color(values))
+        if raw:
+            array = io.BytesIO()
+            np.save(array, _as_array(values, task))
+            write_bytes(path_inside(out, task.name, f"{name}.npy"), array.getvalue())
 
 
 def _as_array(values: Tensor, task: Task) -> np.ndarray:

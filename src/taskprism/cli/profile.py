@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from taskprism.cli.arguments import Options, Size, TasksWithChannels, channels_of, options_of
-from taskprism.errors import InputError
+from taskprism.cli.arguments import (
+    Count,
+    CountOrNone,
+    OnDevice,
+    Options,
+    Size,
+    TasksWithChannels,
+    channels_of,
+    options_of,
+)
 from taskprism.models import MultiTaskModel, create_model, list_models
 from taskprism.models.hub import load
 from taskprism.scoring.resources import Resources
@@ -27,9 +34,9 @@ def profile(
     backbone: Annotated[str, tyro.conf.arg(metavar="NAME")] = "hrnet_w18_small_v2",
     options: Options = (),
     size: Size = (480, 640),
-    batch: int = 1,
-    repeats: int = 5,
-    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = "cpu",
+    batch: Count = 1,
+    repeats: CountOrNone = 5,
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE"), OnDevice()] = "cpu",
 ) -> None:
     """Print parameters, operations, latency and memory of a model.
 
@@ -46,11 +53,7 @@ def profile(
         repeats: Timed forward passes; 0 skips latency.
         device: Device for latency, such as cpu or cuda:1.
     """
-    if min(size) < 1 or batch < 1 or repeats < 0:
-        raise InputError(
-            f"--size {size} and --batch {batch} must be at least 1, --repeats {repeats} at least 0."
-        )
-    built = _build(model, tasks, auxiliary_tasks, backbone, options).to(_device(device))
+    built = _build(model, tasks, auxiliary_tasks, backbone, options).to(device)
     resources = measure(built, size, batch, repeats)
     Console().print(_table(built, resources, size, batch, device))
 
@@ -71,14 +74,6 @@ def _build(
         backbone=backbone,
         **options_of(options),
     )
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"Cannot use device {name!r}: {reason}") from error
 
 
 def _table(

@@ -8,7 +8,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from taskprism.cli.arguments import Folder, Names, OptionalFolder
+from taskprism.cli.arguments import (
+    Between,
+    Folder,
+    Names,
+    OptionalFolder,
+)
 from taskprism.errors import InputError, TaskprismError
 from taskprism.papers.collecting import collect
 from taskprism.papers.listing import print_rows, print_tables
@@ -28,7 +33,7 @@ def reproduce(
     data: OptionalFolder = None,
     protocol: Annotated[str | None, tyro.conf.arg(metavar="PROTOCOL")] = None,
     budget: Annotated[str, tyro.conf.arg(metavar="BUDGET")] = "full",
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="COUNT"), Between(1)] = None,
     out: Folder = Path("reproduced"),
     rows: Names = (),
     parts: Names = (),

@@ -19,6 +19,7 @@ from taskprism.papers.plan import Place, Plan, Run
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
 from taskprism.training.run import train
+from taskprism.training.run_lock import RunInUseError
 
 Train = Callable[[Recipe, Path, bool, Reporter], object]
 POLL_SECONDS = 5.0
@@ -127,6 +128,9 @@ class Runner:
         started = time.monotonic()
         try:
             self._train(run.recipe, directory.path, resume, self.reporter)
+        except RunInUseError as error:  # another process still has it, though its lease expired
+            self.reporter.line(str(error))
+            time.sleep(self._poll)
         except Exception as error:
             self.place.note_failure(run, describe_failure(error))
             self.reporter.line(f"Run {run.name} failed: {_first_line(error)}")

@@ -7,6 +7,7 @@ Example:
 
 from __future__ import annotations
 
+import random
 import signal
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,8 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
+from taskprism.checks import check_integer
 from taskprism.data.protocol import Protocol, SizedDataset, Split, TransformedDataset
 from taskprism.data.sample import Batch, Sample, collate
+from taskprism.errors import DataError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.predictions import Predictions
 from taskprism.scoring.image_states import ImageStateRecorder
@@ -29,6 +32,9 @@ from taskprism.tasks.base import Task
 #: Task name -> metric name -> value; NaN where no label was valid.
 Results = dict[str, dict[str, float]]
 K = TypeVar("K", bound=Hashable)
+
+#: Samples that :func:`check_labels` reads at most.
+MOST_CHECKED = 500
 
 _GRACE_SECONDS = 20
 _FINAL = "final"
@@ -48,13 +54,57 @@ def split_loader(
     The batch size is 1 if labels keep their own sizes, which may differ.
 
     Raises:
-        InputError: The protocol has no such split.
+        InputError: The protocol has no such split, or a number is out of range.
+        DataError: The split is empty.
     """
+    check_integer("Evaluation", "batch_size", batch_size, low=1)
+    check_integer("Evaluation", "workers", workers, low=0)
     protocol.check_split(split)
     dataset = protocol.dataset(split, protocol.evaluation_transform())
+    if not len(dataset):
+        raise DataError(f"The split {split!r} of {protocol.name!r} has no image.")
     if protocol.scores_at_label_size:
         batch_size = 1
     return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
+
+
+def check_labels(protocol: Protocol, split: Split, tasks: Sequence[Task]) -> list[str]:
+    """Check that the split has a label of each task with a pixel that is not ignored.
+
+    Samples are read in random order until that is known; of a large split at most
+    :data:`MOST_CHECKED`.
+
+    Returns:
+        Names of the tasks without any label in the samples that were read. Partly labeled data may
+        have such tasks.
+
+    Raises:
+        DataError: Every pixel of a task's labels is ignored, or no task has a label.
+    """
+    dataset = protocol.dataset(split)
+    missing, ignored = {task.name for task in tasks}, set()
+    length = len(dataset)
+    for index in random.Random(0).sample(range(length), min(length, MOST_CHECKED)):
+        if not missing:
+            return []
+        for name, mask in dataset[index]["valid"].items():
+            if name in missing:
+                ignored.add(name)
+                if bool(mask.any()):
+                    missing.remove(name)
+    ignored &= missing
+    if ignored:
+        raise DataError(
+            f"{protocol.name!r}: every pixel of the {split} labels of {', '.join(sorted(ignored))} "
+            "is ignored, so there is nothing to learn or score. Check the ignored values of the "
+            "task with `taskprism data check`."
+        )
+    if len(missing) == len(tasks):
+        raise DataError(
+            f"{protocol.name!r} has no {split} label of {', '.join(sorted(missing))}, so there is "
+            "nothing to learn or score."
+        )
+    return [task.name for task in tasks if task.name in missing]
 
 
 def evaluation_loader(

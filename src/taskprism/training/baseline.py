@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskprism.atomic import check_writable
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError
 from taskprism.progress import Reporter
@@ -28,7 +29,7 @@ def score_baseline(
 
     Args:
         data: Protocol and how it is fed.
-        out: Run directory to write; scores and pictures that are there already are replaced.
+        out: Run directory to write; scores and pictures of an earlier baseline are replaced.
         tasks: Names of tasks; by default all of the protocol.
         split: Which images to score on; by default test, or val where there is no test split.
         reporter: Progress display; by default on standard error.
@@ -37,9 +38,16 @@ def score_baseline(
         Task name -> metric name -> value.
 
     Raises:
+        CheckpointError: The folder cannot be written, or holds a trained run.
         TaskprismError: A name or file is wrong, or no training image has a label of some task.
     """
     reporter = reporter or Reporter()
+    run = RunDirectory(out)
+    if run.recipe_file.exists():
+        raise CheckpointError(
+            f"{out} holds a trained run, whose scores would be lost. Choose another --out."
+        )
+    check_writable(out)
     protocol = build_protocol(data)
     split = protocol.scored_split if split is None else split
     protocol.check_split(split)
@@ -58,11 +66,6 @@ def score_baseline(
         data=data,
         tasks=[task.name for task in chosen],
     )
-    run = RunDirectory(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"Cannot create {out}: {error}. Give another --out.") from error
     scored = Scored(split, "last", epoch=0)
     write_scores(run, recipe, protocol, model, results, scored, image_states)
     write_pictures(run.pictures, protocol, split, model)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,19 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, DataError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load, load_weights
+from taskprism.models.inference import check_finite_model
 from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import import_parts
-from taskprism.scoring.evaluation import Results, describe, score, split_loader, tasks_as_in
+from taskprism.scoring.evaluation import (
+    Results,
+    check_labels,
+    describe,
+    score,
+    split_loader,
+    tasks_as_in,
+)
 from taskprism.scoring.image_states import ImageStateRecorder
 from taskprism.training import manifest
 from taskprism.training.experiment import (
@@ -33,6 +42,7 @@ from taskprism.training.experiment import (
     record_objects,
     weights_source,
 )
+from taskprism.training.feeding import seeded
 from taskprism.training.launch import (
     create_accelerator,
     start_trackers,
@@ -40,6 +50,7 @@ from taskprism.training.launch import (
     stop_trackers,
 )
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
+from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.trainer import Stopped, Trainer, place_model
 
@@ -88,18 +99,51 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = record_objects(recipe, protocol, model)
     run = RunDirectory(run_dir)
-    if resume:
-        run.check_resumable(recipe)
-        check_saved_names(recipe, run.path)
-    else:
-        run.check_free()
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    experiment = build_experiment(
-        recipe,
-        protocol if isinstance(protocol, Protocol) else None,
-        model if isinstance(model, MultiTaskModel) else None,
-    )
+    with run.lock.hold() if accelerator.is_main_process else nullcontext():
+        if resume:
+            run.check_resumable(recipe)
+            check_saved_names(recipe, run.path)
+        else:
+            run.check_free()
+        experiment = build_experiment(
+            recipe,
+            protocol if isinstance(protocol, Protocol) else None,
+            model if isinstance(model, MultiTaskModel) else None,
+        )
+        _check_splits(experiment, reporter)
+        _train(run, experiment, accelerator, reporter, resume)
+    return run.path
+
+
+def _check_splits(experiment: Experiment, reporter: Reporter) -> None:
+    """Check, before the first step, that training and scoring will find images and labels."""
+    protocol, model = experiment.protocol, experiment.model
+    scored = protocol.scored_split
+    if scored not in protocol.splits:
+        raise DataError(
+            f"{protocol.name!r} has no split to score the run on; it has "
+            f"{', '.join(protocol.splits)}. Add a split test or val."
+        )
+    with seeded(0):  # data may draw random numbers
+        for split in [split for split in protocol.splits if split in ("train", "val", scored)]:
+            tasks = experiment.tasks if split == "train" else model.tasks
+            split_loader(protocol, split, model, 1)
+            unlabeled = check_labels(protocol, split, tasks)
+            if unlabeled:
+                reporter.line(f"No {split} label was found of: {', '.join(unlabeled)}.")
+
+
+def _train(
+    run: RunDirectory,
+    experiment: Experiment,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    resume: bool,
+) -> None:
+    """Train and score; the folder is checked and held by this process."""
+    recipe = experiment.recipe
     with stop_on_interrupt() as stop:
         trainer = Trainer(
             experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
@@ -120,7 +164,6 @@ def train(
         finally:
             trainer.feed.close()
             stop_trackers(accelerator)
-    return run.path
 
 
 @dataclass(frozen=True)
@@ -241,6 +284,7 @@ def evaluate_run(
         model = copy.deepcopy(model)
         load_weights(model, folder)
     model = place_model(model.eval(), accelerator.device)
+    check_finite_model(model, folder)
     notes: dict[str, Any] = _compare_data(run, scored_data, model, allow_other_data)
     if options:  # compared without them: they may change what belongs to the fingerprint
         changed = data.model_copy(update={"options": {**data.options, **options}})
@@ -257,23 +301,43 @@ def evaluate_run(
         accelerator.process_index,
         accelerator.num_processes,
     )
-    batches = reporter.track(loader, f"scoring {split}")
-    recorder = ImageStateRecorder(model.tasks) if split == scored_data.scored_split else None
-    device, precision = accelerator.device, accelerator.autocast
-    results = score(model, batches, device, precision, recorder=recorder)
-    image_states = recorder.gathered() if recorder is not None else None
-    scored = Scored(split, checkpoint, _epoch_of(run, checkpoint))
-    file = run.scores_file(split, scored_data.scored_split)
-    weights = f"checkpoint {checkpoint} (epoch {scored.epoch})"
-    title = f"{recipe.name} on {scored_data.name} {split}, {weights}"
-    try:
-        if accelerator.is_main_process:
-            write_scores(run, recipe, scored_data, model, results, scored, image_states, notes)
-            if pictures:
-                write_pictures(run.pictures, scored_data, split, model)
-    except CheckpointError as error:
-        return Evaluation(results, title, file, error)
+    with seeded(0):
+        check_labels(scored_data, split, model.tasks)
+    scored = Scored(split, checkpoint, _epoch_of(run, checkpoint, reporter))
+    with _held_if_possible(run, reporter) if accelerator.is_main_process else nullcontext():
+        batches = reporter.track(loader, f"scoring {split}")
+        recorder = ImageStateRecorder(model.tasks) if split == scored_data.scored_split else None
+        device, precision = accelerator.device, accelerator.autocast
+        results = score(model, batches, device, precision, recorder=recorder)
+        image_states = recorder.gathered() if recorder is not None else None
+        file = run.scores_file(split, scored_data.scored_split)
+        weights = f"checkpoint {checkpoint} (epoch {scored.epoch or 'unknown'})"
+        title = f"{recipe.name} on {scored_data.name} {split}, {weights}"
+        try:
+            if accelerator.is_main_process:
+                write_scores(run, recipe, scored_data, model, results, scored, image_states, notes)
+                if pictures:
+                    write_pictures(run.pictures, scored_data, split, model)
+        except CheckpointError as error:
+            return Evaluation(results, title, file, error)
     return Evaluation(results, title, file)
+
+
+@contextmanager
+def _held_if_possible(run: RunDirectory, reporter: Reporter) -> Iterator[None]:
+    """Hold the lock of a run; a run that cannot be written is scored without it.
+
+    Raises:
+        RunInUseError: Another process holds it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(run.lock.hold())
+        except RunInUseError:
+            raise
+        except CheckpointError as error:
+            reporter.line(f"{error} The scores are printed only.")
+        yield
 
 
 def _open_data(data: DataSettings, protocol: ProtocolLike | None) -> Protocol:
@@ -327,8 +391,6 @@ def _open(
         manifest.note_resumed(run.manifest_file, experiment.protocol.fingerprint())
         run.write_recipe(recipe)
         return
-    run.write_recipe(recipe)
-    run.log.truncate(0)
     content = manifest.describe(
         experiment.protocol,
         seed=recipe.seed,
@@ -336,6 +398,8 @@ def _open(
         device=str(accelerator.device),
         processes=accelerator.num_processes,
     )
+    run.write_recipe(recipe)
+    run.log.truncate(0)
     write_json(run.manifest_file, content | {"best_chosen_on": trainer.selection_split})
 
 
@@ -388,10 +452,14 @@ def _finish(
     reporter.line(f"Run in {run.path}")
 
 
-def _epoch_of(run: RunDirectory, checkpoint: CheckpointName) -> int:
-    """Finished epochs of a checkpoint's weights."""
-    state = TrainingState.load(run.find_checkpoint("last"))
-    return state.position.epoch if checkpoint == "last" else state.selection["epoch"]
+def _epoch_of(run: RunDirectory, checkpoint: CheckpointName, reporter: Reporter) -> int | None:
+    """Finished epochs of a checkpoint's weights; None if the training state is damaged."""
+    try:
+        state = TrainingState.load(run.find_checkpoint("last"))
+    except CheckpointError as error:
+        reporter.line(f"The epoch of the checkpoint is unknown. {error}")
+        return None
+    return state.position.epoch if checkpoint == "last" else state.selection.get("epoch")
 
 
 def _how_to_resume(run: RunDirectory) -> str:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 
-from taskprism.atomic import recover_folder, write_text
+from taskprism.atomic import is_unfinished, recover_folder, write_text
 from taskprism.data.create import absolute_protocol
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.recipes.files import load_recipe, to_yaml
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.runs import IMAGE_STATES_FILE
+from taskprism.training.run_lock import HOLDER_FILE, LOCK_FILE, RunLock
 
 STATE_FILE = "training_state.pt"
 CheckpointName = Literal["last", "best"]
+_CONFIG = "config.json"
+_LEFT_BEHIND = (LOCK_FILE, HOLDER_FILE)
 #: Keys that a resumed run may change: they affect speed and places, not results.
 FREE_ON_RESUME = ("data.workers", "data.root", "trackers", "imports")
 
@@ -56,6 +60,7 @@ class RunDirectory:
         self.image_states_file = self.path / IMAGE_STATES_FILE
         self.pictures = self.path / "pictures"
         self.log = RunLog(self.path / "log.jsonl")
+        self.lock = RunLock(self.path)
 
     def scores_file(self, split: Split, scored_split: Split = "test") -> Path:
         """File of the scores of a split.
@@ -76,9 +81,10 @@ class RunDirectory:
     def has_checkpoint(self, name: CheckpointName) -> bool:
         """Whether a complete checkpoint of that name exists."""
         folder = self.checkpoint(name)
-        if folder.parent.is_dir():
-            recover_folder(folder)
-        return (folder / "config.json").is_file()
+        if not (folder / _CONFIG).is_file() and folder.parent.is_dir():
+            with suppress(CheckpointError), self.lock.hold():  # a running process saves on its own
+                recover_folder(folder)
+        return (folder / _CONFIG).is_file()
 
     def find_checkpoint(self, name: CheckpointName) -> Path:
         """Folder of a checkpoint that exists.
@@ -130,8 +136,14 @@ class RunDirectory:
                     f"{self.path} already holds a run. Add --resume to continue it, or choose "
                     "another --out for a new one."
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(self._other_files())):
             raise CheckpointError(f"{self.path} is not empty; choose another --out.")
+
+    def _other_files(self) -> Iterator[Path]:
+        """Files but those that a process leaves which ends before it has written the recipe."""
+        for path in self.path.iterdir():
+            if path.name not in _LEFT_BEHIND and not is_unfinished(path):
+                yield path
 
     def check_resumable(self, recipe: Recipe) -> None:
         """Check that the run in this folder can be resumed with ``recipe``.

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 
-from taskprism.atomic import write_bytes, write_json
+from taskprism.atomic import (
+    missing_folders,
+    path_inside,
+    safe_name,
+    write_bytes,
+    write_json,
+    write_picture,
+)
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import collate
+from taskprism.errors import CheckpointError
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import Results, evenly_spaced
@@ -30,7 +41,7 @@ class Scored:
 
     split: Split
     checkpoint: CheckpointName
-    epoch: int
+    epoch: int | None
 
 
 def write_scores(
@@ -79,11 +90,42 @@ def write_scores(
         "macs": count_macs(model, protocol.input_size),
         **(notes or {}),
     }
+    file = run.scores_file(scored.split, protocol.scored_split)
+    _check_measured(file, results)
     if image_states is not None:
         write_bytes(run.image_states_file, image_states.to_bytes())
-    file = run.scores_file(scored.split, protocol.scored_split)
     write_json(file, content)
     return file
+
+
+def _check_measured(file: Path, results: Results) -> None:
+    """Check that no scores are replaced by ones of tasks for which nothing was measured.
+
+    Raises:
+        CheckpointError: Nothing was measured of any task, or of one that ``file`` has scores of.
+    """
+    empty = [task for task, values in results.items() if not _has_number(values)]
+    if results and len(empty) < len(results):
+        before = _read_metrics(file)
+        empty = [task for task in empty if _has_number(before.get(task, {}))]
+    if empty or not results:
+        raise CheckpointError(
+            f"Nothing was measured of {', '.join(empty) or 'any task'}: no label was valid. {file} "
+            "is not written. Check the labels with `taskprism data check`."
+        )
+
+
+def _has_number(values: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, int | float) and math.isfinite(value) for value in values.values())
+
+
+def _read_metrics(file: Path) -> Mapping[str, Any]:
+    """Metrics in a file of scores; none if it cannot be read."""
+    try:
+        metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        return {task: values for task, values in metrics.items() if isinstance(values, dict)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 @torch.inference_mode()
@@ -94,13 +136,16 @@ def write_pictures(
 
     Returns:
         The PNG files, named after the images.
+
+    Raises:
+        CheckpointError: A file cannot be written; none of these pictures is left, unless it
+            replaced an earlier one.
     """
     dataset = protocol.dataset(split, protocol.evaluation_transform())
     device = model.image_mean.device
-    folder.mkdir(parents=True, exist_ok=True)
     was_training = model.training
     model.eval()
-    files = []
+    pictures: dict[Path, np.ndarray] = {}
     for index in evenly_spaced(len(dataset), count):
         batch = collate([dataset[index]], model.tasks)
         outputs = model(model.normalize(batch.images.to(device)))
@@ -112,7 +157,17 @@ def write_pictures(
             tasks=model.tasks,
             title=f"{model.name}, {protocol.name} {split}: {batch.names[0]}",
         )
-        files.append(folder / f"{batch.names[0].replace('/', '_')}.png")
-        Image.fromarray(picture).save(files[-1])
+        name = safe_name(batch.names[0])
+        file = path_inside(folder, f"{name}.png")
+        pictures[path_inside(folder, f"{name}_{index}.png") if file in pictures else file] = picture
     model.train(was_training)
-    return files
+    created = [path for path in (*pictures, *missing_folders(folder)) if not path.exists()]
+    try:
+        for file, picture in pictures.items():
+            write_picture(file, picture)
+    except CheckpointError:
+        for path in created:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+    return list(pictures)

@@ -149,16 +149,18 @@ class Trainer:
             DivergenceError: A loss or weight is no longer finite.
             CheckpointError: Something could not be written.
         """
-        try:
-            while self.learner.position.epoch < self.recipe.epochs:
-                started = time.monotonic()
-                self._epoch()
-                self._finish_epoch(started)
-            return
-        except Stopped:
-            pass  # the frames below, and the loaders that they hold, are released first
-        self._save("last")
-        raise Stopped
+        is_writer = self.run is not None and self.accelerator.is_main_process
+        with self.run.lock.hold() if self.run is not None and is_writer else nullcontext():
+            try:
+                while self.learner.position.epoch < self.recipe.epochs:
+                    started = time.monotonic()
+                    self._epoch()
+                    self._finish_epoch(started)
+                return
+            except Stopped:
+                pass  # the frames below, and the loaders that they hold, are released first
+            self._save("last")
+            raise Stopped
 
     def _epoch(self) -> None:
         """Train on every image once, or on those that a stopped run has left."""

@@ -41,7 +41,17 @@ def text_width(text: str, size: int, bold: bool = False) -> int:
         >>> text_width("depth", 12) < text_width("normals", 12)
         True
     """
-    return int(np.ceil(font(size, bold).getlength(text)))
+    return int(np.ceil(font(size, bold).getlength(printable(text))))
+
+
+def printable(text: str) -> str:
+    r"""The text with ``_`` for line breaks and other characters that fonts cannot draw.
+
+    Example:
+        >>> printable("a\nb")
+        'a_b'
+    """
+    return "".join(letter if letter.isprintable() else "_" for letter in text)
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
@@ -86,7 +96,8 @@ def write(
         >>> np.asarray(page).min() < 255
         np.True_
     """
-    ImageDraw.Draw(sheet).text(position, text, fill=color, font=font(size, bold), anchor=anchor)
+    drawing, text = ImageDraw.Draw(sheet), printable(text)
+    drawing.text(position, text, fill=color, font=font(size, bold), anchor=anchor)
 
 
 def vertical_text(text: str, height: int, *, size: int = TEXT, color: Rgb = MUTED) -> Image.Image:
