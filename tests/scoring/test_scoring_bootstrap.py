@@ -253,13 +253,13 @@ def test_what_cannot_be_compared_is_refused(arrays, runs, tmp_path):
     ours, theirs = runs
     method, _ = arrays
     other = a_run(tmp_path / "other", 0, method[0], names=NAMES[::-1])
-    with pytest.raises(InputError, match="other images"):
+    with pytest.raises(InputError, match="different images"):
         bootstrap_gain([other], theirs)
     with pytest.raises(InputError, match="needs runs"):
         bootstrap_gain([], theirs)
     with pytest.raises(InputError, match="no scored task in common"):
         bootstrap_gain(ours, theirs, metrics={})
-    with pytest.raises(InputError, match="level between 0 and 1"):
+    with pytest.raises(InputError, match=r"level in \(0, 1\)"):
         bootstrap_gain(ours, theirs, level=95)
     (ours[0].path / IMAGE_STATES_FILE).write_bytes(states_of(method[1]).to_bytes())
     with pytest.raises(DataError, match=r"another evaluation \(semseg miou"):

@@ -210,7 +210,7 @@ def test_a_folder_without_runs_and_a_broken_file_are_named(tmp_path):
         find_runs([tmp_path])
     with pytest.raises(InputError, match="absent is not a folder"):
         find_runs([tmp_path / "absent"])
-    with pytest.raises(DataError, match=r"holds no metrics\.json"):
+    with pytest.raises(DataError, match=r"has no metrics\.json"):
         read_run(tmp_path)
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read as JSON"):

@@ -119,7 +119,7 @@ def test_a_run_holds_what_its_scores_were_made_of(tiny_recipe, quick, tmp_path):
         assert metric.compute().item() == pytest.approx(results[name][task.primary_metric], 1e-6)
     (run / IMAGE_STATES_FILE).unlink()
     evaluate(run, split="train", pictures=False)
-    with pytest.raises(DataError, match=r"holds no image_states.npz.*taskprism evaluate"):
+    with pytest.raises(DataError, match=r"has no image_states.npz.*taskprism evaluate"):
         read_image_states(run)
 
 
@@ -127,5 +127,5 @@ def test_a_run_holds_what_its_scores_were_made_of(tiny_recipe, quick, tmp_path):
 def test_a_broken_file_is_told(content, tmp_path):
     whole = recorded([create_task("depth")]).to_bytes()
     (tmp_path / IMAGE_STATES_FILE).write_bytes(whole[:-30] if content is None else content)
-    with pytest.raises(DataError, match=r"cannot be read.*taskprism evaluate"):
+    with pytest.raises(DataError, match=r"Cannot read.*taskprism evaluate"):
         read_image_states(tmp_path)

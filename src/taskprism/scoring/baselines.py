@@ -2,7 +2,7 @@
 
 Majority class, mean depth in meters, mean normal, one probability of an edge, mean albedo: each
 task computes its constant from the labels of the training images
-(:meth:`taskprism.tasks.Task.constant_output`). A network that does not beat this has learned
+(:meth:`taskprism.tasks.Task.constant_output`). A network that is not better than this has learned
 nothing.
 """
 
@@ -27,6 +27,12 @@ class ConstantModel(MultiTaskModel):
     Args:
         tasks: Tasks to predict.
         outputs: Task name -> raw output ``(channels,)``.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> model = ConstantModel([create_task("depth")], {"depth": torch.tensor([2.5])})
+        >>> model(torch.rand(1, 3, 4, 6))["depth"].shape
+        torch.Size([1, 1, 4, 6])
     """
 
     name: ClassVar[str] = "trivial"
@@ -55,6 +61,14 @@ def fit_constants(samples: Iterable[Sample], tasks: Sequence[Task]) -> ConstantM
 
     Raises:
         DataError: A task has no label in any image.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> rooms = create_protocol("rooms", input_size=(32, 48), train_length=2)
+        >>> samples = rooms.dataset("train", rooms.evaluation_transform())
+        >>> model = fit_constants((samples[i] for i in range(2)), [rooms.task("depth")])
+        >>> model(torch.rand(1, 3, 32, 48))["depth"].shape
+        torch.Size([1, 1, 32, 48])
     """
     sums: dict[str, Tensor] = {}
     for sample in samples:
@@ -69,8 +83,8 @@ def fit_constants(samples: Iterable[Sample], tasks: Sequence[Task]) -> ConstantM
     missing = [task.name for task in tasks if task.name not in sums]
     if missing:
         raise DataError(
-            f"No training image has a label of {', '.join(missing)}, so it has no constant "
-            "prediction; remove the task."
+            f"No training image has a label of {', '.join(missing)}, so there is no constant "
+            "prediction. Remove the task."
         )
     return ConstantModel(
         tasks, {task.name: task.constant_output(sums[task.name]) for task in tasks}

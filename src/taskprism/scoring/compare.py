@@ -1,13 +1,12 @@
-"""Runs side by side: mean and spread over seeds, and Δm against the single-task runs.
+"""Compare runs: mean and standard deviation over seeds, and Δm relative to the single-task runs.
 
-A *row* is one method: all runs of one name and backbone, one per seed. Single-task networks are
-trained one task at a time, so all of them together are one row, whose parameters and operations
-are the sums over its networks.
+A *row* is one method: all runs with the same name and backbone, one per seed. Single-task networks
+are trained one task at a time. Together they are one row, whose parameters and operations are the
+sums over its networks.
 
-Δm (MTI-Net, ECCV 2020, section 4.1) of a run is relative to the single-task networks of the same
-protocol, backbone and, where there are any, the same seed; otherwise against their mean over seeds.
-Spread is the sample standard deviation over seeds. Where the runs have image states,
-Δm has a confidence interval (:mod:`taskprism.scoring.intervals`).
+Δm (MTI-Net, ECCV 2020, section 4.1) of a run is relative to the single-task networks with the same
+protocol, backbone and seed, or to their mean over seeds if none has the same seed. If the runs have
+image states, Δm has a confidence interval (:mod:`taskprism.scoring.intervals`).
 """
 
 from __future__ import annotations
@@ -35,14 +34,24 @@ def compare(runs: Sequence[RunResult]) -> Comparison:
     """Compare runs in one table.
 
     Args:
-        runs: Of one protocol and split, in any order (see :func:`~taskprism.scoring.find_runs`).
+        runs: Runs of one protocol and split, in any order (see
+            :func:`~taskprism.scoring.find_runs`).
 
     Returns:
-        Single-task runs first, then the other methods in the order given.
+        Single-task runs first, then the other methods in the given order.
 
     Raises:
-        InputError: There are no runs; they mix protocols or splits; or two of them are the same
-            method, seed and task.
+        InputError: There are no runs, they have different protocols or splits, or two of them have
+            the same method, seed and task.
+
+    Example:
+        >>> def run(name: str, model: str, rmse: float) -> RunResult:
+        ...     return RunResult(
+        ...         Path(name), name, model, "resnet18", "rooms", "test", 0, 20,
+        ...         {"depth": {"rmse": rmse}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> single, shared = run("single", "single_task", 0.5), run("shared", "multi_task", 0.25)
+        >>> [(row.name, row.gain and row.gain.mean) for row in compare([single, shared]).rows]
+        [('single', None), ('shared', 50.0)]
     """
     if not runs:
         raise InputError("No runs to compare; give at least one run directory.")
@@ -92,7 +101,7 @@ def _data_notes(runs: Sequence[RunResult]) -> list[str]:
 def _columns(runs: Sequence[RunResult]) -> tuple[Column, ...]:
     """Primary metric of each task first, then its others; tasks in order of appearance.
 
-    Runs with several tasks go first, because single-task runs come in any order.
+    Runs with several tasks determine the order, because single-task runs can be in any order.
     """
     columns: dict[tuple[str, str], Column] = {}
     for run in sorted(runs, key=lambda run: -len(run.metrics)):
@@ -104,7 +113,7 @@ def _columns(runs: Sequence[RunResult]) -> tuple[Column, ...]:
                 if columns.setdefault((task, metric), column) != column:
                     raise InputError(
                         f"{run.path} differs from the other runs in the direction or rank "
-                        f"of {task} {metric}; score it again with `taskprism evaluate {run.path}`."
+                        f"of {task} {metric}. Score it again with `taskprism evaluate {run.path}`."
                     )
     tasks = list(dict.fromkeys(task for task, _ in columns))
     return tuple(sorted(columns.values(), key=lambda column: tasks.index(column.task)))
@@ -121,25 +130,36 @@ def _group(runs: Sequence[RunResult]) -> dict[GroupKey, list[RunResult]]:
             shared = sorted(set(run.metrics) & set(other.metrics))
             if other.seed == run.seed and shared:
                 raise InputError(
-                    f"{other.path} and {run.path} are the same method, seed ({run.seed}) and task "
-                    f"({', '.join(shared)}); remove one, or rename it in its recipe."
+                    f"{other.path} and {run.path} have the same method, seed ({run.seed}) and task "
+                    f"({', '.join(shared)}). Remove one, or rename it in its recipe."
                 )
             if other.model != run.model:
                 raise InputError(
                     f"{other.path} ({other.model}) and {run.path} ({run.model}) have the same "
-                    f"name ({run.name}) but are different models; rename one in its recipe."
+                    f"name ({run.name}) but are different models. Rename one in its recipe."
                 )
             if run.model != BASELINE_MODEL and set(run.metrics) != set(other.metrics):
                 raise InputError(
                     f"{other.path} and {run.path} have the same name ({run.name}) but predict "
-                    "different tasks; rename one in its recipe."
+                    "different tasks. Rename one in its recipe."
                 )
         group.append(run)
     return groups
 
 
 def method_name(run: RunResult) -> str:
-    """Name of a run without its seed and, for a single-task run, without its task."""
+    """Name of a run without its seed and, for a single-task run, without its task.
+
+    Example:
+        >>> def run(name: str, model: str, rmse: float) -> RunResult:
+        ...     return RunResult(
+        ...         Path(name), name, model, "resnet18", "rooms", "test", 0, 20,
+        ...         {"depth": {"rmse": rmse}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> method_name(run("mti_net-seed0", "mti_net", 0.5))
+        'mti_net'
+        >>> method_name(run("single_task-depth", "single_task", 0.5))
+        'single_task'
+    """
     name = re.sub(rf"[-_ .]*(?:seed|s)[-_ .]?{run.seed}$", "", run.name)
     if run.model == BASELINE_MODEL and len(run.metrics) == 1:
         (task,) = run.metrics
@@ -262,6 +282,15 @@ def paired_scores(
     Returns:
         Task -> score of the run, score of the baseline. Tasks in which one of them is missing, or
         the baseline's is 0, are left out.
+
+    Example:
+        >>> def run(name: str, model: str, rmse: float) -> RunResult:
+        ...     return RunResult(
+        ...         Path(name), name, model, "resnet18", "rooms", "test", 0, 20,
+        ...         {"depth": {"rmse": rmse}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> single, shared = run("single", "single_task", 0.5), run("shared", "multi_task", 0.25)
+        >>> paired_scores(shared, [single], {"depth": "rmse"})
+        {'depth': (0.25, 0.5)}
     """
     pairs = {}
     for task, metric in metrics.items():
@@ -273,7 +302,16 @@ def paired_scores(
 
 
 def baseline_score(baseline: Sequence[RunResult], seed: int, task: str, metric: str) -> float:
-    """Score of the baseline run with this seed, else the mean over its seeds; NaN if missing."""
+    """Score of the baseline run with this seed, otherwise the mean over its seeds; NaN if missing.
+
+    Example:
+        >>> def run(name: str, model: str, rmse: float) -> RunResult:
+        ...     return RunResult(
+        ...         Path(name), name, model, "resnet18", "rooms", "test", 0, 20,
+        ...         {"depth": {"rmse": rmse}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> baseline_score([run("single", "single_task", 0.5)], 7, "depth", "rmse")
+        0.5
+    """
     same_seed = [run for run in baseline if run.seed == seed]
     for runs in (same_seed, baseline):
         statistic = Statistic.of(_scores(runs, task, metric))
@@ -300,7 +338,7 @@ def _add_note(notes: list[str], note: str) -> None:
 
 
 class GainIntervals:
-    """Adds an interval of Δm to rows. Each run is read once, and PyTorch only where it is needed.
+    """Adds intervals of Δm to rows. Reads each run once, and imports PyTorch only if needed.
 
     Example:
         >>> row = Row("mti_net", "mti_net", "resnet18", (0,), {}, None, None)
@@ -325,7 +363,8 @@ class GainIntervals:
             row: One method.
             group: Its runs.
             baseline: The single-task runs that its Δm is relative to.
-            notes: Gets the reason if there is no interval. Runs without image states need none.
+            notes: If there is no interval, the reason is added here, except for runs without image
+                states.
         """
         runs = [*group, *baseline]
         if row.gain is None or not any((r.path / IMAGE_STATES_FILE).is_file() for r in runs):
@@ -343,7 +382,7 @@ class GainIntervals:
         return replace(row, gain_interval=interval)
 
     def remarks(self) -> list[str]:
-        """What the intervals leave out: each remark once, with the names of its rows."""
+        """Remarks about variation that the intervals do not include, each once, with its rows."""
         return [
             f"Δm of {', '.join(names)}: {remark[0].lower()}{remark[1:]}"
             for remark, names in self._remarks.items()

@@ -1,9 +1,4 @@
-"""The evaluation loop: load a split, run a model over it, and score each task.
-
-Example:
-    >>> flat({"depth": {"rmse": 0.5}}, ["test"])
-    {'test/depth/rmse': 0.5}
-"""
+"""The evaluation loop: load a split, run a model on it, and score each task."""
 
 from __future__ import annotations
 
@@ -56,6 +51,14 @@ def split_loader(
     Raises:
         InputError: The protocol has no such split, or a number is out of range.
         DataError: The split is empty.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.models import create_model
+        >>> rooms = create_protocol("rooms", input_size=(32, 48), test_length=3)
+        >>> model = create_model("multi_task", [rooms.task("depth")], backbone="resnet10t")
+        >>> [len(batch.images) for batch in split_loader(rooms, "test", model, batch_size=2)]
+        [2, 1]
     """
     check_integer("Evaluation", "batch_size", batch_size, low=1)
     check_integer("Evaluation", "workers", workers, low=0)
@@ -115,10 +118,17 @@ def evaluation_loader(
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader[Sample]:
-    """Every image once, in order, shared among processes without repeating any.
+    """Every image once, in order, divided among processes without repeating any.
 
-    The shares may differ in length by one image, which is harmless because evaluation runs the
-    bare model and the metrics join their sums only at the end.
+    The numbers of images of the processes may differ by one. This is allowed because evaluation
+    runs the model without a distributed wrapper, and metrics are synchronized only at the end.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> rooms = create_protocol("rooms", input_size=(32, 48), test_length=3)
+        >>> dataset = rooms.dataset("test", rooms.evaluation_transform())
+        >>> len(evaluation_loader(dataset, rooms.tasks, batch_size=2, rank=1, processes=2))
+        1
     """
     length = len(dataset)
     own = list(range(rank, length, processes))
@@ -133,9 +143,15 @@ def evaluation_loader(
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Keep loaders alive until the last save: Ctrl-C and SIGTERM reach them too.
+    """Keep loaders running until the last save, because Ctrl-C and SIGTERM reach them too.
 
-    SIGTERM is also how the parent ends a loader that hangs, so it is only delayed by a few seconds.
+    The parent also ends a loader that hangs with SIGTERM, so this signal is only delayed.
+
+    Args:
+        worker: Index of the loader process, as ``DataLoader(worker_init_fn=...)`` passes it.
+
+    Example:
+        >>> loader = DataLoader([0, 1], num_workers=1, worker_init_fn=leave_signals_to_parent)
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "alarm"):
@@ -149,7 +165,14 @@ def leave_signals_to_parent(worker: int) -> None:
 
 
 def tasks_as_in(protocol: Protocol, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """A network's tasks with the protocol's metrics; a task that the protocol lacks is kept."""
+    """A network's tasks with the protocol's metrics; a task that the protocol lacks is kept.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> rooms = create_protocol("rooms")
+        >>> tasks_as_in(rooms, [rooms.task("depth")]) == (rooms.task("depth"),)
+        True
+    """
     named = {(task.name, task.kind, task.channels): task for task in protocol.tasks}
     return tuple(named.get((task.name, task.kind, task.channels), task) for task in tasks)
 
@@ -164,23 +187,32 @@ def score(
 ) -> Results:
     """Metrics of every main task over ``batches``.
 
-    Predictions are resized to the labels where these have another size.
+    Predictions are resized to the labels if sizes differ. The model keeps its mode.
 
-    With several processes each passes its own share, and the metrics join their sums before the
-    division, so that the result is that of one process. The model keeps its mode.
+    With several processes, each passes its part of the images. Metrics add up their sums over
+    processes before they divide, so the result is the same as with one process.
 
     Args:
-        model: On ``device``.
+        model: The model, on ``device``.
         batches: Each image once over all processes.
-        device: Where batches are moved.
-        precision: Makes the context that the network runs in (autocast).
+        device: Device that batches are moved to.
+        precision: Returns the context in which the network runs (autocast).
         on_batch: Called after each batch; may raise to stop the evaluation.
-        recorder: Records the metrics' states of each image.
+        recorder: Records the states of the metrics for each image.
 
     Returns:
         Task name -> metric name -> value; NaN where no label was valid.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.models import create_model
+        >>> rooms = create_protocol("rooms", input_size=(32, 48), test_length=2)
+        >>> model = create_model("multi_task", [rooms.task("depth")], backbone="resnet10t")
+        >>> results = score(model, split_loader(rooms, "test", model, batch_size=2))
+        >>> "rmse" in results["depth"]
+        True
     """
-    # Every process needs all metrics, even one whose share is empty: computing them synchronizes.
+    # Every process needs all metrics, even without images: computing them synchronizes.
     metrics = {_FINAL: {task.name: task.metrics().to(device) for task in model.tasks}}
     read = partial(_final_outputs, model.tasks)
     return _score(model, batches, read, metrics, device, precision, on_batch, recorder)[_FINAL]
@@ -195,14 +227,23 @@ def score_outputs(
     """Metrics of several outputs of one network, such as its initial predictions.
 
     Args:
-        model: On ``device``; it keeps its mode.
+        model: The model, on ``device``; it keeps its mode.
         batches: Each image once.
         read: Takes predictions and their batch. Returns key -> task name -> raw output
             ``(B, channels, h, w)``; main tasks that are missing are skipped.
-        device: Where batches are moved.
+        device: Device that batches are moved to.
 
     Returns:
         Key -> task name -> metric name -> value.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.models import create_model
+        >>> rooms = create_protocol("rooms", input_size=(32, 48), test_length=2)
+        >>> model = create_model("multi_task", [rooms.task("depth")], backbone="resnet10t")
+        >>> batches = split_loader(rooms, "test", model, batch_size=2)
+        >>> list(score_outputs(model, batches, lambda predictions, _: {"final": dict(predictions)}))
+        ['final']
     """
     return _score(model, batches, read, {}, device)
 
@@ -261,7 +302,14 @@ def _score(
 
 
 def describe(results: Results, model: MultiTaskModel) -> str:
-    """Primary metric of each main task in one line."""
+    """Primary metric of each main task in one line.
+
+    Example:
+        >>> from taskprism.models import create_model
+        >>> model = create_model("multi_task", {"depth": 1}, backbone="resnet10t")
+        >>> describe({"depth": {"rmse": 0.5}}, model)
+        'depth rmse 0.5'
+    """
     return "  ".join(
         f"{task.name} {task.primary_metric} {results[task.name][task.primary_metric]:.4g}"
         for task in model.tasks
@@ -269,7 +317,12 @@ def describe(results: Results, model: MultiTaskModel) -> str:
 
 
 def flat(results: Results, prefix: Sequence[str] = ()) -> dict[str, float]:
-    """``{"prefix/task/metric": value}``, the form that trackers take."""
+    """``{"prefix/task/metric": value}``, the form that trackers take.
+
+    Example:
+        >>> flat({"depth": {"rmse": 0.5}}, ["test"])
+        {'test/depth/rmse': 0.5}
+    """
     return {
         "/".join((*prefix, task, metric)): value
         for task, values in results.items()
@@ -278,7 +331,12 @@ def flat(results: Results, prefix: Sequence[str] = ()) -> dict[str, float]:
 
 
 def evenly_spaced(length: int, count: int | None) -> list[int]:
-    """At most ``count`` of ``range(length)``, from first to last at even steps; None takes all."""
+    """At most ``count`` of ``range(length)``, from first to last at even steps; None takes all.
+
+    Example:
+        >>> evenly_spaced(9, 3)
+        [0, 4, 8]
+    """
     if count is None or count >= length:
         return list(range(length))
     return sorted({round(i * (length - 1) / max(count - 1, 1)) for i in range(count)})

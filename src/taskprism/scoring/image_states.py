@@ -1,8 +1,8 @@
-"""The metrics' states of each image, from which a run's scores are computed.
+"""States of the metrics for each image, from which the scores of a run are computed.
 
-The state of every metric of this library is a sum over images. Kept per image, the states tell the
-score over any selection of images, with any image counted several times, without running the
-network again: that is what resampling needs (:mod:`taskprism.scoring.intervals`).
+The state of every metric of this library is a sum over images. From the states of single images,
+the score over any selection of images can be computed without running the network again, even if
+images count several times. Resampling uses this (:mod:`taskprism.scoring.intervals`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ class ImageStates:
     """States of the primary metrics for each image of a split.
 
     Attributes:
-        names: One per image, in the order of the split.
-        tasks: Task name -> task; without those of which some metric is no sum over images.
+        names: Names of the images, in the order of the split.
+        tasks: Task name -> task; tasks with a metric that is not a sum over images are missing.
         states: Task name -> name of the state -> ``(images, ...)``, integers or float64. An image
             without a label of the task has zeros.
+
+    Example:
+        >>> states = ImageStates(("a", "b"), {}, {})
+        >>> len(states.to_bytes()) > 0
+        True
     """
 
     names: tuple[str, ...]
@@ -46,7 +51,7 @@ class ImageStates:
     states: Mapping[str, Mapping[str, np.ndarray]]
 
     def to_bytes(self) -> bytes:
-        """A compressed ``.npz`` file; equal states give equal bytes."""
+        """Content of a compressed ``.npz`` file; equal states give equal bytes."""
         arrays = {
             f"{task}/{state}": values
             for task, states in self.states.items()
@@ -63,43 +68,57 @@ def read_image_states(run: str | Path) -> ImageStates:
     """Read the states in a run directory.
 
     Raises:
-        DataError: There are none, or the file is broken; the message says how to make it.
+        DataError: There are none, or the file is broken; the message says how to write it.
+
+    Example:
+        >>> read_image_states("runs/mti_net").names[:2]  # doctest: +SKIP
+        ('0', '1')
     """
     file = Path(run) / IMAGE_STATES_FILE
     again = f"`taskprism evaluate {run}`"
     if not file.is_file():
-        raise DataError(f"{run} holds no {IMAGE_STATES_FILE}; make it with {again}.")
+        raise DataError(f"{run} has no {IMAGE_STATES_FILE}. Write it with {again}.")
     try:
         with np.load(file, allow_pickle=False) as content:
             arrays = {key: content[key] for key in content.files}
         tasks = [task_from_config(config) for config in json.loads(str(arrays.pop(_TASKS)))]
         names = tuple(str(name) for name in arrays.pop(_NAMES))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} cannot be read ({error}); make it again with {again}.") from error
+        raise DataError(f"Cannot read {file}: {error}. Write it again with {again}.") from error
     states: dict[str, dict[str, np.ndarray]] = {task.name: {} for task in tasks}
     for key, values in arrays.items():
         task, _, state = key.rpartition("/")
         if task not in states or len(values) != len(names):
-            raise DataError(f"{file} is not whole ({key}); make it again with {again}.")
+            raise DataError(f"{file} is incomplete ({key}). Write it again with {again}.")
         states[task][state] = values
     return ImageStates(names, {task.name: task for task in tasks}, states)
 
 
-#: Numbers per image beyond which a metric's states are not kept: a histogram of angles would take
-#: gigabytes for a split of a thousand images.
+#: States of a metric with more numbers per image than this are not kept. A histogram of angles, for
+#: example, would take gigabytes for a thousand images.
 LARGEST_STATE = 2**16
 
 _Image = dict[str, dict[str, np.ndarray]]  # task -> state -> value
 
 
 class ImageStateRecorder:
-    """Keeps, per image, the states of each task's metrics, but for those too large to keep.
+    """Records the states of each task's metrics for each image, except states that are too large.
 
-    The state of an image depends on this image alone, not on its batch or process. A task of which
-    some metric is no sum over images has no states.
+    The state of an image depends only on this image, not on its batch or process. Tasks with a
+    metric that is not a sum over images are not recorded.
 
     Args:
         tasks: Main tasks of the model that is scored.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> depth = create_task("depth")
+        >>> recorder, metrics = ImageStateRecorder([depth]), depth.metrics()
+        >>> recorder.add_images(["a", "b"])
+        >>> maps = torch.rand(2, 1, 4, 6)
+        >>> recorder.update(depth, metrics, maps, maps, torch.ones(2, 1, 4, 6, dtype=torch.bool))
+        >>> recorder.gathered().names
+        ('a', 'b')
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -109,7 +128,7 @@ class ImageStateRecorder:
         self._images: list[_Image] = []
 
     def add_images(self, names: Sequence[str]) -> None:
-        """Begin a batch of the images ``names``; each task may :meth:`update` for it once."""
+        """Start a batch of images with these names; then call :meth:`update` once per task."""
         self._names.extend(names)
         self._images.extend({} for _ in names)
 
@@ -121,11 +140,11 @@ class ImageStateRecorder:
         target: Tensor,
         valid: Tensor,
     ) -> None:
-        """Add the current batch to ``metrics``, image by image, and keep what each image adds.
+        """Add the current batch to ``metrics`` image by image, and record the states of each image.
 
         Args:
-            task: Whose.
-            metrics: The task's.
+            task: The task.
+            metrics: Metrics of the task.
             output: Raw output ``(B, channels, H, W)`` at the target's size.
             target: ``(B, target_channels, H, W)``.
             valid: Boolean ``(B, 1, H, W)``.
@@ -152,7 +171,7 @@ class ImageStateRecorder:
     def gathered(self) -> ImageStates:
         """States of all images in the order of the split, the same in every process.
 
-        Processes take turns in a split, see
+        The images of a split are dealt to the processes in turn, see
         :func:`~taskprism.scoring.evaluation.evaluation_loader`.
         """
         shares = _gather((self._names, self._images))
@@ -183,7 +202,7 @@ def _adds_up(metrics: MetricCollection) -> bool:
 
 
 def _small_states(metrics: MetricCollection) -> dict[str, tuple[str, str]]:
-    """Name under which each state is kept -> key of a metric that has it, and its name there.
+    """Name of each recorded state -> key of a metric that has it, and its name in that metric.
 
     Metrics in one compute group share their states; see :func:`state_names` for the others.
     """
@@ -197,7 +216,7 @@ def _small_states(metrics: MetricCollection) -> dict[str, tuple[str, str]]:
 
 
 def _gather(share: Any) -> list[Any]:
-    """The shares of all processes, by rank."""
+    """Parts of all processes, by rank."""
     if not distributed.is_available() or not distributed.is_initialized():
         return [share]
     shares: list[Any] = [None] * distributed.get_world_size()
@@ -206,5 +225,5 @@ def _gather(share: Any) -> list[Any]:
 
 
 def _in_turn(shares: Iterable[Sequence[Any]]) -> Iterator[Any]:
-    """First of each, second of each, and so on; later shares may be shorter by one."""
+    """First of each part, second of each, and so on; later parts may be shorter by one."""
     return (one for one in chain.from_iterable(zip_longest(*shares)) if one is not None)

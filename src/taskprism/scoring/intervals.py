@@ -1,23 +1,26 @@
 r"""Confidence intervals of Δm: a paired bootstrap over images and seeds.
 
 A sample draws as many test images as there are, with replacement, and scores the method and its
-single-task networks on *the same* draw, because images that are hard for one are hard for the
-other: what they have in common cancels. It also draws :math:`S - 1` of the S seeds, which gives the
-mean over seeds its unbiased variance :math:`s^2 / S` (Rao and Wu, JASA 1988); S draws would fall
-short of it by a third where there are three seeds. Where every seed of the method has single-task
-networks of the same seed, seeds are drawn in pairs, as Δm is taken in pairs; otherwise each side is
-drawn for itself.
+single-task networks on *the same* draw. Images that are hard for one are often hard for the other,
+and this common part cancels. A sample also draws :math:`S - 1` of the S seeds, with which the mean
+over seeds has the unbiased variance :math:`s^2 / S` (Rao and Wu, JASA 1988). With S draws, the
+variance would be too small, by a third for three seeds. If every seed of the method has single-task
+networks with the same seed, seeds are drawn in pairs, because Δm is computed in pairs. Otherwise
+the seeds of both sides are drawn independently.
 
-Two corrections scale the quantiles of the draws about their median:
+Two corrections scale the quantiles of the draws around their median:
 
-* What a seed does to single images is in the variance over seeds, in that over images, and in what
-  drawing both adds, once each, but belongs there once (Owen, Annals of Applied Statistics 2007). So
-  the variance of the draws, :math:`V`, becomes :math:`2 (V_{seeds} + V_{images}) - V`.
-* The quantiles of few seeds are too narrow whatever is drawn, hence the factor :math:`t_\nu / z`
-  between Student's and the normal distribution, with Welch's and Satterthwaite's degrees of freedom
-  :math:`\nu`: about 1 where images make the difference, 2.2 where three seeds do.
+* The effect of a seed on single images is part of the variance over seeds, of the variance over
+  images, and of the additional variance of drawing both. It must be counted once (Owen, Annals of
+  Applied Statistics 2007), so the variance of the draws, :math:`V`, becomes
+  :math:`2 (V_{seeds} + V_{images}) - V`.
+* Quantiles over few seeds are too narrow. They are multiplied by :math:`t_\nu / z`, the ratio of
+  the quantiles of Student's and the normal distribution, with the degrees of freedom :math:`\nu` of
+  Welch and Satterthwaite. The factor is about 1 if most of the variance comes from images, and 2.2
+  if it comes from three seeds.
 
-Images count as independent. Where a split holds several frames of one scene the truth is wider.
+Images are treated as independent. If a split contains several frames of one scene, the true
+interval is wider.
 """
 
 from __future__ import annotations
@@ -41,22 +44,28 @@ from taskprism.scoring.tables import Interval
 
 
 class GainBootstrap:
-    """Makes intervals for several methods on the same images, reading each run once.
+    """Computes intervals for several methods on the same images, and reads each run once.
 
     Args:
         samples: Number of draws.
-        level: Of the intervals, in (0, 1).
-        seed: Of the draws.
+        level: Level of the intervals, in (0, 1).
+        seed: Seed of the draws.
 
     Raises:
         InputError: A number is out of range.
+
+    Example:
+        >>> from taskprism.scoring import find_runs
+        >>> bootstrap = GainBootstrap(samples=200)
+        >>> runs, baseline = find_runs(["runs/mti"]), find_runs(["runs/st"])  # doctest: +SKIP
+        >>> print(bootstrap.gain(runs, baseline))  # doctest: +SKIP
+        [+0.50, +3.50]
     """
 
     def __init__(self, samples: int = 1000, level: float = 0.95, seed: int = 0) -> None:
         if samples < 1 or not 0 < level < 1:
             raise InputError(
-                f"A bootstrap takes at least 1 sample and a level between 0 and 1, not {samples} "
-                f"and {level}."
+                f"Expected at least 1 sample and a level in (0, 1), got {samples} and {level}."
             )
         self.samples = samples
         self.level = level
@@ -74,13 +83,13 @@ class GainBootstrap:
         """Interval of the Δm of a method.
 
         Args:
-            runs: The method's, one per seed.
-            baseline: Single-task runs, of one or several tasks each, of any seeds.
-            metrics: Task -> metric that Δm reads, by default each task's primary one. Tasks that
-                one side was not scored in, or the baseline with 0, are left out.
+            runs: Runs of the method, one per seed.
+            baseline: Single-task runs with one or several tasks each and any seeds.
+            metrics: Task -> metric that Δm uses; by default the primary metric of each task. Tasks
+                are left out if one side has no score or the baseline's score is 0.
 
         Raises:
-            DataError: A run holds no image states, or such of another evaluation.
+            DataError: A run has no image states, or those of another evaluation.
             InputError: There is no run or no task to compare, or the runs were scored on different
                 images.
         """
@@ -119,13 +128,13 @@ class GainBootstrap:
                 self._names = states.names
                 self._counts = image_counts(len(states.names), self.samples, self.seed)
             if states.names != self._names:
-                raise InputError(f"{run.path} was scored on other images than the runs before it.")
+                raise InputError(f"{run.path} was scored on different images than the other runs.")
             scores = resampled_scores(states, task, metric, self._counts)
             written = run.metrics[task][metric]
             if not math.isclose(scores[0], written, rel_tol=1e-6) and not math.isnan(written):
                 raise DataError(
                     f"The image states in {run.path} belong to another evaluation ({task} {metric} "
-                    f"{scores[0]:.6g}, not {written:.6g}); make them again with `taskprism "
+                    f"{scores[0]:.6g}, not {written:.6g}). Write them again with `taskprism "
                     f"evaluate {run.path}`."
                 )
             self._scores[key] = (scores, states.tasks[task].higher_is_better[metric])
@@ -164,7 +173,9 @@ class GainBootstrap:
         replicates = (draws * gains).sum(axis=0)[1:]
         known = np.isfinite(replicates)
         if not known.any():
-            raise InputError("In every draw of images some task has no label, so Δm is unknown.")
+            raise InputError(
+                "In every draw of images, some task has no label, so Δm has no interval."
+            )
         from_images = over_images[1:][known].var()
         outside = (1 - self.level) / 2
         low, middle, high = np.quantile(replicates[known], [outside, 0.5, 1 - outside])
@@ -187,7 +198,7 @@ class GainBootstrap:
         )
 
     def _draws(self, random: np.random.Generator, seeds: int) -> np.ndarray:
-        """Weights ``(seeds, 1 + samples)`` of seeds in a mean: all alike, then the draws."""
+        """Weights ``(seeds, 1 + samples)`` of seeds in a mean: equal weights, then the draws."""
         drawn = max(seeds - 1, 1)
         draws = random.multinomial(drawn, np.full(seeds, 1 / seeds), self.samples) / drawn
         return np.concatenate([np.full((1, seeds), 1 / seeds), draws]).T
@@ -201,7 +212,14 @@ def bootstrap_gain(
     seed: int = 0,
     metrics: Mapping[str, str] | None = None,
 ) -> Interval:
-    """Interval of the Δm of one method; see :class:`GainBootstrap` for the arguments."""
+    """Interval of the Δm of one method; see :class:`GainBootstrap` for the arguments.
+
+    Example:
+        >>> from taskprism.scoring import find_runs
+        >>> runs, baseline = find_runs(["runs/mti"]), find_runs(["runs/st"])  # doctest: +SKIP
+        >>> bootstrap_gain(runs, baseline).low  # doctest: +SKIP
+        0.5
+    """
     return GainBootstrap(samples, level, seed).gain(runs, baseline, metrics)
 
 
@@ -210,7 +228,7 @@ def _gains(
     references: Mapping[str, np.ndarray],
     signs: Mapping[str, float],
 ) -> np.ndarray:
-    """Δm in percent ``(seeds, 1 + samples)``, as :func:`taskprism.metrics.gain` has it."""
+    """Δm in percent ``(seeds, 1 + samples)``, as in :func:`taskprism.metrics.gain`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [
             100 * signs[task] * (ours[task] - references[task]) / np.abs(references[task])
@@ -220,7 +238,7 @@ def _gains(
 
 
 def _widening(total: float, variances: Sequence[tuple[float, int]], quantile: float) -> float:
-    """Student's quantile over the normal one, for a sum of variances with degrees of freedom."""
+    """Student's quantile divided by the normal one, for a sum of estimated variances."""
     unsure = sum(variance**2 / max(freedom, 1) for variance, freedom in variances)
     if unsure == 0:
         return 1.0
@@ -231,32 +249,48 @@ def image_counts(images: int, samples: int, seed: int) -> np.ndarray:
     """How often each image counts.
 
     Args:
-        images: How many there are.
+        images: Number of images.
         samples: Number of draws of ``images`` images with replacement.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         ``(1 + samples, images)`` float64: every image once, then the draws.
+
+    Example:
+        >>> image_counts(4, 2, seed=0).sum(axis=1)
+        array([4., 4., 4.])
     """
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), samples)
     return np.concatenate([np.ones((1, images)), draws])
 
 
 def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.ndarray) -> np.ndarray:
-    """A task's score over each choice of images.
+    """Scores of a task over several selections of images.
 
     Args:
-        states: Of one run.
+        states: Image states of one run.
         task: Name of the task.
         metric: Key of one of its metrics.
-        counts: ``(R, images)``, how often each image counts.
+        counts: ``(R, images)``, how often each image counts in each selection.
 
     Returns:
         ``(R,)`` float64; NaN where no image has a label.
 
     Raises:
-        UnknownNameError: The run has no states of this task, or the task no such metric.
+        UnknownNameError: The run has no states of this task, or the task has no such metric.
         InputError: The metric's states were too large to record.
+
+    Example:
+        >>> from taskprism.scoring.image_states import ImageStateRecorder
+        >>> from taskprism.tasks import create_task
+        >>> depth = create_task("depth")
+        >>> recorder, metrics = ImageStateRecorder([depth]), depth.metrics()
+        >>> recorder.add_images(["a", "b"])
+        >>> output, target = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1), torch.ones(2, 1, 1, 1)
+        >>> recorder.update(depth, metrics, output, target, target > 0)
+        >>> counts = np.array([[1.0, 1.0], [2.0, 0.0]])
+        >>> resampled_scores(recorder.gathered(), "depth", "abs_error", counts)
+        array([1., 0.])
     """
     if task not in states.tasks:
         raise UnknownNameError("task with image states", task, list(states.tasks))
@@ -278,7 +312,7 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
 def _weighted(values: np.ndarray, counts: np.ndarray) -> Tensor:
     """Sums ``(R, ...)`` of ``values`` ``(images, ...)``, of the same type."""
     flat = values.reshape(len(values), math.prod(values.shape[1:]))
-    used = np.flatnonzero(flat.any(axis=0))  # most cells of a confusion matrix are empty
+    used = np.flatnonzero(flat.any(axis=0))  # most entries of a confusion matrix are 0
     sums = np.zeros((len(counts), flat.shape[1]), values.dtype)
     products = counts @ flat[:, used].astype(np.float64)
     sums[:, used] = np.rint(products) if np.issubdtype(values.dtype, np.integer) else products
@@ -290,7 +324,9 @@ def _scores(metric: Metric, states: Mapping[str, Tensor]) -> np.ndarray:
     compute = partial(_compute, metric, names)
     try:
         scores = torch.func.vmap(compute)(*stacks)
-    except RuntimeError:  # it asks for single values, as boundary scores do: one after the other
+    except (
+        RuntimeError
+    ):  # metrics that read single values, such as boundary scores, cannot be mapped
         scores = torch.stack([compute(*one) for one in zip(*stacks, strict=True)])
     return scores.double().numpy()
 

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, operations, time and memory."""
+"""Resources of a model: parameters, operations, time and memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Resources:
-    """What one forward pass without gradients costs.
+    """Resources of one forward pass without gradients.
 
     Attributes:
-        parameters: Number of learnt values.
-        macs: Multiply-adds of convolutions and matrix products for the whole batch (the papers'
-            "FLOPs" mostly are these).
+        parameters: Number of learned values.
+        macs: Multiply-adds of convolutions and matrix products for the whole batch. The papers'
+            "FLOPs" are usually these.
         latency_s: Median seconds of a forward pass, or None if it was not measured.
-        peak_memory_bytes: Weights plus most bytes of activations alive at once.
+        peak_memory_bytes: Bytes of the weights, and of activations at the peak.
+
+    Example:
+        >>> Resources(4_019_300, 12_772_000_000, None, 90_000_000).parameters
+        4019300
     """
 
     parameters: int
@@ -38,14 +42,18 @@ class Resources:
 def profile(model: nn.Module, size: tuple[int, int], batch: int = 1, repeats: int = 5) -> Resources:
     """Measure a model in evaluation mode on the device where it is.
 
-    Operations and memory are counted, not measured: they do not depend on the machine. The model
-    itself is left as it was.
+    Operations and memory are counted, not measured, so they do not depend on the machine. The model
+    is not changed.
 
     Args:
-        model: Takes ``(batch, 3, H, W)``.
+        model: Model that takes ``(batch, 3, H, W)``.
         size: ``(H, W)`` of the input.
-        batch: Images at once.
-        repeats: Timed forward passes after one for warming up; 0 leaves time out.
+        batch: Number of images.
+        repeats: Number of timed forward passes, after one warm-up pass; 0 measures no time.
+
+    Example:
+        >>> profile(nn.Conv2d(3, 8, 3, padding=1, bias=False), (4, 4), repeats=0).macs
+        3456
     """
     shape = (batch, 3, *size)
     macs, activations = _count(copy.deepcopy(model).to("meta").eval(), shape)
@@ -59,17 +67,27 @@ def profile(model: nn.Module, size: tuple[int, int], batch: int = 1, repeats: in
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of learnt values."""
+    """Number of learned values.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
-    """Multiply-adds of one image of ``size`` ``(H, W)``, in evaluation mode; computes nothing."""
+    """Multiply-adds for one image of ``size`` ``(H, W)`` in evaluation mode; computes no values.
+
+    Example:
+        >>> count_macs(nn.Conv2d(3, 8, 1, bias=False), (4, 4))
+        384
+    """
     return profile(model, size, repeats=0).macs
 
 
 def _count(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Multiply-adds, and most bytes alive at once, of a model without data."""
+    """Multiply-adds and peak bytes of a model without data."""
     images = torch.empty(shape, device="meta")
     with torch.no_grad(), PeakMemory() as memory, FlopCounterMode(display=False) as counter:
         model(images)
@@ -100,14 +118,20 @@ def _finish(device: torch.device) -> None:
 
 
 class PeakMemory(TorchDispatchMode):
-    """Follow the storages that operations make inside this context, on any device.
+    """Counts the bytes of tensors that operations allocate inside this context, on any device.
 
-    Unlike the process's resident memory the number is exact and the same on every machine; what an
-    operation takes and gives back inside itself is not seen.
+    Unlike the resident memory of the process, the number is exact and the same on every machine.
+    Temporary memory inside an operation is not counted.
 
     Attributes:
-        current: Bytes alive now.
-        peak: Most bytes alive at once so far.
+        current: Bytes in use.
+        peak: Largest number of bytes in use so far.
+
+    Example:
+        >>> with PeakMemory() as memory:
+        ...     doubled = torch.ones(256) * 2
+        >>> memory.peak
+        2048
     """
 
     def __init__(self) -> None:
@@ -123,19 +147,19 @@ class PeakMemory(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run the operation and count what it made."""
-        given = {
+        """Run the operation and count the memory of its results."""
+        inputs = {
             id(leaf.untyped_storage()) for leaf in tree_leaves(args) if isinstance(leaf, Tensor)
         }
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage(), given)
+                self._count(leaf.untyped_storage(), inputs)
         return result
 
-    def _count(self, storage: Any, given: set[int]) -> None:
-        if id(storage) in given or storage in self._known:
-            return  # a view, or written in place
+    def _count(self, storage: Any, inputs: set[int]) -> None:
+        if id(storage) in inputs or storage in self._known:
+            return  # a view, or an in-place operation
         self._known.add(storage)
         size = storage.nbytes()
         self.current += size

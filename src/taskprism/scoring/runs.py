@@ -22,20 +22,26 @@ class RunResult:
 
     Attributes:
         path: Run directory.
-        name: Name of the run, as its recipe gives it.
-        model: Name of the system, such as ``mti_net``.
-        backbone: Name of the backbone; empty where there is none.
-        protocol: What it was scored under.
-        split: Which images.
-        seed: Of this run.
-        epoch: Of the scored weights; None if unknown.
-        metrics: Task -> metric -> value; NaN where nothing could be scored.
-        higher_is_better: Task -> metric -> direction.
-        primary: Task -> the metric that Δm reads.
-        parameters: Of the network.
-        macs: Multiply-accumulate operations for one image at the protocol's input size.
+        name: Name of the run in its recipe.
+        model: Name of the model, such as ``mti_net``.
+        backbone: Name of the backbone; empty if the model has none.
+        protocol: Protocol under which it was scored.
+        split: Split on which it was scored.
+        seed: Seed of the run.
+        epoch: Epoch of the scored weights; None if unknown.
+        metrics: Task -> metric -> value; NaN where no label was valid.
+        higher_is_better: Task -> metric -> whether higher is better.
+        primary: Task -> the metric that Δm uses.
+        parameters: Number of parameters of the network.
+        macs: Multiply-adds for one image at the protocol's input size.
         input_size: ``(H, W)`` at which it was scored, if known.
-        data: Fingerprint of the scored data, if the manifest or the scores hold one.
+        data: Fingerprint of the scored data, if it is in the manifest or the scores.
+
+    Example:
+        >>> run = RunResult(Path("runs/a"), "a", "mti_net", "resnet18", "rooms", "test", 0, 20,
+        ...                 {"depth": {"rmse": 0.5}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> run.metrics["depth"][run.primary["depth"]]
+        0.5
     """
 
     path: Path
@@ -59,13 +65,17 @@ def read_run(path: str | Path) -> RunResult:
     """Read the scores of a run directory (``metrics.json`` and the files next to it).
 
     Raises:
-        DataError: The file is missing or broken, or lacks something; the message names it.
+        DataError: The file is missing, broken or incomplete; the message names it.
+
+    Example:
+        >>> read_run("runs/mti_net").metrics["depth"]["rmse"]  # doctest: +SKIP
+        0.412
     """
     folder = Path(path)
     file = folder / METRICS_FILE
     if not file.is_file():
         raise DataError(
-            f"{folder} holds no {METRICS_FILE}; finish the run with `taskprism train`, or score "
+            f"{folder} has no {METRICS_FILE}. Finish the run with `taskprism train`, or score "
             f"it with `taskprism evaluate {folder}`."
         )
     content = _read_json(file)
@@ -89,32 +99,36 @@ def read_run(path: str | Path) -> RunResult:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{file} is not a complete score file ({error!r}); make it again with "
+            f"{file} is not a complete score file ({error!r}). Write it again with "
             f"`taskprism evaluate {folder}`."
         ) from error
 
 
 def find_runs(paths: Iterable[str | Path]) -> list[RunResult]:
-    """Read runs, given as run directories or as folders that hold some at any depth.
+    """Read runs from run directories, or from folders that contain some at any depth.
 
     Returns:
-        Runs in the order of ``paths``, those of one folder by name; each directory once.
+        Runs in the order of ``paths``; runs of one folder sorted by name. Each run occurs once.
 
     Raises:
-        InputError: A path does not exist or holds no finished run.
+        InputError: A path does not exist or contains no finished run.
+
+    Example:
+        >>> [run.name for run in find_runs(["runs"])]  # doctest: +SKIP
+        ['mti_net', 'single_task']
     """
     found: dict[Path, RunResult] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise InputError(f"{path} is not a folder; name run directories or a folder of them.")
+            raise InputError(f"{path} is not a folder. Give run directories or a folder of them.")
         if (path / METRICS_FILE).is_file():
             folders = [path]
         else:
             folders = sorted(file.parent for file in path.rglob(METRICS_FILE))
         if not folders:
             raise InputError(
-                f"{path} holds no {METRICS_FILE} at any depth, so there is no finished run in it; "
-                "train one with `taskprism train RECIPE`."
+                f"{path} contains no finished run (no {METRICS_FILE} at any depth). Train one with "
+                "`taskprism train RECIPE`."
             )
         for folder in folders:
             if folder.resolve() not in found:
@@ -138,7 +152,7 @@ def _numbers(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, fl
 
 
 def _backbone(folder: Path, content: Mapping[str, Any]) -> str:
-    """Backbone of a run: from the scores themselves, or else from the resolved recipe."""
+    """Backbone of a run: from the scores, otherwise from the resolved recipe."""
     if "backbone" in content:
         return str(content["backbone"] or "")
     recipe = folder / "recipe.yaml"

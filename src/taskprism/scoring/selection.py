@@ -1,4 +1,4 @@
-"""Which evaluation is the best so far, over tasks with different units."""
+"""Select the best evaluation of a run, over tasks with different units."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from taskprism.tasks.base import Task
 
 
 class Selection:
-    """Remembers the first evaluation and compares later ones with it.
+    """Finds the best evaluation by comparing each one with the first.
 
     The score of an evaluation is the mean over the main tasks of the signed relative difference
     of their primary metric to the first evaluation::
 
         (value - first) / mean(|value|, |first|)        sign by ``higher_is_better``
 
-    which lies in [-2, 2], is 0 for the first evaluation and stays finite where the first value is
-    0. A metric that is NaN scores -2.
+    It is in [-2, 2], 0 for the first evaluation, and finite even if the first value is 0. A metric
+    that is NaN scores -2.
 
     Args:
         tasks: Main tasks.
+
+    Example:
+        >>> from taskprism.tasks import create_task
+        >>> selection = Selection([create_task("depth")])
+        >>> [selection.improves({"depth": {"rmse": rmse}}, i) for i, rmse in enumerate([3, 2, 4])]
+        [True, True, False]
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -33,7 +39,7 @@ class Selection:
         self._epoch = 0
 
     def improves(self, results: Results, epoch: int) -> bool:
-        """Whether this evaluation, after ``epoch`` epochs, is better than all before."""
+        """Whether this evaluation, after ``epoch`` epochs, is better than all previous ones."""
         values = {name: results[name][metric] for name, metric in self._primary.items()}
         if not self._first:
             self._first = values

@@ -1,4 +1,4 @@
-"""A comparison as a table: in the terminal, as Markdown, CSV or JSON."""
+"""A comparison of runs as a table: in the terminal, as Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ class Interval:
     """Confidence interval of Δm.
 
     Attributes:
-        estimate: Δm in percent over all images, mean over seeds.
+        estimate: Δm in percent over all images, averaged over seeds.
         low: Lower end in percent.
-        high: Upper end.
+        high: Upper end in percent.
         level: Share of such intervals that contain the true value.
         samples: Number of draws; draws in which a task has no labeled image are excluded.
         images: Number of test images.
         seeds: Number of seeds of the method.
-        baseline_seeds: Of the single-task networks; the least over tasks.
+        baseline_seeds: Number of seeds of the single-task networks; the smallest over tasks.
         seed_share: Share of the variance that comes from seeds, in [0, 1]; None for one seed.
+
+    Example:
+        >>> interval = Interval(2.0, 0.5, 3.5, 0.95, 1000, 654, 3, 3, 0.4)
+        >>> print(interval)
+        [+0.50, +3.50]
     """
 
     estimate: float
@@ -48,7 +53,7 @@ class Interval:
 
     @property
     def remark(self) -> str:
-        """What the interval leaves out, one sentence; empty if nothing."""
+        """Sentence about variation that the interval does not include; empty if there is none."""
         single = [
             name
             for name, seeds in [("method", self.seeds), ("baseline", self.baseline_seeds)]
@@ -64,7 +69,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Statistic:
-    """Mean and sample standard deviation over seeds; the latter is None for one seed."""
+    """Mean and sample standard deviation over seeds.
+
+    Attributes:
+        mean: Mean.
+        std: Sample standard deviation; None for one seed.
+        count: Number of seeds.
+
+    Example:
+        >>> Statistic.of([40.0, 42.0, float("nan")])
+        Statistic(mean=41.0, std=1.4142135623730951, count=2)
+    """
 
     mean: float
     std: float | None
@@ -85,7 +100,18 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of one task."""
+    """One metric of one task.
+
+    Attributes:
+        task: Name of the task.
+        metric: Name of the metric.
+        higher_is_better: Whether higher is better.
+        primary: Whether Δm uses this metric.
+
+    Example:
+        >>> arrow_title(Column("depth", "rmse", higher_is_better=False, primary=True))
+        'depth rmse ↓'
+    """
 
     task: str
     metric: str
@@ -99,16 +125,22 @@ class Row:
 
     Attributes:
         name: Name of its runs, without task and seed.
-        model: Name of the system.
+        model: Name of the model.
         backbone: Name of the backbone.
-        seeds: In increasing order.
-        values: ``(task, metric)`` -> mean and spread; missing where nothing was scored.
-        parameters: Of the network (single-task: of all networks together).
-        macs: Likewise.
+        seeds: Seeds in increasing order.
+        values: ``(task, metric)`` -> mean and standard deviation; metrics without a score are
+            missing.
+        parameters: Number of parameters; for single-task runs, the sum over all networks.
+        macs: Multiply-adds for one image; likewise.
         gain: Δm in percent, or None without single-task runs.
-        gain_interval: Of Δm, or None without image states.
+        gain_interval: Confidence interval of Δm, or None without image states.
         task_gains: Task -> its part of Δm in percent.
-        is_baseline: These are single-task runs.
+        is_baseline: Whether these are single-task runs.
+
+    Example:
+        >>> row = Row("ours", "mti_net", "resnet18", (0,), {}, 4_020_000, None)
+        >>> millions(row.parameters)
+        '4.02'
     """
 
     name: str
@@ -126,7 +158,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table: one row per method, one column per task and metric, and notes."""
+    """A table with one row per method and one column per task and metric.
+
+    Attributes:
+        protocol: Protocol of all runs.
+        split: Split on which they were scored.
+        columns: Columns, grouped by task, with the primary metric first.
+        rows: Single-task runs first.
+        notes: Remarks, one sentence each.
+
+    Example:
+        >>> comparison = Comparison("rooms", "test", (), (), ("One run is missing.",))
+        >>> print(text_table(comparison).title)
+        protocol rooms, split test
+    """
 
     protocol: str
     split: str
@@ -170,7 +215,13 @@ def text_table(comparison: Comparison, all_metrics: bool = False) -> TextTable:
 
 
 def shown_columns(comparison: Comparison, all_metrics: bool = False) -> list[Column]:
-    """Columns in the table: the primary metric of each task, or every metric."""
+    """Columns in the table: the primary metric of each task, or every metric.
+
+    Example:
+        >>> columns = Column("depth", "rmse", False, True), Column("depth", "abs", False, False)
+        >>> [each.metric for each in shown_columns(Comparison("rooms", "test", columns, (), ()))]
+        ['rmse']
+    """
     return [column for column in comparison.columns if all_metrics or column.primary]
 
 
@@ -234,14 +285,25 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def markdown(comparison: Comparison, all_metrics: bool = False) -> str:
-    """GitHub-flavored Markdown."""
+    """The table and its notes as GitHub-flavored Markdown.
+
+    Example:
+        >>> row = Row("ours", "mti_net", "resnet18", (0,), {}, 4_020_000, None)
+        >>> print(markdown(Comparison("rooms", "test", (), (row,), ())).splitlines()[2])
+        | method | seeds | params (M) | MACs (G) | Δm (%) ↑ |
+    """
     table = text_table(comparison, all_metrics)
     notes = [f"- {note}" for note in table.notes]
     return "\n".join([f"**{table.title}**", "", table.markdown(), "", *notes, ""])
 
 
 def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
-    """One line per method, in full precision; standard deviations have separate columns."""
+    """CSV with one line per method, in full precision; standard deviations have separate columns.
+
+    Example:
+        >>> to_csv(Comparison("rooms", "test", (), (), ())).split(",")[:4]
+        ['protocol', 'split', 'method', 'model']
+    """
     shown = shown_columns(comparison, all_metrics)
     names = [f"{column.task} {column.metric}" for column in shown]
     pairs = [part for name in [*names, "gain_percent"] for part in (name, f"{name} std")]
@@ -267,7 +329,12 @@ def to_csv(comparison: Comparison, all_metrics: bool = False) -> str:
 
 
 def to_json(comparison: Comparison, all_metrics: bool = False) -> str:
-    """Everything, nested by task and metric."""
+    """JSON with all numbers in full precision, nested by task and metric.
+
+    Example:
+        >>> json.loads(to_json(Comparison("rooms", "test", (), (), ())))["split"]
+        'test'
+    """
     shown = shown_columns(comparison, all_metrics)
     rows = []
     for row in comparison.rows:
@@ -309,7 +376,14 @@ FORMATS: dict[str, Callable[[Comparison, bool], str]] = {
 
 
 def check_format(path: Path) -> None:
-    """Raise :class:`InputError` if the file ending names no table format."""
+    """Check that the suffix of a file is a table format.
+
+    Raises:
+        InputError: It is not; the message lists the formats.
+
+    Example:
+        >>> check_format(Path("table.md"))
+    """
     if path.suffix.lower() not in FORMATS:
         raise InputError(
             f"Unknown table format {path.suffix!r} of {path}; use one of {', '.join(FORMATS)}."
@@ -317,7 +391,15 @@ def check_format(path: Path) -> None:
 
 
 def write(comparison: Comparison, path: Path, all_metrics: bool = False) -> None:
-    """Write the table in the format of the file ending."""
+    """Write the table in the format of the file's suffix: ``.md``, ``.csv`` or ``.json``.
+
+    Raises:
+        InputError: The suffix is not one of these.
+        CheckpointError: The file cannot be written.
+
+    Example:
+        >>> write(Comparison("rooms", "test", (), (), ()), Path("table.csv"))  # doctest: +SKIP
+    """
     check_format(path)
     text = FORMATS[path.suffix.lower()](comparison, all_metrics)
     try:
@@ -328,12 +410,22 @@ def write(comparison: Comparison, path: Path, all_metrics: bool = False) -> None
 
 
 def number(value: float) -> str:
-    """Number for a table: four decimals below 10, else two."""
+    """Number for a table: four decimals below 10, otherwise two.
+
+    Example:
+        >>> number(0.5), number(12.345)
+        ('0.5000', '12.35')
+    """
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) -> str:
-    """``mean ± spread``; the mean alone for one seed."""
+    """Mean and standard deviation, each formatted by ``form``; only the mean for one seed.
+
+    Example:
+        >>> format_statistic(Statistic(0.5, 0.01, 3), number)
+        '0.5000 ± 0.0100'
+    """
     if statistic is None:
         return NOTHING
     if statistic.std is None:
@@ -342,22 +434,42 @@ def format_statistic(statistic: Statistic | None, form: Callable[[float], str]) 
 
 
 def millions(count: int | None) -> str:
-    """A number of parameters for a table, in millions."""
+    """A number of parameters for a table, in millions.
+
+    Example:
+        >>> millions(4_020_000), millions(None)
+        ('4.02', '–')
+    """
     return NOTHING if count is None else f"{count / 1e6:.2f}"
 
 
 def billions(count: int | None) -> str:
-    """A number of multiply-adds for a table, in billions."""
+    """A number of multiply-adds for a table, in billions.
+
+    Example:
+        >>> billions(12_800_000_000)
+        '12.80'
+    """
     return NOTHING if count is None else f"{count / 1e9:.2f}"
 
 
 def arrow(higher_is_better: bool) -> str:
-    """Arrow for a heading."""
+    """Arrow for a heading.
+
+    Example:
+        >>> arrow(higher_is_better=False)
+        '↓'
+    """
     return "↑" if higher_is_better else "↓"
 
 
 def arrow_title(column: Column) -> str:
-    """Task and metric with an arrow that shows whether higher is better."""
+    """Task and metric with an arrow that shows whether higher is better.
+
+    Example:
+        >>> arrow_title(Column("semseg", "miou", True, True))
+        'semseg miou ↑'
+    """
     return f"{column.task} {column.metric} {arrow(column.higher_is_better)}"
 
 
