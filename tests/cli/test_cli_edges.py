@@ -22,7 +22,7 @@ def run(tree, *options):
     return main(["edges", str(tree / "predictions"), str(tree / "groundTruth"), *options])
 
 
-def test_prints_and_writes_the_scores(tree, tmp_path, capsys):
+def test_scores_are_printed_and_written(tree, tmp_path, capsys):
     record, plot = tmp_path / "scores.json", tmp_path / "curve.png"
     assert run(tree, "--thresholds", "9", "--json", str(record), "--plot", str(plot)) == 0
     found = json.loads(record.read_text())
@@ -45,7 +45,7 @@ def test_prints_and_writes_the_scores(tree, tmp_path, capsys):
         (["--preset", "nyud", "--gt", "raw"], {"ground_truth": "raw", "max_distance": 0.011}),
     ],
 )
-def test_options_change_single_points(tree, tmp_path, options, fields):
+def test_options_override_the_convention(tree, tmp_path, options, fields):
     record, listed = tmp_path / "scores.json", tmp_path / "list.txt"
     listed.write_text("coffee\n")
     assert run(tree, *options, "--list", str(listed), "--json", str(record)) == 0
@@ -56,7 +56,7 @@ def test_options_change_single_points(tree, tmp_path, options, fields):
         assert found["convention"][name] == expected
 
 
-def test_examples_of_the_manual_run(tree, monkeypatch):
+def test_examples_of_the_docs_page_run(tree, monkeypatch):
     manual = Path(__file__).parents[2] / "docs" / "edges.md"
     assert doctest.testfile(str(manual), module_relative=False).failed == 0
     monkeypatch.chdir(tree)
@@ -68,7 +68,7 @@ def test_examples_of_the_manual_run(tree, monkeypatch):
     assert Path("scores.json").exists() and Path("curve.png").exists()
 
 
-def test_mistakes_end_with_a_message(tree, tmp_path, capsys):
+def test_wrong_arguments_are_reported(tree, tmp_path, capsys):
     np.save(tmp_path / "coffee.npy", np.zeros((3, 3)))
     truth = str(tree / "groundTruth")
     cases = {

@@ -10,7 +10,7 @@ def rows(capsys):
 
 
 @pytest.mark.parametrize("kind", ["models", "tasks", "protocols", "recipes"])
-def test_lists_what_the_library_lists(kind, capsys):
+def test_command_lists_the_same_names_as_the_library(kind, capsys):
     assert main(["list", kind]) == 0
     printed = rows(capsys)
     assert sorted(printed) == sorted(getattr(taskprism, f"list_{kind}")())
@@ -30,18 +30,18 @@ def test_without_a_kind_all_kinds_are_listed(capsys):
 
 
 @pytest.mark.parametrize("pattern", ["hrnet_w18_small*", "w18_small"])
-def test_patterns(pattern, capsys):
+def test_patterns_filter_names(pattern, capsys):
     assert main(["list", "backbones", pattern]) == 0
     printed = rows(capsys)
     assert {"hrnet_w18_small", "hrnet_w18_small_v2"} <= set(printed)
     assert printed["hrnet_w18_small"] == "timm"
 
 
-def test_no_match(capsys):
+def test_pattern_without_a_match_fails(capsys):
     assert main(["list", "models", "nothing"]) == 2
     assert "None of the models matches 'nothing'" in capsys.readouterr().err
 
 
-def test_unknown_kind(capsys):
+def test_unknown_kind_is_reported(capsys):
     assert main(["list", "modles"]) == 2
     assert "Did you mean 'models'" in capsys.readouterr().err

@@ -23,23 +23,23 @@ def test_help_names_every_command(capsys):
         assert word in text
 
 
-def test_without_a_command(capsys):
+def test_missing_command_prints_help(capsys):
     assert main([]) == 2
     assert "usage: taskprism" in capsys.readouterr().out
 
 
-def test_version(capsys):
+def test_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("taskprism 0.")
 
 
-def test_unknown_command(capsys):
+def test_unknown_command_is_reported(capsys):
     assert main(["trian"]) == 2
     assert "Did you mean 'train'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_can_be_imported_and_helps(name, capsys):
+def test_every_command_imports_and_has_help(name, capsys):
     try:
         status = main([name, "--help"])
     except SystemExit as stop:  # tyro exits; commands with actions return
@@ -48,7 +48,7 @@ def test_every_command_can_be_imported_and_helps(name, capsys):
     assert f"usage: taskprism {name}" in capsys.readouterr().out
 
 
-def test_errors_of_the_user_are_printed_without_a_traceback(monkeypatch, capsys):
+def test_user_errors_are_printed_without_a_traceback(monkeypatch, capsys):
     def fail(*_):
         raise InputError("Do this instead.")
 
@@ -67,7 +67,7 @@ def test_internal_errors_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize(("message", "shown"), [("Resume: X", "Resume: X"), ("", "Stopped.")])
-def test_ctrl_c(monkeypatch, capsys, message, shown):
+def test_ctrl_c_exits_with_130(monkeypatch, capsys, message, shown):
     def stop(*_):
         raise KeyboardInterrupt(message)
 
@@ -76,7 +76,7 @@ def test_ctrl_c(monkeypatch, capsys, message, shown):
     assert capsys.readouterr().err == f"{shown}\n"
 
 
-def test_help_is_quick_because_nothing_heavy_is_imported():
+def test_help_imports_no_heavy_modules():
     code = (
         "import sys; from taskprism.cli import main; main(['--help']);"
         "heavy = {'torch', 'timm', 'tyro', 'rich'} & set(sys.modules); assert not heavy, heavy"
@@ -90,7 +90,7 @@ PAGES += [(name, action) for name, command in COMMANDS.items() for action in com
 
 
 @pytest.mark.parametrize("words", PAGES, ids="-".join)
-def test_help_names_arguments_and_opens_with_usage(words, capsys):
+def test_help_starts_with_usage_and_names_arguments(words, capsys):
     with pytest.raises(SystemExit):
         main([*words, "--help"])
     text = capsys.readouterr().out
@@ -133,14 +133,14 @@ def test_import_needs_a_value(words, capsys):
     assert "--import takes a Python file or a module name" in capsys.readouterr().err
 
 
-def test_import_names_what_is_missing(capsys):
+def test_failed_import_names_the_missing_module(capsys):
     assert main(["list", "--import", "no_such_module_here"]) == 2
     assert "Cannot import 'no_such_module_here'" in capsys.readouterr().err
     assert main(["demo", "--import", "json"]) == 2
     assert "no option --import" in capsys.readouterr().err
 
 
-def test_the_hint_after_ctrl_c_repeats_the_imports(monkeypatch, capsys):
+def test_hint_after_ctrl_c_repeats_the_imports(monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt("Resume with: taskprism train X")
 
@@ -149,7 +149,7 @@ def test_the_hint_after_ctrl_c_repeats_the_imports(monkeypatch, capsys):
     assert capsys.readouterr().err == ("Resume with: taskprism train X --import 'my parts.py'\n")
 
 
-def test_baseline_and_compare_ask_for_what_is_missing(tmp_path, capsys):
+def test_baseline_and_compare_report_missing_arguments(tmp_path, capsys):
     assert main(["baseline", "--out", str(tmp_path / "run")]) == 2
     assert "Name a protocol: `taskprism baseline PROTOCOL" in capsys.readouterr().err
     assert main(["compare"]) == 2

@@ -1,4 +1,4 @@
-"""The command ``taskprism predict`` on images as people have them."""
+"""The command ``taskprism predict`` on images of many kinds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("size", ["network", "native"])
-def test_every_kind_of_image_gets_pictures_at_its_own_size(run, images, tmp_path, size):
+def test_pictures_have_the_size_of_their_image(run, images, tmp_path, size):
     out = tmp_path / "out"
     assert main(["predict", str(run), str(images), "--out", str(out), "--size", size]) == 0
     for name, shape in SIZES.items():
@@ -75,7 +75,7 @@ def test_every_kind_of_image_gets_pictures_at_its_own_size(run, images, tmp_path
     assert not list(out.rglob("*.npy"))
 
 
-def test_raw_arrays_hold_classes_and_meters(run, images, tmp_path):
+def test_raw_arrays_contain_classes_and_meters(run, images, tmp_path):
     command = ["predict", str(run), str(images / "gray.png"), "--out", str(tmp_path), "--raw"]
     assert main(command) == 0
     classes = np.load(tmp_path / "semseg" / "gray.npy")
@@ -90,7 +90,7 @@ def test_tasks_can_be_chosen(run, images, tmp_path):
     assert not (tmp_path / "out" / "semseg").exists()
 
 
-def test_a_corrupt_file_is_named_and_the_others_go_on(run, images, tmp_path, capsys):
+def test_corrupt_files_are_named_and_other_images_are_predicted(run, images, tmp_path, capsys):
     whole = (images / "turned.jpg").read_bytes()
     (images / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     (images / "text.png").write_text("not an image")
@@ -102,7 +102,7 @@ def test_a_corrupt_file_is_named_and_the_others_go_on(run, images, tmp_path, cap
     assert {file.stem for file in (out / "depth").iterdir()} == set(SIZES)
 
 
-def test_wrong_names_answer_before_any_work(run, images, tmp_path, capsys):
+def test_wrong_names_fail_before_anything_is_written(run, images, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
     assert main(["predict", str(run), str(images), *out, "--tasks", "albedo"]) == 2
     assert "does not predict albedo; it predicts semseg, depth" in capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_wrong_names_answer_before_any_work(run, images, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_checkpoint_says_which_exist(tmp_path, images, capsys):
+def test_missing_checkpoint_lists_the_existing_ones(tmp_path, images, capsys):
     model = create_model("multi_task", TASKS, backbone="test_resnet")
     model.save_pretrained(tmp_path / "run" / "checkpoints" / "last")
     command = ["predict", str(tmp_path / "run"), str(images / "gray.png")]
@@ -122,20 +122,20 @@ def test_a_missing_checkpoint_says_which_exist(tmp_path, images, capsys):
     assert main([*command, "--out", str(tmp_path / "out"), "--checkpoint", "last"]) == 0
 
 
-def test_a_model_folder_without_a_manifest_works_at_native_size(run, images, tmp_path, capsys):
+def test_model_folder_without_manifest_predicts_at_native_size(run, images, tmp_path, capsys):
     model = run / "checkpoints" / "best"
     assert main(["predict", str(model), str(images / "gray.png"), "--out", str(tmp_path)]) == 0
     assert "does not record its training size" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_named(run, images, tmp_path, capsys):
+def test_output_that_cannot_be_written_is_reported(run, images, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     out = str(tmp_path / "file" / "out")
     assert main(["predict", str(run), str(images / "gray.png"), "--out", out]) == 2
     assert "Cannot write to" in capsys.readouterr().err
 
 
-def test_images_are_found_once_and_in_order(images):
+def test_images_are_found_once_in_order(images):
     found = find_images([images / "turned.jpg", images])
     assert [f.stem for f in found] == [
         "turned",
@@ -152,7 +152,7 @@ def test_images_are_found_once_and_in_order(images):
         find_images([])
 
 
-def test_results_of_images_with_one_name_do_not_meet():
+def test_images_with_the_same_name_get_unique_names():
     files = [Path("a/x.png"), Path("b/x.png"), Path("a/x.jpg"), Path("y.png")]
     assert unique_names(files) == ["x.png", "x.png_2", "x.jpg", "y"]
 

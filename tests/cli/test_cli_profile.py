@@ -10,27 +10,27 @@ from taskprism.models import create_model
 LIGHT = ["--backbone", "mobilenetv2_050", "--options", "neck_channels=32", "head=panoptic"]
 
 
-def test_a_model_by_name(capsys) -> None:
+def test_profile_of_a_model_name(capsys) -> None:
     words = ["multi_task", *LIGHT, "--tasks", "semseg=5", "depth", "--size", "64", "96"]
     assert main(["profile", *words, "--repeats", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "multi_task on mobilenetv2_050" in said
-    assert "semseg, depth" in said
-    assert "1 x 3 x 64 x 96" in said
-    assert "ms on cpu" in said
+    output = capsys.readouterr().out
+    assert "multi_task on mobilenetv2_050" in output
+    assert "semseg, depth" in output
+    assert "1 x 3 x 64 x 96" in output
+    assert "ms on cpu" in output
 
 
-def test_a_saved_model(tmp_path: Path, capsys) -> None:
+def test_profile_of_a_saved_model(tmp_path: Path, capsys) -> None:
     model = create_model(
         "pad_net", ["depth"], ["edge"], backbone="mobilenetv2_050", neck_channels=32, channels=8
     )
     model.save_pretrained(tmp_path / "checkpoints" / "best")
     assert main(["profile", str(tmp_path), "--size", "32", "32", "--repeats", "0"]) == 0
-    said = capsys.readouterr().out
-    assert "depth (auxiliary: edge)" in said
-    assert "latency" not in said
+    output = capsys.readouterr().out
+    assert "depth (auxiliary: edge)" in output
+    assert "latency" not in output
     parameters = sum(p.numel() for p in model.parameters())
-    assert f"{parameters / 1e6:.4f} M" in said
+    assert f"{parameters / 1e6:.4f} M" in output
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def test_a_saved_model(tmp_path: Path, capsys) -> None:
         (["multi_task", *LIGHT, "--device", "gpu"], "Cannot use device 'gpu'"),
     ],
 )
-def test_bad_arguments(words: list[str], reason: str, capsys) -> None:
+def test_wrong_arguments_are_reported(words: list[str], reason: str, capsys) -> None:
     assert main(["profile", *words]) == 2
     assert reason in capsys.readouterr().err

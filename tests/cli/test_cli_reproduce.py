@@ -1,4 +1,4 @@
-"""``taskprism reproduce`` as a user types it."""
+"""The command ``taskprism reproduce``."""
 
 import json
 import os
@@ -57,7 +57,7 @@ BUDGET = {
 
 @pytest.fixture
 def words(tmp_path):
-    """Words that reproduce a made table on 8 rooms."""
+    """Arguments that reproduce a made-up table on 8 rooms."""
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "1.yaml").write_text(TABLE, encoding="utf-8")
 
@@ -77,7 +77,7 @@ def results(out: Path):
 
 
 @pytest.mark.slow
-def test_a_whole_table_and_again(words, tmp_path, capsys):
+def test_table_is_reproduced_and_finished_runs_are_reused(words, tmp_path, capsys):
     assert main(words("all")) == 0
     printed = capsys.readouterr()
     assert "Training run 6 of 6: mti, seed 1" in printed.err
@@ -99,7 +99,7 @@ def test_a_whole_table_and_again(words, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_killed_process_is_succeeded_and_no_number_changes(words, tmp_path, capsys):
+def test_killed_process_is_resumed_with_the_same_numbers(words, tmp_path, capsys):
     command = words("killed", "--rows", "multi", "--seeds", "1", epochs=12)
     process = subprocess.Popen(
         [sys.executable, "-m", "taskprism", *command], stderr=subprocess.DEVNULL
@@ -115,8 +115,8 @@ def test_a_killed_process_is_succeeded_and_no_number_changes(words, tmp_path, ca
     assert not list(tmp_path.glob("killed/runs/multi*/metrics.json"))
     capsys.readouterr()
     assert main(command) == 0
-    told = capsys.readouterr().err
-    assert "Taking over" in told and "Resuming at epoch" in told
+    messages = capsys.readouterr().err
+    assert "Taking over" in messages and "Resuming at epoch" in messages
     assert main(words("straight", "--rows", "multi", "--seeds", "1", epochs=12)) == 0
     killed, straight = results(tmp_path / "killed"), results(tmp_path / "straight")
     for row in ("single", "multi"):
@@ -128,15 +128,15 @@ def test_a_killed_process_is_succeeded_and_no_number_changes(words, tmp_path, ca
     assert all(before[key].equal(after[key]) for key in before)
 
 
-def test_a_run_that_fails_is_told_at_the_end(words, tmp_path, capsys, monkeypatch):
+def test_failed_runs_are_reported_at_the_end(words, tmp_path, capsys, monkeypatch):
     def build(*_):
         raise RuntimeError("no luck")
 
     monkeypatch.setattr("taskprism.training.run.build_experiment", build)
     assert main(words("failed", "--rows", "multi", "--seeds", "1")) == 2
-    told = capsys.readouterr().err
-    assert "2 of 2 runs failed" in told and "no luck" in told
-    assert "--retry-failed --out" in told
+    messages = capsys.readouterr().err
+    assert "2 of 2 runs failed" in messages and "no luck" in messages
+    assert "--retry-failed --out" in messages
 
 
 def test_the_hint_after_ctrl_c_repeats_the_imports_once(words, tmp_path, capsys, monkeypatch):
@@ -180,7 +180,7 @@ def test_all_tables_are_listed(capsys):
         (["mti_net/2a", "--protocol", "room", "--budget", "tiny"], "Did you mean 'rooms'"),
     ],
 )
-def test_mistakes_are_told(words, message, capsys, tmp_path):
+def test_wrong_arguments_are_reported(words, message, capsys, tmp_path):
     assert main(["reproduce", *words, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

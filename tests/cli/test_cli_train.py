@@ -1,4 +1,4 @@
-"""``taskprism train`` and ``evaluate`` as a user types them."""
+"""The commands ``taskprism train`` and ``taskprism evaluate``."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from taskprism.training import load_recipe
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """File of a recipe on a folder of six tiny images with depth."""
+    """Path of a recipe for a folder of six tiny images with depth."""
     root = tmp_path_factory.mktemp("data")
     (root / "rgb").mkdir()
     (root / "depth").mkdir()
@@ -50,7 +50,7 @@ def recipe(tmp_path_factory):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Catch what would be trained."""
+    """Record the calls of the training function instead of training."""
     calls = []
     monkeypatch.setattr(
         "taskprism.cli.train.train_recipe", lambda *a, **k: calls.append((*a, k["resume"]))
@@ -58,7 +58,7 @@ def trained(monkeypatch):
     return calls
 
 
-def test_another_protocol_brings_its_own_options(trained, tmp_path):
+def test_another_protocol_drops_the_options_of_the_recipe(trained, tmp_path):
     out = ["--out", str(tmp_path / "run")]
     assert main(["train", "rooms/multi_task", "--data.protocol", "nyud40", *out]) == 0
     assert trained[-1][0].data.options == {}
@@ -88,12 +88,12 @@ def test_every_kind_of_key_can_be_overridden(recipe, trained, tmp_path):
     assert made.data.protocol == untouched.data.protocol
 
 
-def test_without_overrides_the_recipe_is_as_written(recipe, trained, tmp_path):
+def test_without_overrides_the_recipe_is_unchanged(recipe, trained, tmp_path):
     assert main(["train", str(recipe), "--out", str(tmp_path)]) == 0
     assert trained[0][0] == load_recipe(recipe)
 
 
-def test_help_shows_every_key_with_the_recipes_values(recipe, capsys):
+def test_help_shows_every_key_with_its_value_in_the_recipe(recipe, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(recipe), "--help"])
     text = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
@@ -114,20 +114,20 @@ def test_help_shows_every_key_with_the_recipes_values(recipe, capsys):
         (["--data.protocol", "nyud"], "Unknown protocol"),
     ],
 )
-def test_errors_end_with_2_and_leave_nothing(recipe, tmp_path, capsys, words, message):
+def test_errors_exit_with_2_and_create_nothing(recipe, tmp_path, capsys, words, message):
     assert main(["train", str(recipe), "--out", str(tmp_path / "run"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_option_is_answered_with_a_close_one(recipe, tmp_path, capsys):
+def test_unknown_option_suggests_a_similar_one(recipe, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", str(recipe), "--out", str(tmp_path), "--optimiser.lr", "1"])
     assert stop.value.code == 2
     assert "--optimizer.lr" in capsys.readouterr().err
 
 
-def test_a_model_and_data_are_enough(recipe, trained, tmp_path):
+def test_model_name_and_data_replace_a_recipe(recipe, trained, tmp_path):
     data = recipe.parent / "six.yaml"
     words = ["--data", str(data), "--model.options.neck_channels", "8", "--epochs", "3"]
     assert main(["train", "multi_task", *words, "--out", str(tmp_path / "run")]) == 0
@@ -140,7 +140,7 @@ def test_a_model_and_data_are_enough(recipe, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_and_data_train(recipe, tmp_path, capsys):
+def test_training_from_a_model_name_and_data(recipe, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["--data", str(recipe.parent / "six.yaml"), "--model.backbone", "test_resnet"]
     words += ["--epochs", "1", "--data.batch-size", "2", "--out", str(run)]
@@ -148,7 +148,7 @@ def test_a_model_and_data_train(recipe, tmp_path, capsys):
     assert "depth rmse" in capsys.readouterr().err
 
 
-def test_help_without_a_recipe_opens_with_usage_and_explains_words(capsys):
+def test_help_without_a_recipe_starts_with_usage_and_explains_terms(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = capsys.readouterr().out
@@ -158,7 +158,7 @@ def test_help_without_a_recipe_opens_with_usage_and_explains_words(capsys):
     assert "taskprism list recipes" in text and "rooms/multi_task" not in text
 
 
-def test_a_recipe_must_be_named(capsys):
+def test_missing_recipe_is_reported(capsys):
     assert main(["train", "--out", "x"]) == 2
     error = capsys.readouterr().err
     assert "Name a recipe first" in error and "taskprism list models" in error
@@ -167,9 +167,9 @@ def test_a_recipe_must_be_named(capsys):
 def test_train_then_evaluate(recipe, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", str(recipe), "--out", str(run), "--epochs", "1"]) == 0
-    told = capsys.readouterr().err
-    assert "epoch 1/1  loss" in told
-    assert "six test, epoch 1: depth rmse" in told
+    messages = capsys.readouterr().err
+    assert "epoch 1/1  loss" in messages
+    assert "six test, epoch 1: depth rmse" in messages
     assert main(["train", str(recipe), "--out", str(run)]) == 2
     assert "Add --resume" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--checkpoint", "best"]) == 0
@@ -202,7 +202,7 @@ LONG = ["--epochs", "20", "--data.workers", "1", "--evaluate-every", "20"]
 
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory):
-    """A run that was never stopped."""
+    """A run without interruption."""
     run = tmp_path_factory.mktemp("runs") / "whole"
     assert main(["train", str(recipe), *LONG, "--out", str(run)]) == 0
     return run
@@ -210,7 +210,7 @@ def whole(recipe, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_process_goes_on_to_the_same_numbers(recipe, whole, tmp_path, number):
+def test_stopped_process_resumes_to_the_same_numbers(recipe, whole, tmp_path, number):
     """The loader process gets the signal too, as from a terminal or a batch system."""
     run = tmp_path / "run"
     words = ["train", str(recipe), *LONG, "--out", str(run)]
@@ -220,15 +220,15 @@ def test_a_stopped_process_goes_on_to_the_same_numbers(recipe, whole, tmp_path, 
     try:
         wait_for(lambda: len(log(run)) >= 3, process)
         os.killpg(process.pid, number)
-        _, told = process.communicate(timeout=120)
+        _, messages = process.communicate(timeout=120)
     finally:
         process.kill()
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
-        assert process.returncode == 130, told
-        assert "Stopped and saved. Resume with: taskprism train" in told
-        assert "Traceback" not in told
+        assert process.returncode == 130, messages
+        assert "Stopped and saved. Resume with: taskprism train" in messages
+        assert "Traceback" not in messages
     assert 3 <= len(log(run)) < 20
     assert main([*words, "--resume"]) == 0
     assert log(run) == log(whole)

@@ -1,4 +1,4 @@
-"""The papers' gains follow from their entries, or the tables' files say that they do not."""
+"""The papers' gains are consistent with their entries, or listed as misprints."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def of(check: Check) -> str:
     return f"{check.table.name} {check.row} {check.column.key}"
 
 
-def test_every_printed_gain_follows_or_is_listed_and_nothing_else_is():
+def test_exactly_the_inconsistent_gains_are_listed_as_misprints():
     wrong = [of(check) for check in all_checks() if check.consistent is False]
     listed = [of(check) for check in all_checks() if check.misprints]
     assert sorted(wrong) == sorted(listed)
 
 
-def test_misprints_name_the_gain_that_follows():
+def test_misprints_name_the_recomputed_gain():
     for check in all_checks():
         for why in check.misprints.values():
             named = [float(number) for number in SIGNED.findall(why)]
             assert round(check.recomputed, 2) in named, f"{of(check)}: {check.recomputed:.2f}"
 
 
-def test_a_corrected_entry_makes_its_gain_follow():
-    """A misprint of an entry names what is meant first."""
+def test_corrected_entries_give_consistent_gains():
+    """A misprint of an entry starts with the correct value."""
     corrected = 0
     for check in all_checks():
         for key, why in check.misprints.items():
@@ -57,7 +57,7 @@ def test_a_corrected_entry_makes_its_gain_follow():
     assert corrected
 
 
-def test_every_table_with_gains_is_checked():
+def test_tables_of_all_papers_are_checked():
     """All four papers, each with most of its gains."""
     known = [check for check in all_checks() if check.consistent is not None]
     assert {check.table.name.split("/")[0] for check in known} == {
@@ -102,8 +102,8 @@ def a_table(quantity="gain", **gains) -> Table:
     return Table("toy/1", Path("toy/1.yaml"), "Toy", "A test", {"": part})
 
 
-def test_the_range_is_that_of_all_unrounded_entries():
-    """Worked out by trying: +10 % and 5 % less error make 7.5 %."""
+def test_range_covers_all_unrounded_entries():
+    """Expected by enumeration: +10 % and 5 % less error give 7.5 %."""
     found = {check.row: check for check in checks(a_table(exact=7.5, near=8.44, far=8.6))}
     assert set(found) == {"exact", "near", "far", "narrow", "alone"}
     exact = found["exact"]
@@ -124,14 +124,14 @@ def test_the_range_is_that_of_all_unrounded_entries():
     }
 
 
-def test_a_drop_is_the_negated_gain():
+def test_drop_is_the_negated_gain():
     found = {check.row: check for check in checks(a_table("drop", ours=-7.5, wrong=7.5))}
     assert found["ours"].recomputed == pytest.approx(-7.5)
     assert found["ours"].low < -7.5 < found["ours"].high
     assert (found["ours"].consistent, found["wrong"].consistent) == (True, False)
 
 
-def test_the_page_is_up_to_date(tmp_path, monkeypatch):
+def test_page_is_up_to_date(tmp_path, monkeypatch):
     written = tmp_path / "page.md"
     monkeypatch.setattr("sys.argv", ["paper_arithmetic", str(written)])
     paper_arithmetic.main()

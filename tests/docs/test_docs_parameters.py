@@ -11,13 +11,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.title)
-def test_the_page_is_up_to_date(block: Block) -> None:
+def test_page_is_up_to_date(block: Block) -> None:
     assert parameters.table(block) in PAGE.read_text(encoding="utf-8"), (
         "run: python -m docs.generate.parameters"
     )
 
 
-def test_the_page_is_what_the_command_writes(tmp_path: Path, monkeypatch) -> None:
+def test_page_equals_the_output_of_the_command(tmp_path: Path, monkeypatch) -> None:
     """Apart from the tables themselves."""
     written = tmp_path / "parameters.md"
     monkeypatch.setattr(parameters, "table", lambda block: f"## {block.title}\n")

@@ -1,4 +1,4 @@
-"""Every protocol has a page that says what one has to know of it."""
+"""Every protocol has a documentation page with the required sections."""
 
 import dataclasses
 import re
@@ -24,12 +24,12 @@ def page_of(protocol):
     return PAGES[page]
 
 
-def test_pages_are_those_of_the_protocols():
+def test_every_protocol_has_one_page():
     assert sorted(name for names in NAMES.values() for name in names) == sorted(list_protocols())
 
 
 @pytest.mark.parametrize("name", list_protocols())
-def test_page_has_tree_conventions_users_and_license(name):
+def test_page_has_files_conventions_users_and_license(name):
     text = page_of(name)
     for part in ("## Tree", "onventions", "used by|Used by|No paper|Used for", "## License"):
         assert re.search(part, text), part
@@ -46,5 +46,5 @@ def test_page_names_every_option_and_variant(name):
     assert len(variants) == 1 or all(f"`{variant.name}`" in text for variant in variants)
 
 
-def test_the_index_links_all_pages():
+def test_index_links_all_pages():
     assert "{toctree}\n:glob:\n\n*\n" in PAGES["index"]

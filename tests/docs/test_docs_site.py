@@ -1,4 +1,4 @@
-"""The documentation site, and what pyproject.toml says to package indexes."""
+"""The documentation site, and the metadata of the project."""
 
 import subprocess
 import tomllib
@@ -12,7 +12,7 @@ def dry_run(target):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_docs_builds_the_site_and_refuses_warnings():
+def test_make_docs_builds_the_site_without_warnings():
     assert "-m sphinx -q -W --keep-going -b html docs docs/_build/html" in dry_run("docs")
 
 
@@ -20,7 +20,7 @@ def test_make_test_builds_the_site():
     assert "-m sphinx" in dry_run("test")
 
 
-def test_project_lists_its_addresses_and_python_versions():
+def test_project_lists_urls_and_python_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {"Homepage", "Documentation", "Changelog"} <= set(project["urls"])
     for version in ("3.11", "3.12", "3.13"):

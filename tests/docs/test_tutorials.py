@@ -20,14 +20,14 @@ def test_tutorial_runs_and_prints_its_result(file, tmp_path):
     assert done.stdout.strip()
 
 
-def test_the_page_shows_every_tutorial():
+def test_page_shows_every_tutorial():
     page = (TUTORIALS / "index.md").read_text()
     assert FILES
     for file in FILES:
         assert f"{{literalinclude}} {file.name}" in page
 
 
-def test_the_training_loop_is_short_and_needs_no_accelerate():
+def test_training_loop_is_short_and_does_not_use_accelerate():
     text = (TUTORIALS / "own_training_loop.py").read_text()
     assert len(text.splitlines()) < 40
     assert "accelerate" not in text.split('"""')[2]

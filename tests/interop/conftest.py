@@ -1,4 +1,4 @@
-"""Names and shapes of the tensors in released checkpoints, where they are at hand."""
+"""Names and shapes of the tensors in released checkpoints; tests skip without them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TABLES = Path(__file__).parents[3] / "shared" / "facts" / "state_dict_keys"
 
 @pytest.fixture(scope="session")
 def released_shapes() -> Callable[[str], Shapes]:
-    """Reads a table by name; tests that need one skip without it."""
+    """Function that reads a table by name; tests without a table are skipped."""
 
     def read(name: str) -> Shapes:
         file = _TABLES / f"{name}.tsv"

@@ -1,4 +1,4 @@
-"""Every released configuration, and the restatement that goes with it."""
+"""Every released configuration with its reference implementation."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Case:
 
     Attributes:
         table: Name of the table of its tensors.
-        source: Where it is from.
-        model: Its name here.
+        source: Name of the source.
+        model: Name of the model in taskprism.
         tasks: Main tasks.
-        reference: Restatement: tensors, images, main tasks, all tasks -> outputs.
+        reference: Reference implementation: tensors, images, main tasks, all tasks -> outputs.
         auxiliary: Auxiliary tasks.
         small: Size of images at which numbers are compared, if they are.
         depth: Of a ResNet; numbers are compared at 18.

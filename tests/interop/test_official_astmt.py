@@ -1,4 +1,4 @@
-"""ASTMT's released checkpoints: every variant finds its place and computes the same."""
+"""Released checkpoints of ASTMT: all variants are imported and give the same outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reference.released_astmt import Variant
 from taskprism.interop import import_official
 from taskprism.models.inference import predict
 
-# Importing without values copies nothing, which PyTorch points out for every tensor.
+# PyTorch warns for every tensor that an import without values copies nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta")
 MOBILE, FULL, NYUD = (
     ASTMT[f"astmt__{name}"]
@@ -57,14 +57,16 @@ def bring(variant: Variant, file: Path) -> Any:
         (MOBILE, "mobilenet_v2", 2_639_948),
     ],
 )
-def test_backbones(variant: Variant, backbone: str, parameters: int, tmp_path: Path) -> None:
+def test_imported_backbone_and_number_of_parameters(
+    variant: Variant, backbone: str, parameters: int, tmp_path: Path
+) -> None:
     model = bring(variant, tmp_path / "file.pth")
     assert model.config["backbone"] == backbone
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
 @pytest.mark.parametrize(("se_encoder", "se_decoder", "adapters", "norm"), COMBINATIONS)
-def test_every_combination(
+def test_every_combination_of_options_on_resnet(
     se_encoder: bool, se_decoder: bool, adapters: bool, norm: bool, tmp_path: Path
 ) -> None:
     variant = Variant(PASCAL_ASTMT, 26, se_encoder, se_decoder, adapters, norm)
@@ -76,7 +78,7 @@ def test_every_combination(
 @pytest.mark.parametrize(
     ("se_encoder", "se_decoder", "norm"), list(itertools.product([True, False], repeat=3))
 )
-def test_every_combination_on_mobilenet(
+def test_every_combination_of_options_on_mobilenet(
     se_encoder: bool, se_decoder: bool, norm: bool, tmp_path: Path
 ) -> None:
     variant = Variant(PASCAL_ASTMT, None, se_encoder, se_decoder, False, norm)
@@ -86,7 +88,7 @@ def test_every_combination_on_mobilenet(
 
 
 def values(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tame random ones."""
+    """Random tensors of moderate size."""
     generator = torch.Generator().manual_seed(4)
     state = {}
     for name, shape in shapes.items():
@@ -124,7 +126,7 @@ def with_aliases(state: dict[str, Tensor]) -> dict[str, Tensor]:
         Variant(PASCAL_ASTMT, None, False, True, False),
     ],
 )
-def test_numbers(variant: Variant, tmp_path: Path, capsys) -> None:
+def test_outputs_match_the_reference(variant: Variant, tmp_path: Path, capsys) -> None:
     mobile = variant.depth is None
     state = values(variant.shapes())
     file = {**with_aliases(state), "discriminator.model.0.weight": torch.zeros(64, 64, 1, 1)}
@@ -132,9 +134,9 @@ def test_numbers(variant: Variant, tmp_path: Path, capsys) -> None:
         assert len(file) == 3_696 + 1  # as many as published
     torch.save(file, tmp_path / "model_epoch-59.pth")
     model = import_official(tmp_path / "model_epoch-59.pth", "astmt", "astmt", own_tasks(variant))
-    told = capsys.readouterr().err
-    assert "dropped 1 tensors (discriminator.model.0.weight" in told
-    assert mobile == ("second names of layers" in told)
+    messages = capsys.readouterr().err
+    assert "dropped 1 tensors (discriminator.model.0.weight" in messages
+    assert mobile == ("second names of layers" in messages)
     images = 255 * torch.rand(1, 3, 64, 64, dtype=torch.float64)
     double = {name: value.double() for name, value in state.items()}
     with torch.no_grad():
@@ -152,7 +154,7 @@ def test_numbers(variant: Variant, tmp_path: Path, capsys) -> None:
             assert off < 1e-4
 
 
-def test_prediction_feeds_0_to_255(tmp_path: Path) -> None:
+def test_images_are_scaled_to_0_to_255(tmp_path: Path) -> None:
     state = values(MOBILE.shapes())
     torch.save(state, tmp_path / "file.pth")
     model = import_official(tmp_path / "file.pth", "astmt", "astmt", own_tasks(MOBILE))

@@ -18,7 +18,7 @@ from taskprism.interop import find_source, import_official, list_sources, regist
 from taskprism.models.inference import predict
 from taskprism.registry import temporary_parts
 
-# Importing without values copies nothing, which PyTorch points out for every tensor.
+# PyTorch warns for every tensor that an import without values copies nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta")
 MTL, EMA = "multi_task_learning_pytorch", "ema_net"
 TASKS = {"semseg": 5, "depth": 1}
@@ -39,13 +39,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shapes_only(*arguments: Any, **options: Any) -> Any:
-    """Import without values, which is quicker."""
+    """Import without values, which is faster."""
     with torch.device("meta"):
         return import_official(*arguments, **options)
 
 
 def changed(file: Path, folder: Path, **changes: Tensor | None) -> Path:
-    """The same file with tensors added, replaced or, for None, taken away."""
+    """The same file with tensors added, replaced or, for None, removed."""
     state = torch.load(file, weights_only=True)
     for name, value in changes.items():
         name = "module." + name.replace("__", ".")
@@ -63,7 +63,7 @@ def same(one: Any, other: Any) -> None:
     assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-def test_wrappers_of_the_training_code(file: Path, tmp_path: Path, capsys) -> None:
+def test_wrappers_of_the_training_code_are_removed(file: Path, tmp_path: Path, capsys) -> None:
     """Data parallelism, a dictionary with scores as NumPy numbers, a wrapper class."""
     model = taskprism.import_official(file, MTL, "multi_task", TASKS)
     state = torch.load(file, weights_only=True)
@@ -95,9 +95,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_order_of_tasks_is_free_and_images_are_of_the_source(
-    file: Path, tmp_path: Path
-) -> None:
+def test_any_task_order_and_image_statistics_of_the_source(file: Path, tmp_path: Path) -> None:
     first = import_official(file, MTL, "multi_task", TASKS)
     second = import_official(file, MTL, "multi_task", {"depth": 1, "semseg": 5})
     images = torch.rand(1, 3, 64, 64)
@@ -145,7 +143,7 @@ def test_batch_counters_may_be_missing(file: Path, tmp_path: Path, capsys) -> No
     assert f"{len(state) - len(old)} batch counters are not in the file" in capsys.readouterr().err
 
 
-def test_every_tensor_must_fit(file: Path, tmp_path: Path) -> None:
+def test_missing_extra_and_misshapen_tensors_are_refused(file: Path, tmp_path: Path) -> None:
     lacking = changed(file, tmp_path, backbone__stage2__0__branches__0__0__conv1__weight=None)
     with pytest.raises(CheckpointError, match=r"backbone in this file.*none of hrnet_w18_small_v2"):
         shapes_only(lacking, MTL, "multi_task", TASKS)
@@ -159,7 +157,7 @@ def test_every_tensor_must_fit(file: Path, tmp_path: Path) -> None:
         shapes_only(file, MTL, "multi_task", {"semseg": 4, "depth": 1})
 
 
-def test_the_tasks_must_be_those_of_the_file(file: Path) -> None:
+def test_tasks_must_match_the_file(file: Path) -> None:
     with pytest.raises(InputError, match="layers of the tasks depth, semseg, but you named depth"):
         shapes_only(file, MTL, "multi_task", ["depth"])
     with pytest.raises(InputError, match=r"depth, semseg, but you named semseg, sal, depth"):
@@ -168,7 +166,7 @@ def test_the_tasks_must_be_those_of_the_file(file: Path) -> None:
         shapes_only(file, EMA, "multi_task", ["edge"])
 
 
-def test_another_layout_is_recognized(file: Path, tmp_path: Path) -> None:
+def test_layout_of_another_model_is_recognized(file: Path, tmp_path: Path) -> None:
     advice = "Its names are those of model='multi_task' of source='multi_task_learning_pytorch'"
     for source, model in ((EMA, "multi_task"), (MTL, "mti_net"), (MTL, "pad_net")):
         with pytest.raises(CheckpointError, match=advice):
@@ -181,7 +179,7 @@ def test_another_layout_is_recognized(file: Path, tmp_path: Path) -> None:
         shapes_only(tmp_path / "pap.pth", EMA, "ctal", TASKS, size=(32, 32))
 
 
-def test_sizes_of_ctal(tmp_path: Path) -> None:
+def test_sizes_of_ctal_networks(tmp_path: Path) -> None:
     released = Released(seed=2)
     with torch.no_grad():
         released_affinity.ctal(released, torch.zeros(1, 3, 32, 64), TASKS)
@@ -195,7 +193,7 @@ def test_sizes_of_ctal(tmp_path: Path) -> None:
     assert decoded["depth"].shape == (1, 50, 70)
 
 
-def test_unknown_names(file: Path, tmp_path: Path) -> None:
+def test_unknown_names_are_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"source 'ema'.*'ema_net'"):
         import_official(file, "ema", "multi_task", TASKS)
     with pytest.raises(UnknownNameError, match=r"model of 'astmt' 'mti_net'\. Known: astmt"):
@@ -205,7 +203,7 @@ def test_unknown_names(file: Path, tmp_path: Path) -> None:
     assert set(list_sources()) == {MTL, EMA, "astmt"}
 
 
-def test_a_source_from_outside_the_package(file: Path) -> None:
+def test_source_registered_outside_the_package(file: Path) -> None:
     class Other(find_source(MTL)):
         name = "other_source"
 
@@ -217,7 +215,7 @@ def test_a_source_from_outside_the_package(file: Path) -> None:
         assert "other_source" in list_sources()
 
 
-def test_the_command(file: Path, tmp_path: Path, capsys) -> None:
+def test_import_command(file: Path, tmp_path: Path, capsys) -> None:
     words = ["import", str(file), "--source", MTL, "--model", "multi_task"]
     out = tmp_path / "model"
     tasks = ["--tasks", "semseg=5", "depth=1", "--out", str(out)]

@@ -1,4 +1,4 @@
-"""Every released layout goes through the importer, strictly; values are not needed for that."""
+"""The importer accepts every released layout; only names and shapes are needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from interop.official_cases import ASTMT, CASES, Case
 from taskprism.interop import SOURCES, import_official
 from taskprism.models import MultiTaskModel
 
-# Importing without values copies nothing, which PyTorch points out for every tensor.
+# PyTorch warns for every tensor that an import without values copies nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -20,14 +20,14 @@ Read = Callable[[str], Shapes]
 
 
 def bring(shapes: Shapes, file: Path, case: Case) -> MultiTaskModel:
-    """Import a checkpoint of these shapes that takes no room: every tensor repeats one number."""
+    """Import a checkpoint of these shapes that takes no memory: every tensor repeats one number."""
     torch.save({name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}, file)
     with torch.device("meta"):
         return import_official(file, case.source, case.model, case.tasks, case.auxiliary)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_released_name_finds_its_place(case: Case, tmp_path: Path) -> None:
+def test_every_released_tensor_is_imported(case: Case, tmp_path: Path) -> None:
     shapes = case.shapes()
     model = bring(shapes, tmp_path / "file.pth", case)
     own = model.state_dict()
@@ -41,18 +41,18 @@ def test_every_released_name_finds_its_place(case: Case, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_names_and_shapes_are_the_released_ones(case: Case, released_shapes: Read) -> None:
-    """What holds the restatements to the facts: they read these tensors, all of them, only them."""
+def test_reference_uses_the_released_names_and_shapes(case: Case, released_shapes: Read) -> None:
+    """The reference implementations read exactly the released tensors."""
     assert case.shapes() == released_shapes(case.table)
 
 
 @pytest.mark.parametrize("table", ASTMT)
-def test_names_and_shapes_of_astmt_are_the_released_ones(table: str, released_shapes: Read) -> None:
+def test_reference_of_astmt_uses_the_released_names(table: str, released_shapes: Read) -> None:
     assert ASTMT[table].shapes() == released_shapes(table)
 
 
-def test_no_released_table_is_left_out(released_tables: list[str]) -> None:
-    """Tables are named SOURCE__NAME; those of sources that cannot be imported yet do not count."""
+def test_all_released_tables_are_covered(released_tables: list[str]) -> None:
+    """Tables are named SOURCE__NAME; sources without an importer are ignored."""
     prefixes = {table.partition("__")[0] for table in (*(case.table for case in CASES), *ASTMT)}
     assert len(prefixes) == len(SOURCES.names())
     expected = [table for table in released_tables if table.partition("__")[0] in prefixes]

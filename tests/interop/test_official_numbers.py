@@ -1,4 +1,4 @@
-"""An imported network computes what slow restatements compute from the released tensors."""
+"""Imported networks give the same outputs as slow reference implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def relative(value: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.small], ids=str)
-def test_numbers(case: Case, tmp_path: Path) -> None:
+def test_outputs_match_the_reference(case: Case, tmp_path: Path) -> None:
     released = Released(seed=1)
     height, width = case.small
     images = torch.randn(1, 3, height, width, dtype=torch.float64)

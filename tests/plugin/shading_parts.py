@@ -1,4 +1,4 @@
-"""A package outside taskprism: one part of every kind. The tests copy this file elsewhere."""
+"""A package outside taskprism with one part of every kind. The tests copy this file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A package outside taskprism goes through every command and function, without a change here.
+"""A package outside taskprism works with every command and function, without changes to taskprism.
 
 ``shading_parts.py`` holds a task, metric, distillation, backbone, model, protocol and balancer. It
 is copied into a temporary folder and used as a file (``imports``, ``--import``) and as an installed
@@ -112,7 +112,7 @@ def trained(place: Place) -> Path:
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(place, trained):
+def test_killed_run_resumes_to_the_weights_of_an_uninterrupted_run(place, trained):
     whole = place.folder / "whole"
     place.run("train", str(place.recipe), "--out", str(whole))
     first, second = (
@@ -122,14 +122,14 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(place, trai
     assert all(first[key].equal(second[key]) for key in first)
 
 
-def test_a_run_records_where_its_parts_come_from(trained):
+def test_run_records_the_modules_of_its_parts(trained):
     config = json.loads((trained / "checkpoints" / "last" / "config.json").read_text())
     text = json.dumps(config) + (trained / "recipe.yaml").read_text()
     for registered in ("shading_parts:Pairs", "shading_parts:Shading", "two_strides", "swap"):
         assert registered in text
 
 
-def test_commands_work_on_the_run(place, trained):
+def test_all_commands_work_on_the_run(place, trained):
     place.run("evaluate", str(trained), *place.imports)
     metrics = json.loads((trained / "metrics.json").read_text())
     scores = metrics["metrics"] if "metrics" in metrics else metrics["tasks"]
@@ -162,7 +162,7 @@ def test_commands_work_on_the_run(place, trained):
         assert "shading_parts" in line
 
 
-def test_a_run_is_not_loaded_by_importing_its_code(place, trained):
+def test_loading_a_run_does_not_import_its_code(place, trained):
     if place.installed:
         pytest.skip("an installed plug-in is imported at the first lookup")
     message = place.run(
@@ -172,7 +172,7 @@ def test_a_run_is_not_loaded_by_importing_its_code(place, trained):
     assert not (place.folder / "nowhere").exists()
 
 
-def test_python_trains_saves_and_loads_objects(place):
+def test_python_objects_are_trained_saved_and_loaded(place):
     place.python(
         """
 import torch, taskprism, shading_parts as parts
@@ -198,7 +198,7 @@ print(run)
     )
 
 
-def test_a_file_from_a_stranger_runs_no_code(tmp_path):
+def test_untrusted_config_runs_no_code(tmp_path):
     model = taskprism.create_model("multi_task", ["depth"], backbone="test_resnet")
     model.save_pretrained(tmp_path / "saved")
     file = tmp_path / "saved" / "config.json"

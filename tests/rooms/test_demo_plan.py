@@ -1,4 +1,4 @@
-"""What the demonstration trains: recipes, time limit, and resuming after a stop."""
+"""The plan of the demonstration: recipes, time limit, and resuming."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(folder, seed=0, **overrides):
     return planning.load_plan(folder / "rooms", seed, overrides, QUIET)
 
 
-def test_methods_differ_in_their_model_only(tmp_path):
+def test_recipes_differ_only_in_their_model(tmp_path):
     recipes = load(tmp_path, seed=3).recipes
     assert [recipe.name for recipe in recipes] == list(planning.METHODS)
     assert [recipe.model.name for recipe in recipes] == list(planning.METHODS)
@@ -35,7 +35,7 @@ def test_methods_differ_in_their_model_only(tmp_path):
     assert contents[0]["data"]["root"] == tmp_path / "rooms"
 
 
-def test_without_the_weights_package_training_starts_from_random_and_says_so(tmp_path, monkeypatch):
+def test_missing_weights_package_gives_random_weights_and_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     plan = load(tmp_path)
     assert all(recipe.model.pretrained is False for recipe in plan.recipes)
@@ -43,14 +43,14 @@ def test_without_the_weights_package_training_starts_from_random_and_says_so(tmp
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(10_000, 12), (50 + 3 * 4 * 5.5, 5), (1, 1)])
-def test_a_slow_machine_gets_fewer_epochs_for_all_methods(tmp_path, monkeypatch, seconds, epochs):
+def test_slow_machine_reduces_the_epochs_of_all_methods(tmp_path, monkeypatch, seconds, epochs):
     monkeypatch.setattr(planning, "_seconds_per_epoch", lambda recipe: 4.0)
     fitted = planning.fit_into(load(tmp_path, epochs=12), seconds, QUIET)
     assert {recipe.epochs for recipe in fitted.recipes} == {epochs}
     assert bool(fitted.notes) == (epochs < 12)
 
 
-def test_a_stopped_demonstration_keeps_its_epochs_and_notes(tmp_path):
+def test_stored_plan_restores_epochs_and_notes(tmp_path):
     file = tmp_path / "plan.json"
     plan = load(tmp_path)
     assert planning.read_plan(plan, file) is None
@@ -60,7 +60,7 @@ def test_a_stopped_demonstration_keeps_its_epochs_and_notes(tmp_path):
     assert {recipe.epochs for recipe in again.recipes} == {2} and again.notes == ("slow",)
 
 
-def test_another_demonstration_in_the_same_folder_is_refused(tmp_path):
+def test_folder_of_another_demonstration_is_refused(tmp_path):
     file = tmp_path / "plan.json"
     planning.write_plan(load(tmp_path), file)
     with pytest.raises(InputError, match=r"other settings\. Choose another --out"):
@@ -70,7 +70,7 @@ def test_another_demonstration_in_the_same_folder_is_refused(tmp_path):
         planning.read_plan(load(tmp_path), file)
 
 
-def test_photographs_come_with_the_packages_and_the_motorcycle_with_its_depth():
+def test_photographs_have_sources_and_the_motorcycle_has_depth():
     shots = {photograph.name: photograph for photograph in photographs()}
     assert set(shots) == {"motorcycle", "coffee", "astronaut", "chelsea"}
     for shot in shots.values():

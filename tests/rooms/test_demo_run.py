@@ -1,4 +1,4 @@
-"""The whole demonstration, very small."""
+"""The complete demonstration with tiny settings."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def demonstrate(out, **settings):
 
 
 @pytest.mark.slow
-def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
+def test_demo_writes_a_report_and_trains_only_unfinished_runs_again(tmp_path, capsys):
     report, log = demonstrate(tmp_path / "demo")
     printed = capsys.readouterr().out
     assert "protocol rooms, split test" in printed
@@ -89,7 +89,7 @@ def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
     table = (tmp_path / "demo" / "table.md").read_text(encoding="utf-8")
     assert "| mti_net |" in table and "depth delta1" in table
 
-    # Once more: nothing is trained again, but for a run that had not come to its end.
+    # Again: only the unfinished run is trained.
     (tmp_path / "demo" / "runs" / "mti_net" / "metrics.json").unlink()
     report.unlink()
     again, log = demonstrate(tmp_path / "demo", minutes=0.0)
@@ -103,7 +103,7 @@ def test_from_nothing_to_a_report_and_again(tmp_path, capsys):
     assert len(manifest["resumed"]) == 1
 
 
-def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
+def test_interrupt_message_shows_how_to_resume(tmp_path, monkeypatch):
     def stop(*_args, **_more):
         raise KeyboardInterrupt("saved")
 
@@ -112,7 +112,7 @@ def test_an_interruption_says_how_to_resume(tmp_path, monkeypatch):
         run_demo(tmp_path / "my demo", reporter=Reporter(quiet=True))
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_output_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="Cannot create"):
         run_demo(tmp_path / "file" / "demo", reporter=Reporter(quiet=True))

@@ -1,4 +1,4 @@
-"""The arithmetic under the rooms, against the mathematics library."""
+"""The arithmetic of the rooms compared with math and NumPy."""
 
 import math
 
@@ -19,13 +19,13 @@ from taskprism.rooms.arithmetic import (
 from taskprism.rooms.camera import Frame
 
 
-def test_sine_and_cosine():
+def test_sine_and_cosine_match_math():
     for angle in np.linspace(-20, 20, 1001):
         assert sine(angle) == pytest.approx(math.sin(angle), abs=4e-15)
         assert cosine(angle) == pytest.approx(math.cos(angle), abs=4e-15)
 
 
-def test_srgb():
+def test_srgb_matches_the_standard():
     x = np.linspace(0, 1, 4096)
     expected = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
     assert np.allclose(srgb_table(), expected, atol=1e-6)
@@ -34,7 +34,7 @@ def test_srgb():
         assert linear_from_srgb(value) == pytest.approx(exact, abs=0.005)
 
 
-def test_dice():
+def test_dice_ranges_and_distributions():
     dice = Dice(1)
     draws = np.array([dice.uniform(2.0, 4.0) for _ in range(4000)])
     assert 2 <= draws.min() < 2.01
@@ -49,12 +49,12 @@ def test_dice():
     assert {dice.sign() for _ in range(20)} == {-1.0, 1.0}
 
 
-def test_first_draws_are_those_of_pcg64():
+def test_draws_come_from_pcg64():
     bits = np.random.PCG64(np.random.SeedSequence(7, spawn_key=(2,)))
     assert Dice(7, 2).raw() in bits.random_raw(512).tolist()
 
 
-def test_hashes_are_even_and_unlike_their_neighbors():
+def test_hashes_are_uniform_and_uncorrelated():
     x, y = np.meshgrid(np.arange(-64, 64), np.arange(-64, 64))
     seed = np.full(x.size, 5, np.uint32)
     values = hash_unit(x.ravel(), y.ravel(), np.zeros(x.size), seed).reshape(x.shape)
@@ -66,7 +66,7 @@ def test_hashes_are_even_and_unlike_their_neighbors():
         assert abs(np.corrcoef(own.ravel(), other.ravel())[0, 1]) < 0.03
 
 
-def test_value_noise_is_the_hash_at_integers_and_smooth_between():
+def test_value_noise_equals_the_hash_at_integers_and_is_smooth():
     x = np.linspace(-3, 3, 601, dtype=np.float32)
     zero, seed = np.zeros_like(x), np.full(x.size, 9, np.uint32)
     values = value_noise(x, zero, zero, seed)
@@ -79,7 +79,7 @@ def test_value_noise_is_the_hash_at_integers_and_smooth_between():
     assert 0 <= both.min() <= both.max() < 1
 
 
-def test_sensor_noise_is_standard():
+def test_sensor_noise_has_mean_0_and_deviation_1():
     noise = sensor_noise(50_000, 3)
     assert noise.mean() == pytest.approx(0, abs=0.02)
     assert noise.std() == pytest.approx(1, abs=0.02)

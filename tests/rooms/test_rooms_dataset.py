@@ -33,7 +33,7 @@ def same(a, b):
         assert torch.equal(a["valid"][task], b["valid"][task])
 
 
-def test_samples_fit_their_tasks():
+def test_samples_match_their_tasks():
     protocol = RoomsProtocol(input_size=SIZE, test_length=8)
     rooms = protocol.dataset("test")
     assert len(rooms) == 8
@@ -56,7 +56,7 @@ def test_samples_fit_their_tasks():
     assert 0 < lacking < 8
 
 
-def test_labels_are_those_of_the_room():
+def test_labels_equal_those_of_the_rendered_room():
     sample, room = Rooms(3, seed=5, size=SIZE)[2], render_room(scene_seed(5, 2), SIZE)
     assert np.array_equal(sample["targets"]["semseg"][0], room.semseg)
     assert np.array_equal(sample["targets"]["normals"].permute(1, 2, 0), room.normals)
@@ -64,7 +64,7 @@ def test_labels_are_those_of_the_room():
     assert np.allclose(sample["image"].permute(1, 2, 0) * 255, room.image, atol=1e-3)
 
 
-def test_some_tasks_only():
+def test_only_selected_tasks_are_labeled():
     assert set(Rooms(1, size=SIZE, tasks=["edge", "depth"])[0]["targets"]) == {"edge", "depth"}
     with pytest.raises(UnknownNameError, match="Did you mean 'depth'"):
         Rooms(1, tasks=["dept"])
@@ -74,7 +74,7 @@ def test_some_tasks_only():
         Rooms(1, tasks=[3])
 
 
-def test_index_and_arguments():
+def test_invalid_index_and_arguments_are_refused():
     rooms = Rooms(2, size=SIZE)
     with pytest.raises(IndexError, match="2 rooms"):
         rooms[2]
@@ -88,7 +88,7 @@ def test_index_and_arguments():
         Rooms(1, cache=5)
 
 
-def test_a_list_as_size_and_numpy_integers_are_accepted(tmp_path):
+def test_size_may_be_a_list_and_numbers_may_be_numpy_integers(tmp_path):
     rooms = Rooms(np.int64(1), seed=np.uint8(3), size=list(SIZE), cache=tmp_path)
     assert (rooms.length, rooms.seed, rooms.size) == (1, 3, SIZE)
     same(rooms[0], Rooms(1, seed=3, size=SIZE)[0])
@@ -98,7 +98,7 @@ def test_a_list_as_size_and_numpy_integers_are_accepted(tmp_path):
     assert file.stat().st_mtime_ns == before  # read from the cache
 
 
-def test_workers_draw_the_same():
+def test_worker_processes_give_the_same_samples():
     rooms = Rooms(4, size=SIZE, tasks=["semseg", "depth"])
     loader = DataLoader(rooms, batch_size=2, num_workers=2, collate_fn=list)
     loaded = [sample for batch in loader for sample in batch]
@@ -106,7 +106,7 @@ def test_workers_draw_the_same():
         same(sample, rooms[index])
 
 
-def test_batches_mask_what_is_missing():
+def test_batches_mask_missing_labels():
     protocol = RoomsProtocol(input_size=SIZE)
     samples = [protocol.dataset("train")[index] for index in range(6)]
     batch = collate(samples, protocol.tasks)
@@ -116,7 +116,7 @@ def test_batches_mask_what_is_missing():
 
 
 class TestCache:
-    def test_round_trip(self, tmp_path, monkeypatch):
+    def test_cached_rooms_equal_rendered_rooms(self, tmp_path, monkeypatch):
         plain = Rooms(3, seed=1, size=SIZE)
         kept = Rooms(3, seed=1, size=SIZE, cache=tmp_path)
         expected = [plain[index] for index in range(3)]
@@ -139,7 +139,7 @@ class TestCache:
         assert dataset.RoomCache(tmp_path, (32, 24)).folder.name == "rooms_v999_32x24"
 
     @pytest.mark.parametrize("damage", [b"", b"not a zip", None, "other size"])
-    def test_damaged_files_are_drawn_anew(self, tmp_path, damage):
+    def test_damaged_files_are_replaced(self, tmp_path, damage):
         rooms = Rooms(1, size=SIZE, cache=tmp_path)
         good = rooms[0]
         path = rooms.cache.path(scene_seed(0, 0))
@@ -154,7 +154,7 @@ class TestCache:
         assert path.read_bytes()[:2] == b"PK"
         same(Rooms(1, size=SIZE, cache=tmp_path)[0], good)
 
-    def test_full_disk(self, tmp_path, monkeypatch):
+    def test_full_disk_is_reported_and_leaves_no_file(self, tmp_path, monkeypatch):
         def full(*_args, **_arrays):
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -166,7 +166,7 @@ class TestCache:
             rooms[0]
         assert list(rooms.cache.folder.iterdir()) == []
 
-    def test_folder_that_cannot_be_made(self, tmp_path):
+    def test_folder_that_cannot_be_created_is_refused(self, tmp_path):
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(InputError, match=r"cache must be a folder, but .*file is a file"):
             Rooms(1, size=SIZE, cache=tmp_path / "file")
@@ -175,7 +175,7 @@ class TestCache:
 
 
 class TestProtocol:
-    def test_is_listed_with_all_tasks(self):
+    def test_protocol_has_all_tasks_with_labels(self):
         protocol = create_protocol("rooms", input_size=list(SIZE), train_length=5)
         assert isinstance(protocol, RoomsProtocol)
         names = [task.name for task in protocol.tasks]
@@ -196,7 +196,7 @@ class TestProtocol:
                 count += len(rooms)
         assert len(seeds) == count
 
-    def test_transforms_end_at_the_input_size(self):
+    def test_transforms_return_the_input_size(self):
         protocol = RoomsProtocol(input_size=SIZE)
         sample = protocol.dataset("test")[0]
         same(protocol.evaluation_transform()(sample), sample)
@@ -209,7 +209,7 @@ class TestProtocol:
         ]
         assert 0 < sum(flipped) < 8
 
-    def test_root_is_the_cache(self, tmp_path):
+    def test_root_is_the_cache_folder(self, tmp_path):
         protocol = create_protocol("rooms", root=tmp_path, input_size=list(SIZE))
         protocol.dataset("val")[0]
         assert len(list(tmp_path.glob("rooms_v*/*.npz"))) == 1
@@ -271,13 +271,13 @@ class TestProtocol:
         with pytest.raises(UnknownNameError, match="'colour'"):
             create_protocol("rooms", tasks=["colour"])
 
-    def test_a_root_that_is_no_folder_is_refused_at_creation(self, tmp_path):
+    def test_root_that_is_not_a_folder_is_refused_at_creation(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match=r"root must be a folder, but .*file is a file"):
             create_protocol("rooms", root=tmp_path / "file")
         with pytest.raises(InputError, match="root must be the path of a folder, got 5"):
             RoomsProtocol(root=5)
 
-    def test_unknown_split(self):
+    def test_unknown_split_is_refused(self):
         with pytest.raises(InputError, match="train, val, test"):
             RoomsProtocol().dataset("trainval")

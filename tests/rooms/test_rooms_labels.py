@@ -1,4 +1,4 @@
-"""Edges and saliency on pictures small enough to read."""
+"""Edges and saliency on small hand-made images."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def flat(shape, depth=2.0):
     return zeros, zeros.copy(), np.full(shape, depth, np.float32), normals
 
 
-def test_a_thing_in_front_owns_its_outline():
+def test_outline_lies_on_the_thing_in_front():
     instance, face, depth, normals = flat((8, 8))
     instance[2:6, 2:6] = face[2:6, 2:6] = 1
     depth[2:6, 2:6] = 1.0
@@ -25,7 +25,7 @@ def test_a_thing_in_front_owns_its_outline():
     assert not both_sides[0].any()
 
 
-def test_a_hole_is_outlined_by_what_is_around_it():
+def test_outline_of_a_hole_lies_around_it():
     instance, face, depth, normals = flat((8, 8))
     instance[3:5, 3:5] = face[3:5, 3:5] = 1
     depth[3:5, 3:5] = 4.0
@@ -35,7 +35,7 @@ def test_a_hole_is_outlined_by_what_is_around_it():
     assert edge.sum() == 8
 
 
-def test_things_that_touch_have_a_line_on_one_side():
+def test_touching_things_have_an_edge_on_one_side():
     instance, face, depth, normals = flat((6, 6))
     diagonal = np.add.outer(np.arange(6), np.arange(6)) > 5
     instance[diagonal] = face[diagonal] = 1
@@ -44,7 +44,7 @@ def test_things_that_touch_have_a_line_on_one_side():
     assert edge.sum() == 5
 
 
-def test_creases_need_an_angle():
+def test_creases_need_more_than_30_degrees():
     for degrees, expected in ((20, False), (40, True)):
         instance, face, depth, normals = flat((4, 6))
         face[:, 3:] = 1
@@ -61,7 +61,7 @@ def test_round_surfaces_have_no_creases():
     assert not edges(instance, face, depth, normals)[0].any()
 
 
-def test_a_thing_may_occlude_itself():
+def test_a_thing_can_occlude_itself():
     instance, face, depth, normals = flat((4, 6))
     face[:, 3:] = 1
     depth[:, 3:] = 3.0
@@ -69,7 +69,7 @@ def test_a_thing_may_occlude_itself():
     assert np.array_equal(np.nonzero(edge.any(axis=0))[0], [2])
 
 
-def test_a_slant_is_no_step():
+def test_slanted_surface_has_no_edge():
     instance, face, depth, normals = flat((4, 12))
     face[:, 6:] = 1
     depth[:] = 1.15 ** np.arange(12)
@@ -86,7 +86,7 @@ def picture(places, size=(40, 60)):
     return image, instance, np.array([False] + [True] * len(places))
 
 
-def test_contrast_size_and_place_make_salient():
+def test_saliency_depends_on_contrast_size_and_position():
     middle, corner = (slice(15, 25), slice(25, 35)), (slice(8, 18), slice(8, 18))
     small = (slice(28, 32), slice(28, 32))
     red, pale = (220, 20, 20), (140, 128, 128)
@@ -95,7 +95,7 @@ def test_contrast_size_and_place_make_salient():
     assert salient_instance(*picture([(*small, red), (*middle, red)])) == 2
 
 
-def test_walls_and_specks_are_not_salient():
+def test_tiny_and_ineligible_things_are_not_salient():
     image, instance, eligible = picture([(slice(0, 2), slice(0, 2), (255, 0, 0))])
     assert salient_instance(image, instance, eligible) is None
     image, instance, eligible = picture([(slice(10, 30), slice(10, 30), (255, 0, 0))])

@@ -1,4 +1,4 @@
-"""Rooms: the same everywhere, and labels that agree with one another."""
+"""Rendered rooms are reproducible, and their labels are consistent."""
 
 import os
 import subprocess
@@ -37,8 +37,8 @@ KNOWN = {
 
 
 @pytest.mark.parametrize(("seed", "size"), [key[1:] for key in KNOWN])
-def test_bits_are_those_of_every_machine(seed, size):
-    # after a change of the generator: raise GENERATOR_VERSION, write new hashes
+def test_bits_match_known_hashes(seed, size):
+    # after a change of the generator: raise GENERATOR_VERSION and add new hashes
     assert digest(render_room(seed, size)) == KNOWN[GENERATOR_VERSION, seed, size]
 
 
@@ -58,11 +58,11 @@ assert "torch" not in sys.modules
 """
 
 
-def test_bits_do_not_depend_on_the_processor():
+def test_bits_do_not_depend_on_cpu_features():
     core = pytest.importorskip("numpy._core._multiarray_umath")
     features = [name for name in core.__cpu_dispatch__ if core.__cpu_features__.get(name)]
     if not features:
-        pytest.skip("NumPy knows no optional instructions here")
+        pytest.skip("NumPy has no optional CPU features on this machine")
     environment = dict(os.environ, NPY_DISABLE_CPU_FEATURES=" ".join(features))
     source, tests = Path(taskprism.__file__).parents[1], Path(__file__).parents[1]
     plain = subprocess.run(
@@ -76,7 +76,7 @@ def test_bits_do_not_depend_on_the_processor():
     assert plain.stdout.split() == [digest(render_room(seed, (48, 64))) for seed in range(4)]
 
 
-def test_same_seed_same_bits(rooms):
+def test_same_seed_gives_same_bits(rooms):
     assert digest(render_room(2, SIZE)) == digest(rooms[2])
     assert len({digest(room) for room in rooms}) == len(rooms)
 
@@ -98,7 +98,7 @@ def test_types_and_ranges(rooms):
 
 def test_another_size_shows_the_same_room():
     small, large = render_room(4, (24, 32)), render_room(4, (120, 160))
-    centers = large.semseg[2::5, 2::5]  # a small pixel's middle is the middle of a large one
+    centers = large.semseg[2::5, 2::5]  # the center of a small pixel is the center of a large one
     assert (centers == small.semseg).mean() > 0.999
     assert np.allclose(large.depth[2::5, 2::5], small.depth, rtol=1e-4, atol=0) or (
         np.isclose(large.depth[2::5, 2::5], small.depth, rtol=1e-4).mean() > 0.999
@@ -114,14 +114,14 @@ def view_rays(room):
     return np.stack([x, y, -np.ones_like(x)], axis=-1)  # x right, y up, z toward the camera
 
 
-def test_normals_are_unit_and_face_their_ray(rooms):
+def test_normals_have_unit_length_and_face_the_camera_ray(rooms):
     for room in rooms:
         assert np.allclose(np.linalg.norm(room.normals, axis=-1), 1, atol=1e-5)
         assert ((room.normals * view_rays(room)).sum(-1) < 1e-4).all()
         assert (room.normals[..., 2] > 0).mean() > 0.5
 
 
-def test_normals_are_those_of_the_depth(rooms):
+def test_normals_match_the_depth(rooms):
     compared = 0
     for room in rooms:
         points = view_rays(room) * room.depth[..., None].astype(np.float64)
@@ -142,12 +142,12 @@ def test_normals_are_those_of_the_depth(rooms):
     assert compared > 0.5 * len(rooms) * SIZE[0] * SIZE[1]
 
 
-def test_disparity_is_inverse_depth(rooms):
+def test_disparity_is_proportional_to_inverse_depth(rooms):
     for room in rooms:
         assert np.allclose(room.disparity * room.depth, STEREO_BASELINE * room.focal, rtol=1e-5)
 
 
-def test_edges_lie_where_things_meet(rooms):
+def test_edges_separate_things(rooms):
     for room in rooms:
         for axis in (0, 1):
             a = room.instance[:-1] if axis == 0 else room.instance[:, :-1]
@@ -162,7 +162,7 @@ def test_edges_lie_where_things_meet(rooms):
         assert 0.01 < room.edge.mean() < 0.4
 
 
-def test_parts_are_those_of_persons():
+def test_human_parts_cover_exactly_the_persons():
     shown = 0
     for seed in range(20):
         room = render_room(seed, (48, 64))
@@ -175,7 +175,7 @@ def test_parts_are_those_of_persons():
     assert 5 <= shown <= 17  # some rooms have mannequins, some have none
 
 
-def test_the_salient_is_one_thing(rooms):
+def test_salient_region_is_one_thing(rooms):
     for room in rooms:
         assert room.saliency.any()
         instance = np.unique(room.instance[room.saliency])
@@ -184,7 +184,7 @@ def test_the_salient_is_one_thing(rooms):
         assert np.unique(room.semseg[room.saliency])[0] > Thing.CEILING
 
 
-def test_instances_are_within_one_class(rooms):
+def test_instances_have_one_class(rooms):
     for room in rooms:
         for instance in np.unique(room.instance):
             assert np.unique(room.semseg[room.instance == instance]).size == 1
@@ -201,8 +201,8 @@ def test_every_class_appears():
     assert pixels.max() < 0.6 * pixels.sum()
 
 
-def test_albedo_is_free_of_light():
-    """Plain faces have one albedo, whatever light and shadow do to the picture."""
+def test_albedo_does_not_depend_on_light():
+    """Faces of one color have one albedo; the image varies with light and shadow."""
     room = render_room(0, (120, 160))
     spreads = [
         (room.albedo[here].std(axis=0).max(), (room.image[here] / 255).std(axis=0).max())

@@ -1,4 +1,4 @@
-"""Furniture is placed correctly."""
+"""Furniture, mannequins, floor plans and cameras."""
 
 import math
 
@@ -39,7 +39,7 @@ def lowest(table, k):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_furniture_is_in_the_room_and_the_camera_is_free(seed):
+def test_furniture_and_camera_are_inside_the_room(seed):
     scene = sample_scene(seed)
     w, d, h = (2 * half for half in scene.solids.inside)
     centers = scene.solids.center[:, 1:]
@@ -59,7 +59,7 @@ def test_furniture_is_in_the_room_and_the_camera_is_free(seed):
 
 
 @pytest.mark.parametrize("piece", [Chair, Table, Sofa, Cabinet, Shelf])
-def test_pieces_keep_to_their_size(piece):
+def test_pieces_stay_within_their_size(piece):
     for seed in range(15):
         dice = Dice(seed)
         made = piece.random(dice)
@@ -67,7 +67,7 @@ def test_pieces_keep_to_their_size(piece):
         assert corners[2].min() == pytest.approx(0, abs=0.03)  # stands on the floor
         assert np.abs(corners[0]).max() < made.width / 2 + 0.08
         assert np.abs(corners[1]).max() < made.depth / 2 + 0.25  # a chair's back leans
-        assert corners[2].max() < made.height + 0.6  # with what stands on it
+        assert corners[2].max() < made.height + 0.6  # with objects on top
 
 
 def limbs(solids, part):
@@ -79,7 +79,7 @@ def distance(a, b):
 
 
 @pytest.mark.parametrize("pose", ["stand", "sit"])
-def test_mannequins_are_whole_and_on_the_floor(pose):
+def test_mannequins_are_connected_and_touch_the_floor(pose):
     for seed in range(20):
         height = 1.6 + 0.015 * seed
 
@@ -98,7 +98,7 @@ def test_mannequins_are_whole_and_on_the_floor(pose):
         head = max(s.frame.origin[2] + s.half[2] for s in limbs(solids, Part.HEAD))
         full = height if pose == "stand" else 0.45 + 0.5 * height
         assert 0.87 * full < head < 1.05 * full  # a stride lowers the body
-        # each upper limb's far joint is the lower limb's near one
+        # the far joint of an upper limb is the near joint of a lower limb
         for upper, lower in (
             (Part.UPPER_ARM, Part.LOWER_ARM),
             (Part.UPPER_LEG, Part.LOWER_LEG),
@@ -107,14 +107,14 @@ def test_mannequins_are_whole_and_on_the_floor(pose):
             assert sorted(gaps)[1] < 1e-9
 
 
-def test_things_remember_their_class():
+def test_solids_of_a_thing_share_its_number():
     builder = Builder()
     add_standing_mannequin(builder, Frame(), 1.7, Dice(0))
     assert builder.things[3:] == [Thing.PERSON]
     assert {s.instance for s in builder.solids} == {3}
 
 
-def test_footprints_know_when_they_overlap():
+def test_gap_is_negative_for_overlapping_footprints():
     dice = Dice(5)
     for _ in range(200):
         a, b = (
@@ -135,7 +135,7 @@ def test_footprints_know_when_they_overlap():
         assert a.gap(b) == pytest.approx(b.gap(a))
 
 
-def test_plans_hold_what_fits():
+def test_plan_accepts_only_free_footprints():
     plan = Plan(4.0, 5.0, 2.5)
     assert plan.fits(Footprint(0.0, 0.0, 1.9, 2.4, 1.0, 0.0), 0.1)
     assert not plan.fits(Footprint(0.0, 0.0, 1.9, 2.4, 0.0, 1.0), 0.1)
@@ -144,11 +144,11 @@ def test_plans_hold_what_fits():
     assert plan.fits(Footprint(1.0, 0.0, 0.35, 0.35, 1.0, 0.0), 0.1)
     assert plan.clearance((1.5, 0.0, 1.0)) == pytest.approx(0.5)
     for wall in plan.walls:
-        x, y, _ = wall.frame.moved(0.0, 0.1, 0.0).origin  # y leads out of the room
+        x, y, _ = wall.frame.moved(0.0, 0.1, 0.0).origin  # y points out of the room
         assert abs(x) > 2.0 or abs(y) > 2.5
 
 
-def test_camera_looks_where_it_says():
+def test_camera_projects_and_casts_rays_consistently():
     camera = Camera.looking((1.0, 2.0, 1.5), math.pi / 2, 0.0, 0.0, 90.0)
     assert camera.focal(200) == pytest.approx(100)
     points = np.array([[-3.0, 2.0, 1.5], [-3.0, 3.0, 1.5], [-3.0, 2.0, 2.5]]).T  # ahead, right, up

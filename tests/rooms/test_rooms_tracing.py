@@ -1,4 +1,4 @@
-"""Ray casting against a walk along the rays."""
+"""Ray casting compared with a walk along the rays."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def random_solid(dice, shape, group):
 
 
 @pytest.mark.parametrize("shape", list(Shape))
-def test_interval_is_where_the_ray_is_inside(shape):
+def test_interval_matches_points_inside_the_shape(shape):
     dice = Dice(3, int(shape))
     step, missed, entered = 1e-3, 0, 0
     for _ in range(120):
@@ -87,7 +87,7 @@ def furnished():
     return made
 
 
-def test_first_hits_of_furnished_rooms(furnished):
+def test_first_hits_match_a_walk_along_the_rays(furnished):
     step = 2e-3
     for scene, solids, room in furnished:
         rays = Rays.of_pixels(scene.camera, SIZE)
@@ -100,10 +100,10 @@ def test_first_hits_of_furnished_rooms(furnished):
             t, found = first_inside(solids, room, origin, direction, step)
             near = abs(t - depth[row, column]) < 2 * step
             agree += near and found + 1 == solid[row, column]
-        assert agree >= 56  # a walk steps over thin edges, and meets touching solids in any order
+        assert agree >= 56  # a walk misses thin edges and finds touching solids in any order
 
 
-def test_a_list_of_rays_sees_what_pixels_see(furnished):
+def test_listed_rays_hit_the_same_as_pixels(furnished):
     scene, _, _ = furnished[0]
     rays = Rays.of_pixels(scene.camera, SIZE)
     rows, columns = np.nonzero(np.random.default_rng(1).random(SIZE) < 0.2)
@@ -115,7 +115,7 @@ def test_a_list_of_rays_sees_what_pixels_see(furnished):
     assert np.array_equal(listed[1], solid[rows, columns])
 
 
-def test_blocked_ways():
+def test_blocked_matches_a_walk_along_the_segments():
     dice = Dice(11)
     shapes = list(Shape) * 4
     solids = [random_solid(dice, shape, group=k // 3) for k, shape in enumerate(shapes)]
@@ -131,7 +131,7 @@ def test_blocked_ways():
     assert (dark == expected).sum() >= 148
 
 
-def test_only_shadow_casters_block():
+def test_only_solids_that_cast_shadows_block():
     solid = random_solid(Dice(1), Shape.ELLIPSOID, 0)
     above = np.array([0.0, 0.0, 1.0])
     through = [np.array(solid.frame.origin) + s * above for s in (-1.0, 1.0)]
@@ -144,7 +144,7 @@ def test_only_shadow_casters_block():
         assert bool(dark[0]) is casts
 
 
-def test_inside_room():
+def test_inside_room_per_axis():
     table = pack((4.0, 6.0, 3.0), (0,) * 6, [])
     origin = np.zeros((3, 4), np.float32) + np.array([[0], [0], [1]], np.float32)
     way = np.array([[1.9, 2.1, 0, 0], [0, 0, 2.9, 0], [0, 0, 0, -1.1]], np.float32)

@@ -1,4 +1,4 @@
-"""Training curves: what is read from a log, and what is drawn."""
+"""Training curves: reading logs and plotting."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_losses_are_means_of_epochs_and_missing_numbers_are_skipped(run):
+def test_losses_are_epoch_means_without_missing_values(run):
     curves = read_curves(run)
     assert curves.losses == {"depth": [(1, 1.5), (2, 0.5)]}
     assert curves.metrics == {"depth": {"rmse": [(1, 0.9)]}}
 
 
-def test_a_broken_line_in_the_middle_and_a_missing_log_are_named(run):
+def test_broken_line_and_missing_log_are_named(run):
     text = (run / "log.jsonl").read_text()
     (run / "log.jsonl").write_text("oops\n" + text)
     with pytest.raises(DataError, match="line 1"):
@@ -40,7 +40,7 @@ def test_a_broken_line_in_the_middle_and_a_missing_log_are_named(run):
         read_curves(run / "absent")
 
 
-def test_one_column_per_task_and_one_line_per_run(run):
+def test_plot_has_one_column_per_task_and_one_line_per_run(run):
     curves = read_curves(run)
     figure = plot_curves(
         {"one": [curves, curves], "two": [curves]},

@@ -12,7 +12,7 @@ def plain(color, height=2, width=3):
     return np.full((height, width, 3), color, np.uint8)
 
 
-def test_every_picture_is_in_its_place():
+def test_pictures_are_placed_in_rows_and_columns():
     rows = [
         GridRow("first", [plain((255, 0, 0)), plain((0, 255, 0))]),
         GridRow("second", [None, plain((0, 0, 255), 5, 5)]),
@@ -27,6 +27,6 @@ def test_every_picture_is_in_its_place():
     assert blue > red
 
 
-def test_a_row_of_another_length_is_refused():
+def test_rows_of_different_lengths_are_refused():
     with pytest.raises(InputError, match="'first' has 1 pictures for 2 columns"):
         grid([GridRow("first", [None])], ["a", "b"], (10, 10))

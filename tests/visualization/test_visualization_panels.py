@@ -1,4 +1,4 @@
-"""Panels: sizes, what is drawn where, legends."""
+"""Panels: sizes, layout and legends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def example(height: int, width: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (96, 128), (3, 500), (500, 3), (1, 1)])
-def test_any_image_size_makes_a_panel(height, width):
+def test_panel_of_any_image_size(height, width):
     picture = panel(torch.rand(3, height, width), example(height, width), tasks=TASKS)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3 and picture.shape[2] == 3
@@ -43,7 +43,7 @@ def test_any_image_size_makes_a_panel(height, width):
     assert picture.shape[0] > tile_height
 
 
-def test_labels_stand_above_predictions_and_missing_ones_are_hatched():
+def test_labels_are_above_predictions_and_missing_labels_are_hatched():
     values = example(60, 80)
     image = torch.zeros(3, 60, 80)
     alone = panel(image, values, tasks=TASKS)
@@ -58,7 +58,7 @@ def test_labels_stand_above_predictions_and_missing_ones_are_hatched():
     assert partly.shape == both.shape and not np.array_equal(partly, both)
 
 
-def test_invalid_pixels_are_hatched_and_not_black():
+def test_invalid_pixels_are_hatched():
     depth = create_task("depth")
     target = torch.full((1, 240, 240), 2.0)
     valid = torch.ones(1, 240, 240, dtype=torch.bool)
@@ -75,7 +75,7 @@ def test_invalid_pixels_are_hatched_and_not_black():
     assert any(windows)
 
 
-def test_the_image_is_shown_as_it_is():
+def test_image_is_shown_unchanged():
     image = torch.rand(3, 240, 240)
     picture = panel(image, {"depth": torch.rand(1, 240, 240)}, tasks=[create_task("depth")])
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
@@ -96,7 +96,7 @@ def test_prediction_is_drawn_on_the_scale_of_its_label():
     assert not np.array_equal(far[250:500], bottom)
 
 
-def test_nothing_to_show_and_wrong_images_are_refused():
+def test_empty_panels_and_invalid_images_are_refused():
     with pytest.raises(InputError, match="Nothing to show"):
         panel(torch.rand(3, 8, 8), {}, tasks=TASKS)
     with pytest.raises(InputError, match=r"\(3, H, W\)"):
@@ -115,7 +115,7 @@ def test_sheet_stacks_panels_of_different_widths():
     assert np.array_equal(stacked[6:], second)
 
 
-def test_many_classes_list_only_those_that_occur():
+def test_legend_of_many_classes_lists_only_classes_that_occur():
     colors = [(i, 0, 0) for i in range(40)]
     legend = Swatches(tuple((color, f"class {i}") for i, color in enumerate(colors)))
     picture = np.array([[colors[3], colors[7]]], dtype=np.uint8)
@@ -137,13 +137,13 @@ def test_color_scale_runs_from_low_to_high():
     assert draw_legend(None, 200, []) is None
 
 
-def test_labels_keep_hard_pixels_when_enlarged():
+def test_enlarged_labels_keep_sharp_pixels():
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[0, 0] = 255
     assert set(np.unique(fit(picture, 20, 20, smooth=False))) == {0, 255}
 
 
-def test_long_names_are_cut_to_the_tile():
+def test_long_names_are_shortened_to_the_tile():
     text = shorten("a very long name of an image file that goes on and on", 120, 14)
     assert text.endswith("…") and text_width(text, 14) <= 120
     assert shorten("short", 120, 14) == "short"

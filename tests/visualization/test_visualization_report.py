@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, and safe with odd names."""
+"""The HTML report is complete, self-contained and escaped."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def page() -> str:
     return render_report("A report", ["A small demonstration."], sections)
 
 
-def test_everything_is_in_it():
+def test_report_contains_all_content():
     parsed = Page(page())
     assert parsed.texts["h1"] == ["A report"]
     assert parsed.texts["h2"] == ["The table", "Pictures", "How"]
@@ -77,7 +77,7 @@ def test_everything_is_in_it():
     assert parsed.texts["dd"] == ["Apache-2.0"]
 
 
-def test_it_refers_to_nothing_outside():
+def test_report_has_no_external_references():
     parsed = Page(page())
     assert all(reference.startswith(("data:image/", "#")) for reference in parsed.references)
     anchors = [reference for reference in parsed.references if reference.startswith("#")]
@@ -92,11 +92,11 @@ def test_pictures_can_be_decoded():
     assert base64.b64decode(svg.partition(",")[2]) == b"<svg></svg>"
 
 
-def test_the_same_report_is_the_same_text():
+def test_report_is_deterministic():
     assert page() == page()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"report\.html"):
         write_report(tmp_path / "file" / "report.html", "t", [], [])
@@ -104,13 +104,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     assert (tmp_path / "deep" / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_text_in_backticks_is_shown_as_code_and_still_escaped():
+def test_text_in_backticks_becomes_escaped_code():
     text = render_report("t", ["Set `--minutes` & `<b>`."], [Section("s", ["`x`"], TABLE)])
     assert "Set <code>--minutes</code> &amp; <code>&lt;b&gt;</code>." in text
     assert "`" not in text
 
 
-def test_every_cell_names_its_column_for_narrow_screens():
+def test_cells_name_their_column_for_narrow_screens():
     assert '<td class="best" data-heading="miou ↑">0.2</td>' in page()
     assert page().count('data-heading="miou ↑"') == 2
     assert "max-width: 720px" in page()

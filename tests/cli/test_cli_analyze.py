@@ -1,4 +1,4 @@
-"""The command ``taskprism analyze`` on runs whose networks were not trained."""
+"""The command ``taskprism analyze`` on untrained networks."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_help_lists_every_analysis(capsys):
     assert all(f"  {name} " in printed for name in COMMANDS["analyze"].actions)
 
 
-def test_flow_keeps_scores_in_the_run_and_draws_them(runs, tmp_path, capsys):
+def test_flow_stores_scores_in_the_run_and_plots_them(runs, tmp_path, capsys):
     words = ["analyze", "flow", str(runs / "mti_net"), "--out", str(tmp_path), "--device", "cpu"]
     assert main([*words, "--baseline", *single(runs)]) == 0
     kept = json.loads((runs / "mti_net" / "information_flow.json").read_text())
@@ -44,7 +44,7 @@ def test_flow_keeps_scores_in_the_run_and_draws_them(runs, tmp_path, capsys):
     assert "single task" in printed and "Δm %" in printed
 
 
-def test_flow_wants_one_method(runs, tmp_path, capsys):
+def test_flow_refuses_runs_of_different_methods(runs, tmp_path, capsys):
     words = [str(runs / "mti_net"), str(runs / "astmt"), "--out", str(tmp_path)]
     assert main(["analyze", "flow", *words]) == 2
     assert "runs of different methods" in capsys.readouterr().err
@@ -59,7 +59,7 @@ def test_resources_writes_plot_and_table(runs, tmp_path, capsys):
     assert (tmp_path / "resources.png").is_file()
 
 
-def test_features_lists_places_and_draws_them(runs, tmp_path, capsys):
+def test_features_lists_and_draws_places(runs, tmp_path, capsys):
     words = ["analyze", "features", str(runs / "mti_net"), "--device", "cpu"]
     assert main([*words, "--show-places"]) == 0
     assert "distillations.0" in capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_modulation_draws_astmt_and_refuses_others(runs, tmp_path, capsys):
     assert "train astmt" in capsys.readouterr().err
 
 
-def test_sheet_sets_single_task_networks_in_one_row(runs, tmp_path, capsys):
+def test_sheet_combines_single_task_networks_in_one_row(runs, tmp_path, capsys):
     heights = []
     for given in (single(runs), [*single(runs), str(runs / "mti_net")]):
         words = ["analyze", "sheet", *given, "--images", "1", "--tile-width", "60"]
@@ -94,7 +94,7 @@ def test_sheet_sets_single_task_networks_in_one_row(runs, tmp_path, capsys):
     assert heights[0] + row <= heights[1] < heights[0] + 2 * row
 
 
-def test_what_is_no_run_is_named(tmp_path, capsys):
+def test_folders_that_are_not_runs_are_refused(tmp_path, capsys):
     for action in ("features", "modulation"):
         assert main(["analyze", action, str(tmp_path)]) == 2
         assert "not a run directory" in capsys.readouterr().err
