@@ -62,7 +62,7 @@ def collect_features(model: MultiTaskModel, images: Tensor) -> list[FeatureMaps]
     model.eval()
     try:
         if isinstance(model, SingleTaskingModel):
-            for task in model.chosen(None):
+            for task in model.check_task_names(None):
                 with recorder.watching(_layers_that_switch(model), task):
                     model(images, [task])
         else:

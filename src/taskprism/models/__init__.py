@@ -1,6 +1,6 @@
-"""Every published system, each composed of shared parts.
+"""Published multi-task systems, each composed of shared parts.
 
-* ``single_task``: one network per task, the reference of every gain;
+* ``single_task``: one network per task, the reference for every gain;
 * ``multi_task``: one backbone, one head per task;
 * ``pad_net``: initial predictions, distillation at one scale (Xu et al., CVPR 2018);
 * ``mti_net``: distillation at several scales, with feature propagation (Vandenhende et al.,
@@ -8,7 +8,7 @@
 * ``pap_net``: diffusion along the affinities of all tasks (Zhang et al., CVPR 2019);
 * ``ctal``, ``ctal_multiscale``: affinities of all tasks fused by a convolution (Sinodinos and
   Armanfard), at one scale and several; ``concat`` is their ablation;
-* ``tpim``: pairs of tasks interact by iterated attention, at several scales or one;
+* ``tpim``: pairs of tasks interact through iterated attention, at several scales or one;
 * ``dense_mtl``: decoders exchange features by cross-task attention (Lopes et al., WACV 2023);
 * ``atrc``: each pair of tasks has its own kind of context (Bruggemann et al., ICCV 2021);
 * ``cross_stitch``, ``nddr_cnn``, ``mtan``: tasks share between the stages of a ResNet (Misra et
@@ -27,8 +27,8 @@
 >>> [tuple(scale["edge"].shape) for scale in outputs.initial]
 [(1, 1, 16, 24), (1, 1, 8, 12), (1, 1, 4, 6), (1, 1, 2, 3)]
 
-The systems from ``pad_net`` to ``atrc`` differ mostly in their
-:mod:`~taskprism.distillation`, which ``pad_net``, ``mti_net`` and ``dense_mtl`` take by name.
+The systems from ``pad_net`` to ``atrc`` differ mostly in their :mod:`~taskprism.distillation`.
+``pad_net``, ``mti_net`` and ``dense_mtl`` accept any of them: ``distillation="ctal"``.
 ``ctal`` and ``ctal_multiscale`` are built for one image size, ``create_model("ctal", ...,
 size=(288, 384))``.
 

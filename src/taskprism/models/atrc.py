@@ -1,4 +1,4 @@
-"""ATRC: each task reads each other one through the context that suits the pair."""
+"""ATRC: each pair of tasks has its own kind of context."""
 
 from __future__ import annotations
 
@@ -19,30 +19,37 @@ from taskprism.tasks.base import Task
 
 @register_model
 class ATRC(MultiTaskModel):
-    """Adaptive Task-Relational Context (Bruggemann et al., "ATRC", ICCV 2021), in its own layout.
+    """Adaptive Task-Relational Context (Bruggemann et al., "ATRC", ICCV 2021), complete.
 
-    The backbone's maps at the finest size, concatenated as they are; a 3x3 convolution per task
-    gives its features; :class:`~taskprism.distillation.RelationalContext`; a 1x1 convolution
-    predicts. Initial heads sort each pixel into classes (40 depths, 40 directions of the normal,
-    two kinds of edge and saliency, see :meth:`taskprism.tasks.Task.from_categories`): these make
-    the regions of label contexts. They exist for tasks whose labels are read and for auxiliary
-    ones, and send no gradient into the backbone.
+    The maps of the backbone are resized to the finest size and concatenated. For each task, a 3x3
+    convolution computes its features, :class:`~taskprism.distillation.RelationalContext` refines
+    them, and a 1x1 convolution predicts. Initial heads classify each pixel (40 depths, 40
+    directions of the normal, two classes for edges and saliency, see
+    :meth:`taskprism.tasks.Task.from_categories`); these classes are the regions of label contexts.
+    Initial heads exist for tasks whose labels are read and for auxiliary tasks, and send no
+    gradient into the backbone.
 
-    One thing differs: initial heads learn by their task's own loss on what the classes amount to
-    (their mean depth or direction), which for depth and normals the paper replaces by cross-entropy
-    on classes, of which those of normals are clusters of the training set. For tasks of classes,
-    edges and saliency both are the same.
+    One thing differs from the paper: initial heads learn with the loss of their task on the
+    expected value of the classes (mean depth or direction). For depth and normals the paper uses
+    cross-entropy on classes, which for normals are clusters of the training set. For semantic
+    classes, edges and saliency there is no difference.
 
-    The paper's block as a part of other networks is
-    ``create_model("mti_net" or "pad_net", distillation="relational_context")``.
+    ``create_model("mti_net", distillation="relational_context")`` uses the block of the paper in
+    another network; ``"pad_net"`` works too.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the initial heads in addition, and read.
+        auxiliary_tasks: Tasks that only the initial heads predict; their context is read too.
         backbone: Shared by all tasks.
-        channels: Of the task features; by default a quarter of all the backbone's.
-        distillation_options: Of the relational context; ``genotype`` above all: ``"nyud_w18"``,
-            ``"nyud_w48"`` and ``"pascal_w18"`` are the published ones.
+        channels: Channels of the task features; by default a quarter of the sum over all maps.
+        distillation_options: Options of the relational context, above all ``genotype``:
+            ``"nyud_w18"``, ``"nyud_w48"`` and ``"pascal_w18"`` are the published ones.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("atrc", ["depth", "edge"], backbone="test_resnet", channels=8)
+        >>> list(model.initial_heads)
+        ['depth', 'edge']
     """
 
     name: ClassVar[str] = "atrc"
@@ -87,7 +94,7 @@ class ATRC(MultiTaskModel):
         )
 
     def forward(self, images: Tensor) -> Predictions:
-        """Sort pixels into classes, read the contexts, predict."""
+        """Classify pixels, read the contexts, predict."""
         maps = self.backbone(images)
         finest = maps[0].shape[-2:]
         stacked = torch.cat([resize(each, finest) for each in maps], dim=1)

@@ -1,4 +1,4 @@
-"""Cross-stitch networks: learnt linear mixtures of the features of all tasks."""
+"""Cross-stitch networks: learned linear mixtures of the features of all tasks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from taskprism.layers import ModuleDict
 from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import ExchangingModel
 
@@ -16,50 +17,57 @@ from taskprism.models.encoder_sharing import ExchangingModel
 class CrossStitch(ExchangingModel):
     """Cross-stitch network (Misra et al., CVPR 2016) on a ResNet.
 
-    One encoder per task; after each of the four stages a :class:`CrossStitchUnit`. As published,
-    the single-task networks are trained first (``from_single_task``), with the DeepLab-v3 head on
-    an encoder of output stride 8; then all of it with SGD, the units a hundred times as fast. Start
-    and rate are those of the comparison in the multi-task literature (Vandenhende et al.,
-    "Multi-Task Learning for Dense Prediction Tasks: A Survey", 2021), on NYUD-v2; on PASCAL it has
+    There is one encoder per task, and a :class:`CrossStitchUnit` after each of the four stages. As
+    published, single-task networks are trained first (``from_single_task``), with the DeepLab-v3
+    head on an encoder of output stride 8; then the whole network is trained with SGD, the units 100
+    times as fast. Initial values and rate are those of Vandenhende et al., "Multi-Task Learning for
+    Dense Prediction Tasks: A Survey", 2021, for NYUD-v2; for PASCAL they are
     ``alpha=0.8, beta=0.05``.
 
-    Args:
-        tasks: Main tasks.
-        auxiliary_tasks: None; there is no front end.
-        backbone: Encoder of the first task; the others get copies.
-        alpha: What a unit first takes of the task's own features.
-        beta: What it first takes of every other task's.
-        head: See :func:`taskprism.layers.create_head`.
-        unit_lr_factor: Learning rate of the units / that of the rest, with SGD.
+    The arguments are those of :class:`ExchangingModel`.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("cross_stitch", ["depth", "edge"], backbone="test_resnet")
+        >>> list(model.units)
+        ['layer1', 'layer2', 'layer3', 'layer4']
     """
 
     name: ClassVar[str] = "cross_stitch"
 
     @staticmethod
     def make_unit(tasks: Sequence[str], channels: int, alpha: float, beta: float) -> nn.Module:
-        """A :class:`CrossStitchUnit`."""
+        """Create a :class:`CrossStitchUnit`."""
         return CrossStitchUnit(tasks, channels, alpha, beta)
 
 
 class CrossStitchUnit(nn.Module):
-    r"""Every task's features become a mixture of all tasks': :math:`x_k' = \sum_l a_{kl} x_l`.
+    r"""The features of each task become a mixture over all tasks: :math:`x_k' = \sum_l a_{kl} x_l`.
 
-    The paper has one number a per pair of tasks, or one per channel; this is the second.
+    The paper has one number a per pair of tasks, or one per pair and channel; this is the second.
 
     Args:
         tasks: Names of the tasks.
-        channels: Of every task's features.
-        alpha: First value of a for a task and itself.
-        beta: First value of a for two tasks.
+        channels: Channels of the features of every task.
+        alpha: Initial value of a for a task and itself.
+        beta: Initial value of a for two different tasks.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.cross_stitch import CrossStitchUnit
+        >>> unit = CrossStitchUnit(["depth", "edge"], channels=4)
+        >>> features = {"depth": torch.ones(1, 4, 2, 2), "edge": torch.zeros(1, 4, 2, 2)}
+        >>> round(unit(features)["edge"].mean().item(), 3)
+        0.1
     """
 
     def __init__(
         self, tasks: Sequence[str], channels: int, alpha: float = 0.9, beta: float = 0.1
     ) -> None:
         super().__init__()
-        self.shares = nn.ModuleDict(
+        self.shares = ModuleDict(
             {
-                task: nn.ModuleDict(
+                task: ModuleDict(
                     {
                         source: ChannelScale(channels, alpha if source == task else beta)
                         for source in tasks
@@ -70,20 +78,20 @@ class CrossStitchUnit(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Mix ``(B, C, H, W)`` per task into the same."""
+        """Mix ``(B, C, H, W)`` per task; the result has the same names and shapes."""
         mixed: dict[str, Tensor] = {}
         for task, shares in self.shares.items():
-            parts = [scale(features[source]) for source, scale in shares.items()]  # pyrefly: ignore[not-callable]
+            parts = [scale(features[source]) for source, scale in shares.items()]
             mixed[task] = torch.stack(parts).sum(0)
         return mixed
 
 
 class ChannelScale(nn.Module):
-    """A factor per channel: ``(B, C, H, W) -> (B, C, H, W)``."""
+    """Multiply each channel by a learned factor: ``(B, C, H, W) -> (B, C, H, W)``."""
 
-    def __init__(self, channels: int, start: float) -> None:
+    def __init__(self, channels: int, initial: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), start))
+        self.weight = nn.Parameter(torch.full((channels,), initial))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale."""

@@ -18,30 +18,37 @@ from taskprism.tasks.base import Task
 class CTALNet(SingleScaleModel):
     """Single-scale Cross-Task Affinity Learning network (Sinodinos and Armanfard, "CTAL").
 
-    PAD-Net's front end; task features narrowed by a 1x1 convolution; CTAL
+    The front end of PAD-Net; a 1x1 convolution that reduces the channels of the task features; CTAL
     (:class:`~taskprism.distillation.CTAL`); a tail that doubles the resolution; final heads of two
-    bottlenecks. The 1x1 convolution, the tail and final heads unlike the initial ones are the
-    released code's; the paper does not mention them, but its sizes fit only with them.
+    bottlenecks. The 1x1 convolution, the tail and the different final heads come from the released
+    code. The paper does not mention them, but its parameter counts fit only with them.
 
-    The network is built for one image size, as its kernels have weights for each position. With
-    ``distillation_options={"other_size": "resample"}`` it takes any, and interpolates them.
+    The network is built for one image size, because its kernels have weights for each position.
+    With ``distillation_options={"other_size": "resample"}`` it interpolates them for other sizes.
 
-    Published on transformers (no code): backbone ``swinv2_small_window8_256``, ``neck="deepest"``,
-    ``fusion="none"``, ``head="deeplab"``.
+    The configuration on transformers, published without code, is
+    ``backbone="swinv2_small_window8_256", neck="deepest", fusion="none", head="deeplab"``.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition; their affinities are read.
+        auxiliary_tasks: Tasks that only the front end predicts; their affinities are read.
         backbone: Shared by all tasks.
-        size: Input image's ``(H, W)``.
-        channels: Of the task features; a multiple of 4.
-        distilled_channels: Of the features from the 1x1 convolution on; a multiple of 4.
+        size: ``(H, W)`` of the input image.
+        channels: Channels of the task features, a multiple of 4.
+        distilled_channels: Channels after the 1x1 convolution, a multiple of 4.
         attention_stride: Stride of the grid on which CTAL works: 4, or 6 or 8 (table 5 of the
-            paper, "1/6" and "1/8"). By default that of the task features.
-        distillation_options: Of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
-        fusion: How the backbone's maps become one
+            paper, "1/6" and "1/8"). By default the stride of the task features.
+        distillation_options: Options of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
+        fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
+
+    Example:
+        >>> from taskprism import create_model
+        >>> small = {"backbone": "test_resnet", "channels": 8, "distilled_channels": 8}
+        >>> model = create_model("ctal", ["depth", "edge"], size=(64, 96), **small)
+        >>> model.input_size, model.any_input_size
+        ((64, 96), False)
     """
 
     name: ClassVar[str] = "ctal"
@@ -81,9 +88,15 @@ class CTALNet(SingleScaleModel):
 
 @register_model
 class ConcatNet(CTALNet):
-    """CTAL's network with concatenation in its place ("Concat" in table 4 of the CTAL paper).
+    """The network of CTAL with concatenation instead of CTAL ("Concat" in table 4 of the paper).
 
-    All else is :class:`CTALNet`'s, tail and options included; ``size`` is not needed.
+    Everything else, tail and options included, is as in :class:`CTALNet`. ``size`` is not needed.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> small = {"backbone": "test_resnet", "channels": 8, "distilled_channels": 8}
+        >>> create_model("concat", ["depth", "edge"], **small).any_input_size
+        True
     """
 
     name: ClassVar[str] = "concat"

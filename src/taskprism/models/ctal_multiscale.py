@@ -1,4 +1,4 @@
-"""CTAL at several scales: MTI-Net's front end, one fused map per task, CTAL on these."""
+"""CTAL at several scales: the front end of MTI-Net, one fused map per task, and CTAL."""
 
 from __future__ import annotations
 
@@ -23,27 +23,34 @@ from taskprism.tasks.base import Task
 class CTALMultiScale(MultiTaskModel):
     """Multi-scale Cross-Task Affinity Learning network (Sinodinos and Armanfard, "CTAL").
 
-    MTI-Net's initial predictions at every scale; each task's features of all scales fused into one
-    map; CTAL and what follows as in :class:`~taskprism.models.CTALNet`. As in the released code
-    there is feature propagation between the scales, of which the paper says nothing; its
-    parameters (0.944 of the single-task networks') fit only with it.
+    The initial predictions of MTI-Net at every scale; the features of each task at all scales fused
+    into one map; then CTAL and the following layers as in :class:`~taskprism.models.CTALNet`. As in
+    the released code there is feature propagation between the scales. The paper does not mention
+    it, but its parameter count (0.944 of the single-task networks) fits only with it.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition; their affinities are read.
+        auxiliary_tasks: Tasks that only the front end predicts; their affinities are read.
         backbone: Shared by all tasks, with several maps.
-        size: Input image's ``(H, W)``.
-        distilled_channels: Of the features from the 1x1 convolution on; a multiple of 4.
+        size: ``(H, W)`` of the input image.
+        distilled_channels: Channels after the 1x1 convolution, a multiple of 4.
         attention_stride: Stride of the grid on which CTAL works: 4, or 6 or 8 (table 5 of the
-            paper, "1/6" and "1/8"). By default that of the finest map.
-        propagation: Whether coarse scales inform finer ones.
-        fpm_reduction: Divisor of the width inside the feature propagation.
+            paper, "1/6" and "1/8"). By default the stride of the finest map.
+        propagation: Whether features of coarse scales are used at finer ones.
+        fpm_reduction: Divisor of the channels inside the feature propagation.
         propagation_softmax: ``"channels"`` as in the released code, or ``"tasks"``
             (see :class:`~taskprism.layers.FeaturePropagation`).
         propagation_order: As in :class:`~taskprism.models.MTINet`.
-        distillation_options: Of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
-        fusion: How each task's maps become one (see :func:`taskprism.layers.create_aggregation`).
+        distillation_options: Options of CTAL (``kernel_size``, ``gamma``, ``shared_kernel``, ...).
+        fusion: How the maps of each task become one
+            (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
+
+    Example:
+        >>> from taskprism import create_model
+        >>> small = {"backbone": "test_resnet", "neck_channels": 8, "distilled_channels": 8}
+        >>> create_model("ctal_multiscale", ["depth", "edge"], size=(64, 96), **small).input_size
+        (64, 96)
     """
 
     name: ClassVar[str] = "ctal_multiscale"
@@ -98,7 +105,7 @@ class CTALMultiScale(MultiTaskModel):
         )
 
     def forward(self, images: Tensor) -> Predictions:
-        """Predict initially at every scale, fuse each task's scales, distil, predict finally."""
+        """Predict initially at every scale, fuse the scales of each task, distill, predict."""
         features, initial = self.front_end(self.backbone(images))
         fused = {
             task: fuse([each[task] for each in features]) for task, fuse in self.fusions.items()

@@ -1,4 +1,4 @@
-"""DenseMTL: decoders of all tasks exchange features on their way up."""
+"""DenseMTL: the decoders of all tasks exchange features."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
 from taskprism.tasks.base import Task
 
-# Width of the decoder's maps against its final one, from the final one downwards; published as
-# 64, 128, 128, 256, 256 channels. Deeper ones are as wide as the last.
+# Channels of the decoder's maps / channels of its final one, from the final one to the deepest;
+# published as 64, 128, 128, 256, 256 channels. Still deeper maps have the last factor.
 _WIDTHS = (1, 2, 2, 4, 4)
 _RATES = (6, 12, 18)  # dilations of the atrous pyramid
 
@@ -27,24 +27,33 @@ _RATES = (6, 12, 18)  # dilations of the atrous pyramid
 class DenseMTL(MultiTaskModel):
     """DenseMTL (Lopes et al., WACV 2023): cross-task attention between the tasks' decoders.
 
-    A decoder of its own per task (:class:`DenseMTLDecoder`); one cross-task block (xTAM) on the
-    features at the backbone's finest stride, where initial predictions are made; a last stage at
-    full resolution. The published network is ``backbone="resnet101"``, ``neck="none"``,
-    ``output_stride=16``, ``finest_stride=2``; its images are normalized to (x - 0.45) / 0.225,
-    here to the statistics of the backbone's weights.
+    One :class:`DenseMTLDecoder` per task; one cross-task block (xTAM) on the features at the finest
+    stride of the backbone, where initial predictions are made; a last stage at full resolution. The
+    published network is ``backbone="resnet101", neck="none", output_stride=16, finest_stride=2``.
+    Its images are normalized to (x - 0.45) / 0.225; here the statistics of the backbone's weights
+    are used.
 
-    The paper's block as a part of other networks is
-    ``create_model("mti_net" or "pad_net", distillation="xtam")``.
+    ``create_model("mti_net", distillation="xtam")`` uses the block of the paper in another network;
+    ``"pad_net"`` works too.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Decoded up to the cross-task block, and read there.
+        auxiliary_tasks: Tasks that are decoded up to the cross-task block, and read there.
         backbone: Shared by all tasks, with at least two maps.
-        channels: Of the last stage; the others have 2 or 4 times as many.
+        channels: Channels of the last stage; the others have 2 or 4 times as many.
         distillation: A name of :func:`taskprism.distillation.list_distillations`,
             ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
         distillation_options: Options of the distillation.
-        size: Input image's ``(H, W)``; only for distillations that are built for one size.
+        size: ``(H, W)`` of the input image; only for distillations that are built for one size.
+
+    Raises:
+        InputError: The backbone has only one map.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("dense_mtl", ["depth", "edge"], backbone="test_resnet", channels=4)
+        >>> model.decoders["depth"].stages[0].merge[0].out_channels
+        16
     """
 
     name: ClassVar[str] = "dense_mtl"
@@ -66,7 +75,7 @@ class DenseMTL(MultiTaskModel):
         count = len(backbone.channels)
         if count < 2:
             raise InputError(
-                "dense_mtl needs a backbone with at least two maps, but this one has one; take "
+                "dense_mtl needs a backbone with at least two maps, but this one has one; use "
                 'neck="none" or "fpn".'
             )
         self.backbone = backbone
@@ -110,9 +119,15 @@ class DenseMTLDecoder(nn.Module):
     dropout 0.5) in place of its first convolution. Training needs batches of at least 2 images.
 
     Args:
-        in_channels: Of the backbone's maps, finest first.
-        widths: Channels of the decoder's maps at the same places; that of the deepest map is not
-            used.
+        in_channels: Channels of the backbone's maps, finest first.
+        widths: Channels of the decoder's maps at the same strides; the last one is not used.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.dense_mtl import DenseMTLDecoder
+        >>> decoder = DenseMTLDecoder(in_channels=(4, 8), widths=(4, 8)).eval()
+        >>> tuple(decoder([torch.rand(1, 4, 16, 24), torch.rand(1, 8, 8, 12)]).shape)
+        (1, 4, 16, 24)
     """
 
     def __init__(self, in_channels: Sequence[int], widths: Sequence[int]) -> None:
@@ -135,13 +150,20 @@ class DenseMTLDecoder(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Convolution, nearest upsampling to the skipped map's size, concatenation, convolution.
+    """Convolution, nearest upsampling to the size of the skip map, concatenation, convolution.
 
     Args:
-        in_channels: Of what comes from the deeper stage; None: it has ``out_channels`` already and
-            the first convolution is left out.
-        skip_channels: Of the backbone's map.
-        out_channels: Of the result.
+        in_channels: Channels of the input from the deeper stage. None: it has ``out_channels``
+            already, and the first convolution is left out.
+        skip_channels: Channels of the skip map, which comes from the backbone.
+        out_channels: Channels of the result.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.dense_mtl import DecoderStage
+        >>> stage = DecoderStage(in_channels=8, skip_channels=4, out_channels=6)
+        >>> tuple(stage(torch.rand(1, 8, 8, 12), torch.rand(1, 4, 15, 23)).shape)
+        (1, 6, 15, 23)
     """
 
     def __init__(self, in_channels: int | None, skip_channels: int, out_channels: int) -> None:
@@ -158,7 +180,15 @@ class DecoderStage(nn.Module):
 
 
 class FullResolutionHead(nn.Module):
-    """The last stage, which has no skipped map: to the image's size, and the prediction there."""
+    """The last stage, without a skip map: upsampling to the size of the image, and prediction.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.dense_mtl import FullResolutionHead
+        >>> head = FullResolutionHead(in_channels=8, channels=4, out_channels=3)
+        >>> tuple(head(torch.rand(1, 8, 16, 24), size=(31, 47)).shape)
+        (1, 3, 31, 47)
+    """
 
     def __init__(self, in_channels: int, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -174,7 +204,14 @@ class FullResolutionHead(nn.Module):
 
 
 def convolution(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3x3 with bias on a reflected border, ELU: ``(B, in, H, W) -> (B, out, H, W)``."""
+    """3x3 convolution with bias and reflection padding, ELU: ``(B, in, H, W) -> (B, out, H, W)``.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.dense_mtl import convolution
+        >>> tuple(convolution(3, 8)(torch.rand(1, 3, 5, 7)).shape)
+        (1, 8, 5, 7)
+    """
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, padding_mode="reflect"),
         nn.ELU(inplace=True),

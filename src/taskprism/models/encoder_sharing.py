@@ -1,4 +1,4 @@
-"""Systems in which tasks share features inside the encoder, stage by stage."""
+"""Systems whose tasks share features between the stages of the encoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskprism.backbones.residual_stages import (
     create_residual_stages,
 )
 from taskprism.errors import CheckpointError, InputError
-from taskprism.layers import create_head, resize
+from taskprism.layers import ModuleDict, create_head, resize
 from taskprism.layers.heads import HeadLike
 from taskprism.models.base import AnyBackbone, MultiTaskModel
 from taskprism.models.hub import load
@@ -35,10 +35,10 @@ _STEM = "stem"
 class EncoderSharingModel(MultiTaskModel):
     """A system on a ResNet whose tasks exchange features between the stages.
 
-    :func:`taskprism.create_model` takes two options in addition to those of the constructor:
+    :func:`taskprism.create_model` accepts two options in addition to those of the constructor:
     ``output_stride`` of the encoder (default 8, as published), and ``from_single_task``, a mapping
-    task name -> directory of a trained ``single_task`` run (or saved model), from which encoders
-    and heads start.
+    task name -> directory of a trained ``single_task`` run (or saved model), whose weights are the
+    initial weights of encoders and heads.
 
     Attributes:
         least_blocks: Residual blocks that every stage of the ResNet must have.
@@ -70,13 +70,13 @@ class EncoderSharingModel(MultiTaskModel):
         return trunk
 
     def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
-        """Copy trained networks, if the options name them."""
+        """Copy the weights of trained networks, if the options name them."""
         if options.get(START):
             _start_from_single_task(self, self.starting_encoders(), self.heads, options[START])
 
     @abstractmethod
     def starting_encoders(self) -> dict[str, ResidualStages]:
-        """Encoders by the task whose trained network they can start from."""
+        """Encoders, by the task whose trained network gives their initial weights."""
 
 
 class ExchangingModel(EncoderSharingModel):
@@ -91,7 +91,7 @@ class ExchangingModel(EncoderSharingModel):
         alpha: Initial weight, in a unit, of the task's own features.
         beta: Initial weight, in a unit, of the features of every other task.
         head: See :func:`taskprism.layers.create_head`.
-        unit_lr_factor: Learning rate of the units / that of the rest, with SGD.
+        unit_lr_factor: Learning rate of the units / learning rate of all other layers, with SGD.
 
     Attributes:
         exchanges_stem: Whether a unit follows the stem too.
@@ -111,7 +111,7 @@ class ExchangingModel(EncoderSharingModel):
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.unit_lr_factor = unit_lr_factor
-        self.backbones = nn.ModuleDict(
+        self.backbones = ModuleDict(
             {
                 task.name: copy.deepcopy(backbone) if index else backbone
                 for index, task in enumerate(tasks)
@@ -134,9 +134,9 @@ class ExchangingModel(EncoderSharingModel):
         """Module that maps ``{task: (B, channels, H, W)}`` to the same."""
 
     def forward(self, images: Tensor) -> Predictions:
-        """Run all encoders side by side, with an exchange after each stage."""
+        """Run all encoders, with an exchange after each stage."""
         size = images.shape[-2:]
-        encoders = self._encoders()
+        encoders = dict(self.backbones.items())
         features = {task: encoder.enter(images) for task, encoder in encoders.items()}
         features = self._exchange(_STEM, features)
         maps: dict[str, list[Tensor]] = {task: [] for task in encoders}
@@ -153,15 +153,12 @@ class ExchangingModel(EncoderSharingModel):
         )
 
     def sgd_rate_factors(self) -> list[tuple[list[nn.Parameter], float]]:
-        """The units, which learn faster than the trained networks."""
+        """The units, with ``unit_lr_factor``."""
         return [(list(self.units.parameters()), self.unit_lr_factor)]
 
     def starting_encoders(self) -> dict[str, ResidualStages]:
-        """Every task's."""
-        return self._encoders()
-
-    def _encoders(self) -> dict[str, ResidualStages]:
-        return dict(self.backbones.items())  # pyrefly: ignore[bad-return]
+        """The encoder of every task."""
+        return dict(self.backbones.items())
 
     def _exchange(self, stage: str, features: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.units[stage](features) if stage in self.units else features
@@ -173,18 +170,18 @@ def _start_from_single_task(
     heads: nn.ModuleDict,
     runs: Mapping[str, str | Path],
 ) -> None:
-    """Copy each task's trained encoder and head into ``model``.
+    """Copy the trained encoder and head of each task into ``model``.
 
     Args:
-        model: Gets the image statistics that the networks were trained with.
-        encoders: Encoders by the task whose network they start from.
+        model: Receives the image statistics that the networks were trained with.
+        encoders: Encoders, by the task whose network gives their weights.
         heads: Heads of all tasks.
-        runs: Task name -> whatever :func:`taskprism.load` takes; of a ``single_task`` model with a
-            task of that name.
+        runs: Task name -> path or hub id for :func:`taskprism.load` of a ``single_task`` model that
+            has a task of this name.
 
     Raises:
-        InputError: If a task is missing or unknown, or its network is another architecture.
-        CheckpointError: If a run cannot be read.
+        InputError: A task is missing or unknown, or its network has another architecture.
+        CheckpointError: A run cannot be read.
     """
     names = [task.name for task in model.tasks]
     if not isinstance(runs, Mapping) or set(runs) != set(names):
@@ -240,5 +237,5 @@ def _copy(trained: nn.Module, start: nn.Module, what: str) -> None:
     except RuntimeError as error:
         raise InputError(
             f"{what} does not fit: {error}. Train it with the backbone, the head and the channels "
-            "of the system that starts from it, and with neck: none."
+            "of the system that it initializes, and with neck: none."
         ) from error

@@ -1,4 +1,4 @@
-"""The multi-scale front end: initial predictions from coarse to fine, with propagation between."""
+"""The front end of multi-scale systems: initial predictions and feature propagation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from taskprism.errors import InputError
-from taskprism.layers import FeaturePropagation, InitialHead, basic_block, resize
+from taskprism.layers import (
+    FeaturePropagation,
+    InitialHead,
+    ModuleDict,
+    ModuleList,
+    basic_block,
+    resize,
+)
 from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.tasks.base import Task
 
@@ -16,23 +23,34 @@ from taskprism.tasks.base import Task
 class MultiScaleFrontEnd(nn.Module):
     """Initial heads at every scale of a backbone (Vandenhende et al., "MTI-Net", ECCV 2020).
 
-    From the coarsest scale on: initial heads (two basic blocks, 1x1); feature propagation; the
-    propagated features, upsampled, join the next finer scale's backbone features of each task.
+    For each scale, from the coarsest to the finest: initial heads (two basic blocks, 1x1
+    convolution) predict each task; feature propagation refines the task features; these are
+    upsampled and concatenated with the backbone's map of the next finer scale.
 
     Args:
         tasks: All tasks, main then auxiliary.
         channels: Channels of the backbone's maps, finest first.
-        propagation: False leaves propagation out, so that scales know nothing of each other.
-        reduction: Of the feature propagation.
-        softmax: Of the feature propagation.
+        propagation: Whether there is feature propagation; otherwise scales are independent.
+        reduction: Divisor of the channels inside the feature propagation.
+        softmax: See :class:`~taskprism.layers.FeaturePropagation`.
         order: Names of all tasks in the order in which propagation concatenates them; by default
-            that of ``tasks``.
+            the order of ``tasks``.
         task_channels: Channels of the task features, finest first; by default ``channels``.
-        categorical: Predict each task's categories (:attr:`taskprism.tasks.Task.categories`) and
-            not its output.
+        categorical: Predict the categories of each task (:attr:`taskprism.tasks.Task.categories`)
+            instead of its output.
 
     Raises:
-        InputError: If ``order`` is not made of the names of ``tasks``.
+        InputError: ``order`` does not hold each name of ``tasks`` once.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models import MultiScaleFrontEnd
+        >>> from taskprism.tasks import create_task
+        >>> front_end = MultiScaleFrontEnd([create_task("depth"), create_task("edge")], (4, 8))
+        >>> maps = [torch.rand(2, 4, 16, 24), torch.rand(2, 8, 8, 12)]
+        >>> features, initial = front_end(maps)
+        >>> [tuple(scale["edge"].shape) for scale in initial]
+        [(2, 1, 16, 24), (2, 1, 8, 12)]
     """
 
     def __init__(
@@ -54,22 +72,22 @@ class MultiScaleFrontEnd(nn.Module):
             )
         widths = list(channels if task_channels is None else task_channels)
         coarser = [*widths[1:], 0] if propagation else [0] * len(widths)
-        self.heads = nn.ModuleList(
-            nn.ModuleDict(
+        self.heads = ModuleList(
+            ModuleDict(
                 {
                     task.name: InitialHead(
                         basic_block,
-                        given + received,
+                        from_backbone + from_coarser,
                         own,
                         task.categories if categorical else task.channels,
                     )
                     for task in tasks
                 }
             )
-            for given, received, own in zip(channels, coarser, widths, strict=True)
+            for from_backbone, from_coarser, own in zip(channels, coarser, widths, strict=True)
         )
-        # Entry i passes scale i + 1 on to scale i.
-        self.propagation = nn.ModuleList(
+        # Entry i propagates from scale i + 1 to scale i.
+        self.propagation = ModuleList(
             FeaturePropagation(order or names, width, reduction, softmax)
             for width in (widths[1:] if propagation else [])
         )
@@ -91,7 +109,7 @@ class MultiScaleFrontEnd(nn.Module):
         for scale in reversed(range(len(self.heads))):
             own: dict[str, Tensor] = {}
             predicted: dict[str, Tensor] = {}
-            for task, head in self.heads[scale].items():  # pyrefly: ignore[not-callable]
+            for task, head in self.heads[scale].items():
                 x = maps[scale]
                 if received:
                     x = torch.cat([x, resize(received[task], x.shape[-2:])], dim=1)

@@ -1,4 +1,4 @@
-"""A trained model on an image of any size: answers in each task's units, at that size."""
+"""Prediction with a trained model on an image of any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taskprism.models.single_tasking import SingleTaskingModel
 from taskprism.tasks.base import Task
 
 _SHOWN = 5  # names in a message
-SMALLEST = 32  # pixels on a side that every backbone can shrink
+SMALLEST = 32  # pixels on a side, which every backbone can downsample
 
 
 @torch.inference_mode()
@@ -28,17 +28,17 @@ def predict(
 ) -> dict[str, Tensor]:
     """Predict every task at every pixel of one image.
 
-    The image is brought to the network's size, its raw outputs back to the image's, and only then
-    decoded, so that class borders and directions are those of the image's own grid. The model is
-    left in the mode (training or evaluation) in which it came.
+    The image is resized to the size of the network, and the raw outputs back to the size of the
+    image. They are decoded afterwards, so that class borders and directions belong to the pixel
+    grid of the image. The model stays in the mode (training or evaluation) that it was in.
 
     Args:
         model: Any model of this package, on any device.
         image: ``(3, H, W)`` RGB in [0, 1], not normalized, any size.
-        size: ``(height, width)`` that the network was made for. A model that takes any size sees
-            the whole image in its own proportions at about that many pixels; one that does not
-            sees it stretched to exactly this size. None: the one that the model was built for,
-            or else the image's own size (at least 32 on a side).
+        size: ``(height, width)`` that the network was trained with. For a model that accepts any
+            size, the image keeps its aspect ratio and is resized to about as many pixels; for
+            others, it is stretched to exactly this size. None: the size that the model was built
+            for, otherwise the size of the image (at least 32 on a side).
         tasks: Names of main tasks; by default all. A model that runs one task at a time computes
             nothing for the others.
 
@@ -48,10 +48,18 @@ def predict(
     Raises:
         InputError: The image is not ``(3, H, W)``.
         UnknownNameError: The model has no such task.
+
+    Example:
+        >>> import torch
+        >>> from taskprism import create_model
+        >>> from taskprism.models.inference import predict
+        >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
+        >>> tuple(predict(model, torch.rand(3, 70, 90))["depth"].shape)
+        (1, 70, 90)
     """
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(f"predict() needs one image (3, H, W), got {tuple(image.shape)}.")
-    wanted = [_task(model, name) for name in tasks] if tasks is not None else list(model.tasks)
+    chosen = [_task(model, name) for name in tasks] if tasks is not None else list(model.tasks)
     height, width = image.shape[-2:]
     if size is None and not model.any_input_size:
         size = model.input_size
@@ -62,13 +70,13 @@ def predict(
     try:
         images = model.normalize(resize(batch, network_size, antialias=True))
         if isinstance(model, SingleTaskingModel):
-            outputs = model(images, [task.name for task in wanted])
+            outputs = model(images, [task.name for task in chosen])
         else:
             outputs = model(images)
     finally:
         model.train(was_training)
     ratio = (height / network_size[0], width / network_size[1])
-    return {task.name: _decode(task, outputs[task.name], (height, width), ratio) for task in wanted}
+    return {task.name: _decode(task, outputs[task.name], (height, width), ratio) for task in chosen}
 
 
 def check_finite_model(model: MultiTaskModel, source: str | Path) -> None:
@@ -111,7 +119,7 @@ def _network_size(
     if size is not None and not any_size:
         return size
     scale = 1.0 if size is None else math.sqrt(size[0] * size[1] / (image[0] * image[1]))
-    # Networks shrink an image up to 32 times; a sliver is widened so that something is left.
+    # Networks downsample up to 32 times; a narrow image is enlarged so that a map remains.
     return max(SMALLEST, round(image[0] * scale)), max(SMALLEST, round(image[1] * scale))
 
 

@@ -1,4 +1,4 @@
-"""MTAN: every task attends to the features of one shared encoder."""
+"""MTAN: each task attends to the features of one shared encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskprism.backbones.residual_stages import STAGES, ResidualStages
-from taskprism.layers import bottleneck, create_head, resize
+from taskprism.layers import ModuleDict, ModuleList, bottleneck, create_head, resize
 from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.encoder_sharing import EncoderSharingModel
@@ -25,23 +25,28 @@ _REDUCTION = 4
 class MTAN(EncoderSharingModel):
     """Multi-Task Attention Network (Liu et al., CVPR 2019) on a ResNet.
 
-    In the form for ResNets of the comparison in the multi-task literature (Vandenhende et al.,
-    "Multi-Task Learning for Dense Prediction Tasks: A Survey", 2021). In stage s, with u the
-    features before its last block and v those after it:
+    The form for ResNets of Vandenhende et al., "Multi-Task Learning for Dense Prediction Tasks: A
+    Survey", 2021. In stage s, with u the features before its last block and v those after it:
 
-    1. mask of task k = sigmoid of an attention on [u, what the task received from stage s - 1];
+    1. mask of task k = sigmoid of an attention on u and the features of task k from stage s - 1;
     2. attended features = mask * v;
-    3. passed on to stage s + 1 through a bottleneck that all tasks share, and pooled where the
-       encoder strides.
+    3. a bottleneck that all tasks share transforms them for stage s + 1, with pooling where the
+       encoder downsamples.
 
-    The heads read the attended features; that of the last stage with the DeepLab-v3 head on an
-    encoder of output stride 8, as published.
+    The heads read the attended features. As published, the DeepLab-v3 head reads those of the last
+    stage of an encoder of output stride 8.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: None; there is no front end.
+        auxiliary_tasks: Not supported; there is no front end.
         backbone: Shared encoder, with at least two blocks in every stage.
         head: See :func:`taskprism.layers.create_head`.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("mtan", ["depth", "edge"], backbone="resnet18", head="panoptic")
+        >>> list(model.attention[0])
+        ['depth', 'edge']
     """
 
     name: ClassVar[str] = "mtan"
@@ -57,8 +62,8 @@ class MTAN(EncoderSharingModel):
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
         channels = backbone.channels
-        self.attention = nn.ModuleList(
-            nn.ModuleDict(
+        self.attention = ModuleList(
+            ModuleDict(
                 {task.name: _attention(each * (2 if index else 1), each) for task in self.tasks}
             )
             for index, each in enumerate(channels)
@@ -71,7 +76,7 @@ class MTAN(EncoderSharingModel):
         )
 
     def forward(self, images: Tensor) -> Predictions:
-        """Run the encoder once, and each task's attention beside it."""
+        """Run the encoder once, and the attention of each task at every stage."""
         size = images.shape[-2:]
         x = self.backbone.enter(images)
         received: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
@@ -80,12 +85,12 @@ class MTAN(EncoderSharingModel):
             *first, last = self.backbone.stage(index)
             for block in first:
                 x = block(x)
-            seen, x = x, last(x)
-            for task, attention in self.attention[index].items():  # pyrefly: ignore[not-callable]
-                attended = attention(torch.cat([seen, *received[task]], dim=1)) * x
+            before, x = x, last(x)
+            for task, attention in self.attention[index].items():
+                attended = attention(torch.cat([before, *received[task]], dim=1)) * x
                 maps[task].append(attended)
                 if index < len(self.refine):
-                    received[task] = [self._pass_on(index, attended)]
+                    received[task] = [self._transform(index, attended)]
         return Predictions(
             {
                 task: resize(head(self.backbone.crop(maps[task], size)), size)
@@ -94,10 +99,10 @@ class MTAN(EncoderSharingModel):
         )
 
     def starting_encoders(self) -> dict[str, ResidualStages]:
-        """The only encoder, which starts from the first task's network."""
+        """The only encoder, which starts from the network of the first task."""
         return {self.tasks[0].name: self.backbone}
 
-    def _pass_on(self, index: int, attended: Tensor) -> Tensor:
+    def _transform(self, index: int, attended: Tensor) -> Tensor:
         refined = self.refine[index](attended)
         step = self.backbone.strides[index + 1] // self.backbone.strides[index]
         return F.max_pool2d(refined, step) if step > 1 else refined

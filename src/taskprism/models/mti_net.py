@@ -24,17 +24,17 @@ class MTINet(MultiTaskModel):
     """Multi-scale Task Interaction network (Vandenhende et al., "MTI-Net", ECCV 2020).
 
     Initial predictions and task features at every scale (:class:`MultiScaleFrontEnd`), distillation
-    at every scale, aggregation of each task's distilled maps and prediction.
+    at every scale, then aggregation of the distilled maps of each task and prediction.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition, and distilled from.
+        auxiliary_tasks: Tasks that only the front end predicts; distillation reads them.
         backbone: Shared by all tasks, with several maps.
-        scales: Which of the backbone's maps are used, 0 is the finest (table 3 of the paper); by
+        scales: Which maps of the backbone are used; 0 is the finest (table 3 of the paper). By
             default all.
-        propagation: Whether coarse scales inform finer ones (table 3: "FPM").
-        fpm_reduction: Divisor of the width inside the feature propagation; 1 fits the operations of
-            the paper's table 7, 4 is what the released code does.
+        propagation: Whether features of coarse scales are used at finer ones (table 3: "FPM").
+        fpm_reduction: Divisor of the channels inside the feature propagation. 1 agrees with the
+            operations in table 7 of the paper, 4 is the value of the released code.
         propagation_softmax: ``"channels"`` as in the released code, ``"tasks"`` as in the paper's
             text (see :class:`~taskprism.layers.FeaturePropagation`).
         propagation_order: Names of all tasks in the order in which propagation concatenates them;
@@ -43,15 +43,27 @@ class MTINet(MultiTaskModel):
         distillation: A name of :func:`taskprism.distillation.list_distillations`,
             ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
         distillation_options: Options of the distillation.
-        head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
-        size: Input image's ``(H, W)``; only for distillations that are built for one size.
-        task_channels: Channels of the task features at every scale; by default those of the
-            backbone's map, which suits HRNet. On a feature pyramid, whose maps are as wide at the
-            finest scale as at the coarsest, this is most of the network (see the paper's table 7b).
-        categorical_heads: Initial heads sort pixels into classes (40 depths, 40 directions, ...)
-            and predict what these amount to (:meth:`taskprism.tasks.Task.from_categories`), as in
-            :class:`~taskprism.models.ATRC`; for ``distillation="relational_context"``, to which
-            every class is a region.
+        head: Final heads (see :func:`taskprism.layers.create_head`).
+        size: ``(H, W)`` of the input image; only for distillations that are built for one size.
+        task_channels: Channels of the task features, one number or one per scale; by default those
+            of the backbone's map, which suits HRNet. On a feature pyramid, whose maps all have the
+            same channels, the default makes up most of the network (table 7b of the paper).
+        categorical_heads: Initial heads classify pixels (40 depths, 40 directions, ...) and predict
+            the expected value (:meth:`taskprism.tasks.Task.from_categories`), as in
+            :class:`~taskprism.models.ATRC`. Use it with ``distillation="relational_context"``,
+            whose regions are these classes.
+
+    Raises:
+        InputError: ``scales``, ``task_channels`` or ``propagation_order`` do not fit the backbone
+            or the tasks.
+
+    Example:
+        >>> import torch
+        >>> from taskprism import create_model
+        >>> model = create_model("mti_net", ["depth", "edge"], backbone="test_resnet", neck="none")
+        >>> outputs = model(torch.rand(2, 3, 64, 96))
+        >>> [tuple(scale["depth"].shape) for scale in outputs.initial]
+        [(2, 1, 16, 24), (2, 1, 8, 12), (2, 1, 4, 6), (2, 1, 2, 3)]
     """
 
     name: ClassVar[str] = "mti_net"
@@ -78,12 +90,12 @@ class MTINet(MultiTaskModel):
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.backbone = backbone
-        self.scales = _checked(scales, len(backbone.channels))
-        given = [backbone.channels[scale] for scale in self.scales]
-        channels = _widths(task_channels, given)
+        self.scales = _check_scales(scales, len(backbone.channels))
+        from_backbone = [backbone.channels[scale] for scale in self.scales]
+        channels = _task_channels(task_channels, from_backbone)
         self.front_end = MultiScaleFrontEnd(
             self.all_tasks,
-            given,
+            from_backbone,
             propagation,
             fpm_reduction,
             propagation_softmax,
@@ -112,12 +124,12 @@ class MTINet(MultiTaskModel):
         )
 
     def forward(self, images: Tensor) -> Predictions:
-        """Predict initially at every scale, distil at every scale, aggregate, predict finally."""
+        """Predict initially and distill at every scale, aggregate, predict."""
         maps = self.backbone(images)
         features, initial = self.front_end([maps[scale] for scale in self.scales])
         refined = [
-            distil(own, predicted)
-            for distil, own, predicted in zip(self.distillations, features, initial, strict=True)
+            distill(own, predicted)
+            for distill, own, predicted in zip(self.distillations, features, initial, strict=True)
         ]
         size = images.shape[-2:]
         final = {
@@ -132,7 +144,7 @@ class MTINet(MultiTaskModel):
         return Predictions(final, initial)
 
 
-def _checked(scales: Sequence[int] | None, available: int) -> list[int]:
+def _check_scales(scales: Sequence[int] | None, available: int) -> list[int]:
     if scales is None:
         return list(range(available))
     chosen = sorted(set(scales))
@@ -144,14 +156,14 @@ def _checked(scales: Sequence[int] | None, available: int) -> list[int]:
     return chosen
 
 
-def _widths(channels: int | Sequence[int] | None, given: list[int]) -> list[int]:
+def _task_channels(channels: int | Sequence[int] | None, default: list[int]) -> list[int]:
     """Channels of the task features at each scale."""
     if channels is None:
-        return given
-    widths = [channels] * len(given) if isinstance(channels, int) else list(channels)
-    if len(widths) != len(given) or min(widths) < 1:
+        return default
+    widths = [channels] * len(default) if isinstance(channels, int) else list(channels)
+    if len(widths) != len(default) or min(widths) < 1:
         raise InputError(
-            f"task_channels={channels} must be one number of channels, or {len(given)} of them, "
+            f"task_channels={channels} must be one number of channels, or {len(default)} of them, "
             "one per scale, finest first."
         )
     return widths

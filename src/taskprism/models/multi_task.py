@@ -21,10 +21,18 @@ class MultiTask(MultiTaskModel):
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: None; there is no front end.
+        auxiliary_tasks: Not supported; there is no front end.
         backbone: Shared by all tasks.
         head: ``"auto"``, ``"high_resolution"``, ``"panoptic"`` or ``"deeplab"``
             (see :func:`taskprism.layers.create_head`).
+
+    Example:
+        >>> import torch
+        >>> from taskprism import create_model
+        >>> tasks = {"semseg": 5, "depth": 1}
+        >>> model = create_model("multi_task", tasks, backbone="test_resnet", neck_channels=16)
+        >>> {task: tuple(x.shape) for task, x in model(torch.rand(2, 3, 64, 96)).items()}
+        {'semseg': (2, 5, 64, 96), 'depth': (2, 1, 64, 96)}
     """
 
     name: ClassVar[str] = "multi_task"

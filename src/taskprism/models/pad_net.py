@@ -1,4 +1,4 @@
-"""PAD-Net: initial predictions of all tasks help each other before the final ones."""
+"""PAD-Net: distillation between the initial predictions of all tasks."""
 
 from __future__ import annotations
 
@@ -18,22 +18,29 @@ from taskprism.tasks.base import Task
 class PADNet(SingleScaleModel):
     """Prediction-And-Distillation network (Xu et al., "PAD-Net", CVPR 2018), at one scale.
 
-    Layers as in the multi-task literature's re-implementation: the backbone's maps fused into one
-    at the finest size, initial heads of two bottlenecks, distillation between the task features,
-    final heads of two bottlenecks.
+    The layers are those of the common re-implementation (Vandenhende et al., ECCV 2020): the maps
+    of the backbone fused into one at the finest size, initial heads of two bottlenecks,
+    distillation between the task features, final heads of two bottlenecks.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition, and distilled from.
+        auxiliary_tasks: Tasks that only the front end predicts; distillation reads them.
         backbone: Shared by all tasks.
-        channels: Of the task features; a multiple of 4.
+        channels: Channels of the task features, a multiple of 4.
         distillation: A name of :func:`taskprism.distillation.list_distillations`,
             ``"module:Class"``, or a subclass of :class:`taskprism.distillation.Distillation`.
         distillation_options: Options of the distillation.
-        fusion: How the backbone's maps become one
+        fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
-        size: Input image's ``(H, W)``; only for distillations that are built for one size.
+        size: ``(H, W)`` of the input image; only for distillations that are built for one size.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> small = {"backbone": "test_resnet", "channels": 8}
+        >>> model = create_model("pad_net", ["depth"], ["edge", "normals"], **small)
+        >>> list(model.initial_heads), list(model.heads)
+        (['depth', 'edge', 'normals'], ['depth'])
     """
 
     name: ClassVar[str] = "pad_net"

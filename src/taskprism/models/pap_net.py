@@ -1,4 +1,4 @@
-"""PAP-Net: features of every task diffuse along the affinities of all tasks."""
+"""PAP-Net: the features of each task diffuse along the affinities of all tasks."""
 
 from __future__ import annotations
 
@@ -18,21 +18,30 @@ from taskprism.tasks.base import Task
 class PAPNet(SingleScaleModel):
     """Pattern-Affinitive Propagation network (Zhang et al., "PAP-Net", CVPR 2019).
 
-    PAD-Net's front end; task features narrowed by a 1x1 convolution; affinity diffusion
-    (:class:`~taskprism.distillation.AffinityDiffusion`); final heads of two bottlenecks. Layers and
-    defaults as in the re-implementation by the authors of CTAL, which gave the numbers that are
-    known for today's benchmarks; the original's pair-wise affinity loss is not part of it.
+    The front end of PAD-Net; a 1x1 convolution that reduces the channels of the task features;
+    affinity diffusion (:class:`~taskprism.distillation.AffinityDiffusion`); final heads of two
+    bottlenecks. Layers and defaults are those of the re-implementation by the authors of CTAL, from
+    which the published numbers on current benchmarks come. The pair-wise affinity loss of the
+    original is not part of it.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition; their affinities are read.
+        auxiliary_tasks: Tasks that only the front end predicts; their affinities are read.
         backbone: Shared by all tasks.
-        channels: Of the task features; a multiple of 4.
-        distilled_channels: Of the features that diffuse; a multiple of 4.
-        distillation_options: Of the affinity diffusion (``beta``, ``iterations``, ``normalize``).
-        fusion: How the backbone's maps become one
+        channels: Channels of the task features, a multiple of 4.
+        distilled_channels: Channels of the features that diffuse, a multiple of 4.
+        distillation_options: Options of the affinity diffusion (``beta``, ``iterations``,
+            ``normalize``).
+        fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
+
+    Example:
+        >>> from taskprism import create_model
+        >>> small = {"backbone": "test_resnet", "channels": 8, "distilled_channels": 4}
+        >>> model = create_model("pap_net", ["depth", "edge"], **small)
+        >>> model.distillation.distillation.channels
+        4
     """
 
     name: ClassVar[str] = "pap_net"

@@ -1,4 +1,4 @@
-"""What a model returns: final predictions by task name, with the initial ones attached."""
+"""The output of a model: final predictions by task name, with the initial ones attached."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from torch.utils import _pytree
 
 
 class Predictions(dict[str, Tensor]):
-    """Mapping task name -> raw output ``(B, channels, H, W)`` at the input's resolution.
+    """Mapping task name -> raw output ``(B, channels, H, W)`` at the resolution of the input.
 
     Attributes:
-        initial: Initial predictions (deep supervision), one mapping task name -> raw output
-            ``(B, channels, h, w)`` per scale at that scale's own resolution, finest first; holds
-            main and auxiliary tasks. Empty for models without a front end.
+        initial: Initial predictions (deep supervision) of main and auxiliary tasks, finest first:
+            for each scale a mapping task name -> raw output ``(B, channels, h, w)`` at the
+            resolution of that scale. Empty for models without a front end.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models import Predictions
+        >>> coarse = {"depth": torch.zeros(1, 1, 4, 6), "edge": torch.zeros(1, 1, 4, 6)}
+        >>> outputs = Predictions({"depth": torch.zeros(1, 1, 16, 24)}, [coarse])
+        >>> list(outputs), [list(scale) for scale in outputs.initial]
+        (['depth'], [['depth', 'edge']])
     """
 
     initial: list[dict[str, Tensor]]
@@ -38,7 +46,7 @@ def _unflatten(children: Any, context: Any) -> Predictions:
     return Predictions(final, initial)
 
 
-# Export, compile and DDP walk outputs as trees; without this the initial predictions are lost.
+# Export, compile and DDP traverse outputs as trees and would lose the initial predictions.
 _pytree.register_pytree_node(
     Predictions, _flatten, _unflatten, serialized_type_name="taskprism.Predictions"
 )

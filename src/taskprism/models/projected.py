@@ -1,4 +1,4 @@
-"""A distillation at a width and on a grid of its own, between 1x1 convolutions and final heads."""
+"""A distillation with its own number of channels and its own stride."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from taskprism.layers import resize, upsampling_tail
 
 
 class ProjectedDistillation(nn.Module):
-    """Task features, each through a 1x1 convolution, then distilled, then upsampled if wanted.
+    """1x1 convolution on the features of each task, distillation, and optionally upsampling.
 
     Args:
         distillation: A name of :func:`taskprism.distillation.list_distillations`.
         tasks: Names of the tasks that are refined.
         sources: Names of the tasks that are read.
-        in_channels: Of the task features.
-        channels: Of the distilled ones.
-        stride: Of the task features against the image.
+        in_channels: Channels of the task features.
+        channels: Channels of the distilled features.
+        stride: Stride of the task features.
         size: ``(H, W)`` of the task features, for distillations that are built for one size.
         grid_stride: Stride at which distillation works; task features are resized to it before
             the 1x1 convolution. None: ``stride``.
-        upsample: Double the distilled features (:func:`taskprism.layers.upsampling_tail`).
-        options: Of the distillation.
+        upsample: Double the resolution afterwards (:func:`taskprism.layers.upsampling_tail`).
+        options: Options of the distillation.
+
+    Raises:
+        InputError: ``grid_stride`` is less than 1.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.projected import ProjectedDistillation
+        >>> tasks = ["depth", "edge"]
+        >>> block = ProjectedDistillation("concat", tasks, tasks, 8, 4, stride=4, grid_stride=8)
+        >>> features = {task: torch.rand(2, 8, 16, 24) for task in tasks}
+        >>> tuple(block(features)["depth"].shape)
+        (2, 4, 8, 12)
     """
 
     def __init__(
@@ -64,7 +76,7 @@ class ProjectedDistillation(nn.Module):
         )
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
-        """Size at which task features of ``size`` are distilled."""
+        """Size at which distillation works on task features of ``size``."""
         stride, grid_stride = self.strides
         height, width = (-(-side * stride // grid_stride) for side in size)
         return height, width
@@ -74,13 +86,13 @@ class ProjectedDistillation(nn.Module):
     ) -> dict[str, Tensor]:
         """``(B, in_channels, H, W)`` per source -> ``(B, channels, h, w)`` per task.
 
-        h and w are those of :meth:`grid`, twice that after upsampling.
+        (h, w) is the size from :meth:`grid`, or twice that with upsampling.
         """
-        narrowed = {
+        reduced = {
             source: project(resize(features[source], self.grid(features[source].shape[-2:])))
             for source, project in self.project.items()
         }
-        refined = self.distillation(narrowed, predictions)
+        refined = self.distillation(reduced, predictions)
         for task, tail in self.upsample.items():
             refined[task] = tail(refined[task])
         return refined

@@ -1,4 +1,4 @@
-"""What PAD-Net and all who changed its middle have in common: one scale, two predictions."""
+"""The layout that PAD-Net, PAP-Net and CTAL share: initial and final predictions at one scale."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from taskprism.tasks.base import Task
 class SingleScaleModel(MultiTaskModel, ABC):
     """Maps fused into one, initial heads of two bottlenecks, distillation, final heads.
 
-    Layers as in the multi-task literature's re-implementation of PAD-Net. A subclass sets
-    ``distillation``, which takes and returns mappings of task features, and calls
-    :meth:`_make_heads`.
+    The layers are those of the common re-implementation of PAD-Net (Vandenhende et al., ECCV 2020).
+    A subclass sets ``distillation``, which maps task features and initial predictions to task
+    features, and ``heads`` (see :meth:`_make_heads`).
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition, and distilled from.
+        auxiliary_tasks: Tasks that only the front end predicts; distillation reads them.
         backbone: Shared by all tasks.
-        channels: Of the task features; a multiple of 4.
-        fusion: How the backbone's maps become one
+        channels: Channels of the task features, a multiple of 4.
+        fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
     """
 
@@ -60,13 +60,13 @@ class SingleScaleModel(MultiTaskModel, ABC):
         )
 
     def _make_heads(self, channels: int, kind: HeadLike) -> nn.ModuleDict:
-        """Final heads for distilled features of ``channels``."""
+        """Final heads that read distilled features with ``channels`` channels."""
         return nn.ModuleDict(
             {task.name: create_head([channels], task.channels, kind) for task in self.tasks}
         )
 
     def forward(self, images: Tensor) -> Predictions:
-        """Predict initially, distil, predict finally."""
+        """Predict initially, distill, predict."""
         fused = self.fusion(self.backbone(images))
         features: dict[str, Tensor] = {}
         initial: dict[str, Tensor] = {}

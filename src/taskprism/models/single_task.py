@@ -1,4 +1,4 @@
-"""Single-task networks: the yardstick of every gain."""
+"""Single-task networks: the reference for every gain."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from taskprism.tasks.base import Task
 
 @register_model
 class SingleTask(MultiTaskModel):
-    """One network of its own per task: backbone and head, nothing shared.
+    """One network per task, backbone and head, with nothing shared.
 
-    With several tasks it is the "single task" row of the papers in one object; all networks start
+    With several tasks it is the "single task" row of the papers in one object. All networks start
     from the same backbone weights.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: None; there is no front end.
+        auxiliary_tasks: Not supported; there is no front end.
         backbone: Backbone of the first task; the others get copies.
         head: ``"auto"``, ``"high_resolution"``, ``"panoptic"`` or ``"deeplab"``
             (see :func:`taskprism.layers.create_head`).
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("single_task", ["depth", "edge"], backbone="test_resnet")
+        >>> list(model.backbones)
+        ['depth', 'edge']
     """
 
     name: ClassVar[str] = "single_task"

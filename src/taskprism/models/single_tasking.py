@@ -13,30 +13,38 @@ from taskprism.models.predictions import Predictions
 
 
 class SingleTaskingModel(MultiTaskModel):
-    """A network that changes with the task it is asked for, and computes nothing for the others.
+    """A network that runs for the requested tasks only.
 
-    Its forward pass has an interface (Maninis et al., CVPR 2019, section 4): before it come layers
-    that tasks share, though perhaps each in its own way; behind it layers of one task alone.
-    Adversarial training looks at the gradients that cross it.
+    Its forward pass has an interface (Maninis et al., CVPR 2019, section 4). Layers before it are
+    shared, possibly with parts that depend on the task; layers after it belong to one task.
+    Adversarial training uses the gradients at the interface.
 
     Attributes:
         interface_channels: Channels of the last map at the interface.
+
+    Example:
+        >>> import torch
+        >>> from taskprism import create_model
+        >>> model = create_model("astmt", ["depth", "edge"], backbone="se_resnet14_quarter").eval()
+        >>> maps = model.interface(torch.rand(1, 3, 64, 96), ["edge"])
+        >>> tuple(maps["edge"][-1].shape), model.interface_channels
+        ((1, 64, 16, 24), 64)
     """
 
     interface_channels: int
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
-        """Predict some tasks, or all.
+        """Predict the named tasks.
 
         Args:
             images: ``(B, 3, H, W)``, normalized.
-            tasks: Names of main tasks; only what they need is computed. None: all of them.
+            tasks: Names of main tasks; nothing is computed for the others. None: all main tasks.
 
         Raises:
-            UnknownNameError: If there is no such task.
+            UnknownNameError: There is no such task.
         """
         size = images.shape[-2:]
-        maps = self.interface(images, self.chosen(tasks))
+        maps = self.interface(images, self.check_task_names(tasks))
         return Predictions({task: self.output(maps[task], task, size) for task in maps})
 
     @abstractmethod
@@ -49,10 +57,10 @@ class SingleTaskingModel(MultiTaskModel):
 
     @abstractmethod
     def own_parameters(self) -> list[nn.Parameter]:
-        """Parameters that only one task uses, whichever."""
+        """Parameters that belong to a single task."""
 
-    def chosen(self, tasks: Sequence[str] | None) -> list[str]:
-        """Names of main tasks, checked; all of them for None."""
+    def check_task_names(self, tasks: Sequence[str] | None) -> list[str]:
+        """The names if all of them are main tasks; for None the names of all main tasks."""
         known = [task.name for task in self.tasks]
         for name in tasks if tasks is not None else ():
             if name not in known:

@@ -1,4 +1,4 @@
-"""TPIM: pairs of tasks interact by attention that is iterated."""
+"""TPIM: pairs of tasks interact through iterated attention."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ class TPIMNet(MultiTaskModel, ABC):
     """Task Pair Interaction network, at several scales or, with ``single_scale=True``, at one.
 
     :class:`MultiScaleTPIM` is MTI-Net with TPIM (:class:`~taskprism.distillation.TPIM`) at every
-    scale, :class:`SingleScaleTPIM` PAD-Net with TPIM. No code was released. The paper draws a
-    single scale, but says that without its attention the network is MTI-Net, and prints numbers
-    next to MTI-Net's; hence the default.
+    scale, :class:`SingleScaleTPIM` is PAD-Net with TPIM. No code was released. The figure in the
+    paper shows a single scale, but the text says that without attention the network is MTI-Net, and
+    the tables compare with MTI-Net; so several scales are the default.
 
-    Options are those of the class that is built, and ``distillation_options`` of TPIM
+    The other options are those of the selected class, with ``distillation_options`` of TPIM
     (``iterations``: 18 on NYUD-v2, 4 on PASCAL-Context).
+
+    Example:
+        >>> from taskprism import create_model
+        >>> options = {"backbone": "test_resnet", "channels": 8, "single_scale": True}
+        >>> type(create_model("tpim", ["depth", "edge"], **options)).__name__
+        'SingleScaleTPIM'
     """
 
     name: ClassVar[str] = "tpim"
@@ -36,7 +42,7 @@ class TPIMNet(MultiTaskModel, ABC):
 
     @classmethod
     def _variant(cls, options: Mapping[str, Any]) -> tuple[type[Self], dict[str, Any]]:
-        """The class that ``single_scale`` selects."""
+        """Class that ``single_scale`` selects, and the other options."""
         if cls is not TPIMNet:
             return cls, dict(options)
         own = dict(options)
@@ -45,19 +51,19 @@ class TPIMNet(MultiTaskModel, ABC):
 
 
 class MultiScaleTPIM(TPIMNet, MTINet):
-    """TPIM at every scale, attention on the grid of stride 16.
+    """MTI-Net with TPIM at every scale; attention works at stride 16.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition, and read.
+        auxiliary_tasks: Tasks that only the front end predicts; distillation reads them.
         backbone: Shared by all tasks, with several maps.
-        scales: Which of the backbone's maps are used, 0 is the finest; by default all.
-        propagation: Whether coarse scales inform finer ones.
-        fpm_reduction: Divisor of the width inside the feature propagation.
+        scales: Which maps of the backbone are used; 0 is the finest. By default all.
+        propagation: Whether features of coarse scales are used at finer ones.
+        fpm_reduction: Divisor of the channels inside the feature propagation.
         propagation_softmax: See :class:`~taskprism.layers.FeaturePropagation`.
         propagation_order: As in :class:`~taskprism.models.MTINet`.
-        distillation_options: Of TPIM.
-        head: Aggregation of the final heads (see :func:`taskprism.layers.create_head`).
+        distillation_options: Options of TPIM.
+        head: Final heads (see :func:`taskprism.layers.create_head`).
         task_channels: As in :class:`~taskprism.models.MTINet`.
     """
 
@@ -93,15 +99,15 @@ class MultiScaleTPIM(TPIMNet, MTINet):
 
 
 class SingleScaleTPIM(TPIMNet, PADNet):
-    """TPIM in PAD-Net's place.
+    """PAD-Net with TPIM.
 
     Args:
         tasks: Main tasks.
-        auxiliary_tasks: Predicted by the front end in addition, and read.
+        auxiliary_tasks: Tasks that only the front end predicts; distillation reads them.
         backbone: Shared by all tasks.
-        channels: Of the task features; a multiple of 4.
-        distillation_options: Of TPIM.
-        fusion: How the backbone's maps become one
+        channels: Channels of the task features, a multiple of 4.
+        distillation_options: Options of TPIM.
+        fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
         head: Final heads (see :func:`taskprism.layers.create_head`).
     """
