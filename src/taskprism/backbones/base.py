@@ -76,8 +76,20 @@ register_backbone = BACKBONES.register
 class Neck(Backbone):
     """A backbone that transforms the maps of another backbone.
 
-    Attributes:
+    Args:
         trunk: The wrapped backbone.
+        channels: Channels of each map of this neck, finest first.
+        strides: Stride of each map of this neck.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.backbones import Neck, create_backbone
+        >>> class Finest(Neck):
+        ...     def transform(self, maps):
+        ...         return maps[:1]
+        >>> trunk = create_backbone("test_resnet", neck="none")
+        >>> len(Finest(trunk, trunk.channels[:1], trunk.strides[:1])(torch.rand(1, 3, 64, 64)))
+        1
     """
 
     def __init__(
@@ -143,6 +155,14 @@ def as_backbone(module: Any) -> Backbone:
 
     Raises:
         InputError: It is not a module, or lacks ``channels`` or ``strides``.
+
+    Example:
+        >>> from torch import nn
+        >>> from taskprism.backbones.base import as_backbone
+        >>> module = nn.Conv2d(3, 16, kernel_size=8, stride=8)
+        >>> module.channels, module.strides = (16,), (8,)
+        >>> type(as_backbone(module)).__name__
+        'ModuleBackbone'
     """
     if isinstance(module, Backbone):
         missing = [name for name in ("channels", "strides") if not hasattr(module, name)]
@@ -164,7 +184,15 @@ def as_backbone(module: Any) -> Backbone:
 def arguments_by_name(
     cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Arguments of a class's constructor by name; None if they do not fit or have no names."""
+    """Arguments of the constructor of a class by name; None if they do not fit or have no names.
+
+    Example:
+        >>> from taskprism.backbones.base import arguments_by_name
+        >>> class Box:
+        ...     def __init__(self, width, height=1): ...
+        >>> arguments_by_name(Box, (3,), {"height": 2})
+        {'width': 3, 'height': 2}
+    """
     signature = inspect.signature(cls.__init__)
     try:
         bound = signature.bind(None, *args, **kwargs)
@@ -180,7 +208,13 @@ def arguments_by_name(
 
 
 def is_plain(value: Any) -> bool:
-    """Whether JSON can hold the value (tuples become lists)."""
+    """Whether JSON can hold the value (tuples become lists).
+
+    Example:
+        >>> from taskprism.backbones.base import is_plain
+        >>> is_plain({"channels": (8, 16)}), is_plain(object())
+        (True, False)
+    """
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and is_plain(each) for key, each in value.items())
     if isinstance(value, list | tuple):

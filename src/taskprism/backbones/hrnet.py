@@ -1,4 +1,4 @@
-"""HRNet with its raw branches, fused as in the multi-task literature."""
+"""HRNet, whose branches are the feature maps."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ Upsampling = Literal["bilinear", "nearest"]
 class HRNet(Backbone):
     """The four branches of an HRNet at 1/4, 1/8, 1/16 and 1/32 (Wang et al., 2020).
 
-    timm's and the ImageNet training's HRNet upsample by nearest neighbor where branches are fused;
-    the multi-task systems (PAD-Net, MTI-Net, CTAL in their released code) fine-tune the same
-    weights with bilinear fusion to the exact size, which also makes any image size work. Names of
-    all weights are timm's, which are the official ones.
+    Where branches are fused, timm and the ImageNet training upsample by nearest neighbor. The
+    multi-task systems (PAD-Net, MTI-Net, CTAL in their released code) fine-tune the same weights
+    with bilinear upsampling to the exact size, which accepts any image size. All weights have the
+    names of timm, which are the official ones.
 
     Args:
         name: A timm name that starts with ``hrnet``.
         upsampling: ``"bilinear"`` as in the multi-task systems, or ``"nearest"`` as in timm.
-        finest_stride: Of the finest map: 4, or 2 for the stem's too.
+        finest_stride: Stride of the finest map: 4, or 2 to include the map of the stem.
+
+    Example:
+        >>> from taskprism.backbones import HRNet
+        >>> backbone = HRNet("hrnet_w18_small")
+        >>> backbone.channels, backbone.strides
+        ((16, 32, 64, 128), (4, 8, 16, 32))
     """
 
     def __init__(
@@ -57,11 +63,11 @@ class HRNet(Backbone):
 
 
 class ExactFusion(nn.Module):
-    """A module of HRNet whose branches are brought to each other's exact size.
+    """A module of HRNet whose branches are resized to the exact size of each other.
 
     Args:
         module: timm's ``HighResolutionModule``; branches and fusion layers keep their names.
-        upsampling: Interpolation.
+        upsampling: Mode of the interpolation.
     """
 
     branches: nn.ModuleList

@@ -167,6 +167,18 @@ def load_modulated_weights(backbone: ModulatedBackbone, pretrained: bool | str) 
 
     Raises:
         CheckpointError: The weights do not exist, cannot be read or belong to another network.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from taskprism.backbones import create_modulated_backbone, load_modulated_weights
+        >>> from taskprism.layers import Modulation
+        >>> shared = Modulation((), squeeze=False, adapters=False, norm=False)
+        >>> one, other = (create_modulated_backbone("se_resnet14_quarter", shared) for _ in "ab")
+        >>> state = {name.replace("all_tasks.", ""): x for name, x in one.state_dict().items()}
+        >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        ...     torch.save(state, file.name)
+        ...     load_modulated_weights(other, file.name).mismatched
+        []
     """
     has_gates = backbone.modulation.excitation
     name = backbone.hub_weights if has_gates else backbone.plain_hub_weights

@@ -16,13 +16,18 @@ from taskprism.layers.resize import resize
 
 
 class FeaturePyramid(Neck):
-    """Every map with the same channels, informed by all coarser ones.
+    """Feature pyramid: maps with equal channels, each computed from its own and all coarser maps.
 
-    Lin et al., "Feature Pyramid Networks for Object Detection", 2017 (torchvision's own).
+    Lin et al., "Feature Pyramid Networks for Object Detection", 2017 (torchvision's).
 
     Args:
         trunk: Backbone with several maps.
         channels: Channels of every map.
+
+    Example:
+        >>> from taskprism.backbones import FeaturePyramid, create_backbone
+        >>> FeaturePyramid(create_backbone("test_resnet", neck="none"), channels=16).channels
+        (16, 16, 16, 16)
     """
 
     def __init__(self, trunk: Backbone, channels: int = 256) -> None:
@@ -36,9 +41,18 @@ class FeaturePyramid(Neck):
 
 
 class Fused(Neck):
-    """All maps fused into one at the finest size; its channels are the sum of all.
+    """All maps fused into one at the finest size; its channels are the sum over all maps.
 
-    See :class:`~taskprism.layers.aggregation.HighResolutionFusion`.
+    See :class:`~taskprism.layers.HighResolutionFusion`.
+
+    Args:
+        trunk: Backbone with several maps.
+
+    Example:
+        >>> from taskprism.backbones import Fused, create_backbone
+        >>> trunk = create_backbone("test_resnet", neck="none")
+        >>> Fused(trunk).channels == (sum(trunk.channels),)
+        True
     """
 
     def __init__(self, trunk: Backbone) -> None:
@@ -51,39 +65,49 @@ class Fused(Neck):
 
 
 class Deepest(Neck):
-    """The deepest map alone, at another stride if wanted (bilinear).
+    """Only the deepest map, optionally resized to another stride (bilinear).
 
-    What heads made for one map read when a transformer takes the place of a dilated network.
+    Heads that read one map use it when a transformer replaces a dilated network.
 
     Args:
-        trunk: Backbone.
-        stride: Of the result; by default the map's own.
+        trunk: Any backbone.
+        stride: Stride of the result; by default the map is not resized.
+
+    Example:
+        >>> from taskprism.backbones import Deepest, create_backbone
+        >>> Deepest(create_backbone("test_resnet", neck="none"), stride=16).strides
+        (16,)
     """
 
     def __init__(self, trunk: Backbone, stride: int | None = None) -> None:
         super().__init__(trunk, trunk.channels[-1:], (stride or trunk.strides[-1],))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The trunk's last map at ``ceil(size / stride)``."""
+        """The last map of the trunk at ``ceil(size / stride)``."""
         height, width = images.shape[-2:]
         size = self.feature_sizes((height, width))[0]
         return [resize(each, size) for each in super().forward(images)]
 
     def transform(self, maps: list[Tensor]) -> list[Tensor]:
-        """Deepest map only, at its own size."""
+        """The deepest map, not resized."""
         return maps[-1:]
 
 
 class AtrousPyramid(Neck):
-    """The deepest map, seen at several dilations at once; one map comes out.
+    """Convolutions of the deepest map at several dilations, mixed into one map.
 
     ASPP of Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017
-    (torchvision's own, dropout 0.5). Training needs batches of at least 2 images.
+    (torchvision's, dropout 0.5). Training needs batches of at least 2 images.
 
     Args:
         trunk: Backbone, usually with ``output_stride=8`` or 16.
         channels: Channels of the result.
         rates: Dilations.
+
+    Example:
+        >>> from taskprism.backbones import AtrousPyramid, create_backbone
+        >>> AtrousPyramid(create_backbone("test_resnet", neck="none"), channels=16).channels
+        (16,)
     """
 
     def __init__(
@@ -93,21 +117,26 @@ class AtrousPyramid(Neck):
         self.pyramid = ASPP(trunk.channels[-1], list(rates), channels)
 
     def transform(self, maps: list[Tensor]) -> list[Tensor]:
-        """Deepest map only."""
+        """Atrous pyramid on the deepest map."""
         return [self.pyramid(maps[-1])]
 
 
 class ViTPyramid(Neck):
-    """Maps at strides 4, 8, 16 and 32 from the one resolution of a plain transformer's last map.
+    """Maps at strides 4, 8, 16 and 32 from the last map of a plain transformer.
 
     The simple feature pyramid of Li et al., "Exploring Plain Vision Transformer Backbones for
-    Object Detection", 2022: the last map, doubled or halved as often as needed, each result
-    followed by 1x1 and 3x3 convolutions with layer norm over channels. Patches of 14 pixels, for
-    which no number of doublings gives these strides, are resampled to them.
+    Object Detection", 2022: the last map is doubled or halved as often as needed, each time
+    followed by 1x1 and 3x3 convolutions with layer norm over channels. With patches of 14 pixels no
+    number of doublings gives these strides, so the maps are resampled.
 
     Args:
-        trunk: Backbone of which the last map is read.
+        trunk: Backbone whose last map is read.
         channels: Channels of every map.
+
+    Example:
+        >>> from taskprism.backbones import ViTPyramid, create_backbone
+        >>> ViTPyramid(create_backbone("test_vit", neck="none"), channels=16).strides
+        (4, 8, 16, 32)
     """
 
     def __init__(self, trunk: Backbone, channels: int = 256) -> None:
@@ -119,14 +148,14 @@ class ViTPyramid(Neck):
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Pyramid of the trunk's last map, cropped to the image where patches reach beyond it."""
+        """Pyramid of the last map, cropped to the image where patches extend beyond it."""
         last = self.trunk(images)[-1]
         height, width = images.shape[-2:]
         maps = []
         for level, stride, (rows, columns) in zip(
             self.levels, self.strides, self.feature_sizes((height, width)), strict=True
         ):
-            # The tokens cover whole patches, so this grid may reach beyond the image.
+            # The tokens cover whole patches, so this grid may extend beyond the image.
             grid = [-(-tokens * self.patch // stride) for tokens in last.shape[-2:]]
             maps.append(resize(level(last), grid)[:, :, :rows, :columns].contiguous())
         return maps

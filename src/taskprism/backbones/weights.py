@@ -1,4 +1,4 @@
-"""Pretrained weights for a trunk, and a plain word on what came of it."""
+"""Loading pretrained weights into a trunk, with a report of what matched."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor.
+    """Which tensors were loaded.
 
     Attributes:
-        source: Where the weights come from.
-        license: Their terms, or "unknown".
+        source: Description of the source of the weights.
+        license: Their license, or "unknown".
         matched: Names in the trunk that were loaded.
         missing: Names in the trunk that keep their random values.
-        unexpected: Names in the file that the trunk has no place for (classifiers, mostly).
-        mismatched: Names whose shapes differ; they are among the missing.
+        unexpected: Names in the file that the trunk does not have (mostly of classifiers).
+        mismatched: Names whose shapes differ; they are also in ``missing``.
+
+    Example:
+        >>> from taskprism.backbones import LoadReport
+        >>> print(LoadReport("a.pth", "mit", ["conv1"], [], ["fc"], []))
+        Weights from a.pth (license: mit): 1 tensors matched, 0 missing, 1 in the file not used.
+          unexpected: fc
     """
 
     source: str
@@ -56,14 +62,23 @@ def load_pretrained(trunk: nn.Module, name: str, pretrained: bool | str) -> Load
     """Load weights into a trunk and print to stderr what matched.
 
     Args:
-        trunk: Feature extractor that timm made.
+        trunk: Feature extractor that timm created.
         name: Its timm name.
         pretrained: See :func:`taskprism.backbones.create_backbone`.
 
     Raises:
-        CheckpointError: If the weights cannot be had or read, or less than nine tenths of the
-            trunk's values are in them.
-        InputError: If the weights package is not installed or belongs to another backbone.
+        CheckpointError: The weights cannot be downloaded or read, or hold less than 90 % of the
+            values of the trunk.
+        InputError: The weights package is not installed or belongs to another backbone.
+
+    Example:
+        >>> import tempfile, timm, torch
+        >>> from taskprism.backbones import create_backbone, load_pretrained
+        >>> backbone = create_backbone("test_resnet", neck="none")
+        >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        ...     torch.save(timm.create_model("test_resnet").state_dict(), file.name)
+        ...     load_pretrained(backbone.model, "test_resnet", file.name).missing
+        []
     """
     if pretrained is True:
         source = from_hub(name)
@@ -77,7 +92,11 @@ def load_pretrained(trunk: nn.Module, name: str, pretrained: bool | str) -> Load
 
 
 def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
-    """Load every tensor whose name and shape fit; too few raise before anything is changed."""
+    """Load every tensor whose name and shape fit.
+
+    Raises:
+        CheckpointError: They hold less than 90 % of the values; the trunk is unchanged.
+    """
     own = {_plain(key): key for key in trunk.state_dict()}
     shapes = {key: tensor.shape for key, tensor in trunk.state_dict().items()}
     state = source.state
@@ -95,12 +114,12 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
         unexpected=[key for key in state if key not in used],
         mismatched=mismatched,
     )
-    wanted = sum(shapes[key].numel() for key in _needed(own.values()))
-    got = sum(shapes[key].numel() for key in fitting if key in _needed(own.values()))
-    if got < ENOUGH * wanted:
+    needed = sum(shapes[key].numel() for key in _needed(own.values()))
+    loaded = sum(shapes[key].numel() for key in fitting if key in _needed(own.values()))
+    if loaded < ENOUGH * needed:
         raise CheckpointError(
-            f"Only {got / wanted:.0%} of the values of {name!r} are in {source.description}, so "
-            f"these are weights of something else. {report}\n  Give the weights of this backbone, "
+            f"Only {loaded / needed:.0%} of the values of {name!r} are in {source.description}, so "
+            f"these are weights of another network. {report}\n  Give the weights of this backbone, "
             "or pretrained=False."
         )
     trunk.load_state_dict(fitting, strict=False)
@@ -130,13 +149,18 @@ def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tup
 
 
 def _needed(keys: Any) -> set[str]:
-    """Names that a weights file must hold; counters and index tables are made by the model."""
-    made = ("num_batches_tracked", "relative_position_index", "relative_coords_table", "attn_mask")
-    return {key for key in keys if not key.endswith(made)}
+    """Names that a weights file must hold; the model creates counters and index tables."""
+    created = (
+        "num_batches_tracked",
+        "relative_position_index",
+        "relative_coords_table",
+        "attn_mask",
+    )
+    return {key for key in keys if not key.endswith(created)}
 
 
 def _translate(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor] | None:
-    """Let timm rename the keys of an architecture's original release, where it can."""
+    """Tensors of the original release of an architecture, renamed by timm, or None."""
     architecture = name.split(".")[0]
     module = sys.modules[model_entrypoint(architecture).__module__]
     translate = getattr(module, "checkpoint_filter_fn", None)
@@ -145,4 +169,4 @@ def _translate(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor] | No
     try:
         return dict(translate(dict(state), timm.create_model(architecture)))
     except (KeyError, RuntimeError, ValueError, AttributeError):
-        return None  # not such a release either: the report says what is missing
+        return None  # not such a release: the report lists what is missing

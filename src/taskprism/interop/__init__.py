@@ -1,7 +1,7 @@
-"""Checkpoints released by the authors of papers, as models of this package.
+"""Import of checkpoints that the authors of papers released.
 
-A checkpoint of one of these repositories becomes a model that computes the same numbers from the
-same images:
+A checkpoint of one of these repositories becomes a model of this package that computes the same
+numbers from the same images:
 
 * ``"multi_task_learning_pytorch"`` (MTI-Net): ``single_task``, ``multi_task``, ``pad_net`` and
   ``mti_net`` on an HRNet; ``single_task``, ``multi_task``, ``cross_stitch``, ``nddr_cnn`` and
@@ -14,10 +14,9 @@ same images:
 >>> list_sources()["astmt"]
 ['astmt']
 
-:func:`import_official` and the command ``taskprism import`` read a file; ``save_pretrained`` then
-keeps the model in this package's own format. To add a repository, write a subclass of
-:class:`Source`, which is data only (names there, names here), and decorate it with
-:func:`register_source`.
+:func:`import_official` and the command ``taskprism import`` read a file; ``save_pretrained`` saves
+the model in the format of this package. To add a repository, write a subclass of :class:`Source`,
+which is data only (names there, names here), and decorate it with :func:`register_source`.
 """
 
 from taskprism.interop.importing import (

@@ -55,9 +55,8 @@ def _mobilenet() -> tuple[Rule, ...]:
     rules: list[Rule] = [("features.0.conv.{rest}", "encoder.stem.{rest}")]
     for block in range(_MOBILENET_BLOCKS):
         theirs, ours = f"features.{block + 1}", f"encoder.blocks.{block}"
-        parts = ("expand", "depthwise", "project")[
-            0 if block else 1 :
-        ]  # the first has no expansion
+        first = 0 if block else 1  # the first block has no expansion
+        parts = ("expand", "depthwise", "project")[first:]
         for number, part in enumerate(parts, start=1):
             rules.append((f"{theirs}.conv.conv{number}.{{rest}}", f"{ours}.{part}.{{rest}}"))
             rules += _per_task_or_shared(f"{theirs}.conv.bn{number}", f"{ours}.{part}_bn")
@@ -82,7 +81,7 @@ def _decoder() -> tuple[Rule, ...]:
             for branch in range(4)
             for rule in _decoder_unit(f"layer5.conv2d_list.{branch}", f"branches.{branch}")
         ),
-        *_decoder_unit("layer5.conv2d_list.4", "pooled", place=1),  # behind its pooling
+        *_decoder_unit("layer5.conv2d_list.4", "pooled", place=1),  # after its pooling
         *_decoder_unit("layer5.conv2d_final", "pyramid"),
         *_decoder_unit("low_level_reduce", "low_level"),
         *_decoder_unit("conv_concat", "fuse"),
@@ -146,6 +145,6 @@ class ASTMT(Source):
     image_std = (_RAW_STD, _RAW_STD, _RAW_STD)
     dropped = (
         ("discriminator.{rest}", "the discriminator of adversarial training"),
-        ("features_low.{rest}", "second names of layers that are there as 'features'"),
-        ("features_high.{rest}", "second names of layers that are there as 'features'"),
+        ("features_low.{rest}", "second names of layers that are also called 'features'"),
+        ("features_high.{rest}", "second names of layers that are also called 'features'"),
     )

@@ -27,7 +27,7 @@ from taskprism.interop.shared_layouts import (
 )
 from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
 
-#: Positions of the finest map -> image size of the data set that has as many (NYU, Cityscapes).
+#: Positions of the finest map -> image size of the data set with that many (NYU, Cityscapes).
 _SIZES = {72 * 96: (288, 384), 32 * 64: (128, 256)}
 _STRIDE = 4
 
@@ -73,12 +73,13 @@ def _attention(checkpoint: Checkpoint, kernel: str) -> dict[str, Any]:
     if size is None:
         raise InputError(
             f"This network was trained at one image size, with {positions} positions at a quarter "
-            "of it, which could be many; give it as size=(height, width)."
+            "of it. Several sizes have that many; give yours as size=(height, width)."
         )
     if (size[0] // _STRIDE) * (size[1] // _STRIDE) != positions:
         raise InputError(
             f"size={tuple(size)} has {size[0] // _STRIDE} x {size[1] // _STRIDE} positions at a "
-            f"quarter, but this network was trained with {positions}; give its own image size."
+            f"quarter, but this network was trained with {positions}; give the image size of its "
+            "training."
         )
     options = {"shared_kernel": True, "kernel_size": weight.shape[-1], "gamma": 0.05}
     return {"size": list(size), "distillation_options": options}

@@ -1,4 +1,4 @@
-"""Checkpoints of public repositories as models of this package."""
+"""Import of checkpoints of public repositories as models of this package."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _Tasks = Mapping[str, int | None] | Sequence[Task | str | Mapping[str, Any]]
 _ROW = re.compile(r"(.+)\[(.+)\]")
 _COUNTER = "num_batches_tracked"
 _SHOWN = 6
-# What wraps a network puts its own name in front: data parallelism, or a wrapper class.
+# Modules that wrap a network (data parallelism, a wrapper class) put their name in front.
 _WRAPPERS = ("module.", "model.")
-# Training code keeps scores beside the weights; as NumPy numbers they are harmless but refused by
-# default. The second name is that of NumPy before version 2.
+# Training code saves scores with the weights. As NumPy numbers they are harmless but refused by
+# default. The second name is from NumPy before version 2.
 _NUMBERS: list[Any] = [
     (multiarray.scalar, "numpy._core.multiarray.scalar"),
     (multiarray.scalar, "numpy.core.multiarray.scalar"),
@@ -53,36 +53,51 @@ def import_official(
     size: tuple[int, int] | None = None,
     **options: Any,
 ) -> MultiTaskModel:
-    """Make a model that computes what a released network does, from its checkpoint.
+    """Create a model from a released checkpoint; it computes the same as the released network.
 
-    Backbone and variant are read from the file. Every tensor must find its place; what is no part
-    of inference (a discriminator, second names of a layer) is dropped, and said to be, on stderr.
-    Wherever the order of tasks matters it is the source's, whatever the order of the arguments.
+    Backbone and variant are read from the file. Every tensor must match. Tensors that inference
+    does not need (a discriminator, second names of a layer) are dropped and reported on stderr.
+    Where the order of tasks matters, the order of the source is used, not that of the arguments.
 
-    ``model(images)`` takes what the released network takes, and ``model.normalize`` makes that
-    from RGB in [0, 1]: ImageNet's mean and standard deviation (``multi_task_learning_pytorch``),
-    [0, 1] as it is (``ema_net``), 0..255 (``astmt``).
+    ``model(images)`` expects the same input as the released network, and ``model.normalize``
+    computes it from RGB in [0, 1]: normalized with the mean and standard deviation of ImageNet
+    (``multi_task_learning_pytorch``), [0, 1] unchanged (``ema_net``), or 0..255 (``astmt``).
 
     Args:
         path: The released file.
-        source: ``"multi_task_learning_pytorch"`` (MTI-Net's repository), ``"ema_net"`` (CTAL's) or
-            ``"astmt"``.
-        model: The system that the file holds, by its name here.
+        source: ``"multi_task_learning_pytorch"`` (repository of MTI-Net), ``"ema_net"`` (of CTAL),
+            ``"astmt"``, another registered name, ``"module:Class"`` or a subclass of
+            :class:`Source`.
+        model: The system in the file, by its name here.
         tasks: Main tasks, as for :func:`taskprism.create_model`: ``{"semseg": 40, "depth": 1}``.
         auxiliary_tasks: Tasks that only the front end predicts.
-        size: Input image's ``(H, W)`` that the network was trained at, where a network is made for
-            one size and the file leaves open which.
-        **options: Of :func:`taskprism.create_model`, for what the file does not say
+        size: ``(H, W)`` of the images in training, if the network was built for one size and the
+            file does not determine it.
+        **options: Options of :func:`taskprism.create_model` that the file does not determine
             (``output_stride`` of ASTMT, ``distillation_options`` of PAP-Net).
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        CheckpointError: If the file cannot be read, or a tensor is missing, left over or of
-            another shape.
-        InputError: If the tasks are not those of the file, or the size is not its.
-        UnknownNameError: For an unknown source or model.
+        CheckpointError: The file cannot be read, or a tensor is missing, not part of the model or
+            of another shape.
+        InputError: The tasks or the size are not those of the file.
+        UnknownNameError: The source or the model does not exist.
+
+    Example:
+        >>> import taskprism, tempfile, torch
+        >>> from taskprism.interop import Layout, Source, import_official
+        >>> class Repository(Source):
+        ...     name, tasks = "repository", {"depth": "depth"}
+        ...     image_mean, image_std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        ...     layouts = (Layout("multi_task", (("net.{rest}", "{rest}"),),
+        ...                       lambda tensors: "test_resnet", lambda checkpoint: {}),)
+        >>> network = taskprism.create_model("multi_task", ["depth"], backbone="test_resnet")
+        >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+        ...     torch.save({f"net.{k}": v for k, v in network.state_dict().items()}, file.name)
+        ...     import_official(file.name, Repository, "multi_task", ["depth"]).name
+        'multi_task'
     """
     origin = find_source(source)
     layout = find_layout(origin, model)
@@ -113,7 +128,13 @@ def import_official(
 
 
 def list_sources() -> dict[str, list[str]]:
-    """Name of every source -> the models that can be imported from it."""
+    """Name of every source -> the models that can be imported from it.
+
+    Example:
+        >>> from taskprism.interop import list_sources
+        >>> sorted(list_sources())
+        ['astmt', 'ema_net', 'multi_task_learning_pytorch']
+    """
     return {
         name: [layout.model for layout in find_source(name).layouts] for name in SOURCES.names()
     }
@@ -124,6 +145,11 @@ def find_source(source: str | type[Source]) -> type[Source]:
 
     Raises:
         UnknownNameError: No source has this name.
+
+    Example:
+        >>> from taskprism.interop import find_source
+        >>> find_source("astmt").tasks["saliency"]
+        'sal'
     """
     return SOURCES.find(source)
 
@@ -133,6 +159,11 @@ def find_layout(source: type[Source], model: str) -> Layout:
 
     Raises:
         UnknownNameError: The source has no such model.
+
+    Example:
+        >>> from taskprism.interop import find_layout, find_source
+        >>> find_layout(find_source("ema_net"), "pap_net").model
+        'pap_net'
     """
     for layout in source.layouts:
         if layout.model == model:
@@ -148,7 +179,10 @@ def _ordered(tasks: Sequence[Task], source: type[Source]) -> tuple[Task, ...]:
         if task.kind not in source.tasks:
             raise UnknownNameError(f"kind of task in {source.name!r}", task.kind, source.tasks)
         if kinds.count(task.kind) > 1:
-            raise InputError(f"A network of {source.name!r} has one task of a kind, not {kinds}.")
+            raise InputError(
+                f"A network of {source.name!r} has at most one task of each kind, got {kinds}; "
+                "name each kind once."
+            )
     order = list(source.tasks)
     return tuple(sorted(tasks, key=lambda task: order.index(task.kind)))
 
@@ -158,7 +192,7 @@ def _check_tasks(
 ) -> None:
     found = set(tasks_in(checkpoint.tensors, layout.rules)) & set(source.tasks.values())
     if not found and len(checkpoint.tasks) > 1:
-        found = {"one task, which it does not name"} if layout.model == "single_task" else set()
+        found = {"one task without a name"} if layout.model == "single_task" else set()
     if found and found != set(checkpoint.tasks):
         raise InputError(
             f"{str(path)!r} holds layers of the tasks {', '.join(sorted(found))}, but you named "
@@ -167,7 +201,7 @@ def _check_tasks(
 
 
 def _advice(checkpoint: Checkpoint, tried: Layout | None = None) -> str:
-    """Which layouts know all of the file's names, if others do."""
+    """Names the other layouts that have all tensor names of the file, if there are any."""
     fitting = []
     for source in map(find_source, SOURCES):
         for layout in source.layouts:
@@ -195,14 +229,14 @@ def _report(path: str | Path, model: MultiTaskModel, matching: Matching) -> None
 
 @dataclass(frozen=True)
 class Matching:
-    """Tensors of a checkpoint beside those of a model.
+    """How the tensors of a checkpoint match those of a model.
 
     Attributes:
-        found: Own name -> tensor that fits.
+        found: Own name -> tensor.
         dropped: Released name -> why it is not needed.
         counters: Own names of batch counters that the checkpoint lacks (PyTorch before 0.4.1).
         missing: Other own names that it lacks.
-        unknown: Released names that the model has no place for.
+        unknown: Released names that the model does not have.
         mismatched: Own name, shape in the file, shape in the model.
     """
 
@@ -215,11 +249,11 @@ class Matching:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing, left over or of another shape."""
+        """Whether nothing is missing, unknown or of another shape."""
         return not (self.missing or self.unknown or self.mismatched)
 
     def problems(self) -> str:
-        """What does not fit, a line for each kind."""
+        """The names that do not match, a line for each kind."""
         shapes = [f"{name}: {file} in the file, {own} here" for name, file, own in self.mismatched]
         lines = []
         for what, names in (
@@ -233,7 +267,7 @@ class Matching:
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """What was dropped or not there, a line for each reason."""
+        """The names that were dropped or absent, a line for each reason."""
         lines = []
         for reason in dict.fromkeys(self.dropped.values()):
             names = [name for name, why in self.dropped.items() if why == reason]
@@ -250,14 +284,21 @@ def match(
     dropped: Iterable[Rule],
     own: Mapping[str, Tensor],
 ) -> Matching:
-    """File a checkpoint's tensors under the names of a model.
+    """Match the tensors of a checkpoint with the names of a model.
 
     Args:
-        tensors: Of the checkpoint.
-        rules: Of its layout.
+        tensors: Tensors of the checkpoint.
+        rules: Rules of its layout.
         tasks: Released name of every task -> own name.
         dropped: Patterns of tensors that are not needed, and why.
-        own: The model's state dict, of which only shapes matter.
+        own: State dict of the model; only shapes are used.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.interop.importing import match
+        >>> released, own = {"net.weight": torch.ones(2)}, {"weight": torch.zeros(2)}
+        >>> match(released, [("net.{rest}", "{rest}")], {"depth": "depth"}, [], own).is_complete
+        True
     """
     found: dict[str, Tensor] = {}
     rows: dict[str, dict[str, Tensor]] = {}
@@ -293,19 +334,19 @@ def match(
 
 
 def _reshaped(tensor: Tensor, own: Tensor) -> Tensor:
-    """A linear layer of squeeze-and-excitation as the 1x1 convolution that it is here."""
+    """The tensor, or a linear layer of squeeze-and-excitation as a 1x1 convolution."""
     is_linear = tensor.ndim == 2 and own.ndim == 4 and own.shape[2:] == (1, 1)
     return tensor[:, :, None, None] if is_linear else tensor
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read a ``.pth``, ``.pth.tar`` or ``.safetensors`` file; no code in it is ever run.
+    """Read a ``.pth``, ``.pth.tar`` or ``.safetensors`` file; code in it is never run.
 
-    The network's state dict may be the whole file or its entry ``"model"``; names lose the prefixes
-    ``module.`` and ``model.``.
+    The state dict of the network is the whole file or its entry ``"model"``. The prefixes
+    ``module.`` and ``model.`` are removed from names.
 
     Raises:
-        CheckpointError: If the file is missing, unreadable, or holds no tensors by name.
+        CheckpointError: The file is missing, unreadable, or holds no tensors by name.
     """
     path = Path(path)
     if not path.is_file():

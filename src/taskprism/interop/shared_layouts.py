@@ -1,4 +1,4 @@
-"""Rules and layouts that several repositories share, and which backbone a checkpoint holds."""
+"""Rules and layouts that several repositories share, and how a backbone is recognized."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HRNETS = {
 }
 RESNETS = ("resnet18", "resnet50", "resnet34", "resnet101", "resnet152")
 _FINEST_BRANCH = "transition1.0.0.weight"
-_ONLY_IN_RESNETS = "layer4."  # an HRNet's later stages are called otherwise
+_ONLY_IN_RESNETS = "layer4."  # later stages of an HRNet have other names
 
 _Shapes = dict[str, tuple[int, ...]]
 
@@ -39,7 +39,7 @@ FUSED_BACKBONE: tuple[Rule, ...] = (
     ("backbone.1.last_layer.{rest}", "fusion.mix.{rest}"),
 )
 
-#: Initial heads of PAD-Net and all that has its front end.
+#: Initial heads of PAD-Net and of the systems with its front end.
 INITIAL_HEADS: tuple[Rule, ...] = (
     ("initial_task_prediction_heads.layers.{task}.{rest}", "initial_heads.{task}.refine.{rest}"),
     ("initial_task_prediction_heads.conv_out.{task}.{rest}", "initial_heads.{task}.predict.{rest}"),
@@ -50,10 +50,10 @@ BOTTLENECK_HEADS: tuple[Rule, ...] = (("heads.{task}.{rest}", "heads.{task}.{res
 
 
 def find_trunk(tensors: Mapping[str, Tensor], prefix: str) -> str:
-    """Name of the HRNet or ResNet whose tensors are filed under ``prefix``.
+    """Name of the HRNet or ResNet whose tensors start with ``prefix``.
 
     Raises:
-        CheckpointError: If it is neither.
+        CheckpointError: It is neither.
     """
     shapes = {
         name.removeprefix(prefix): tuple(tensor.shape)
@@ -72,12 +72,20 @@ def find_trunk(tensors: Mapping[str, Tensor], prefix: str) -> str:
 
 
 def is_resnet(tensors: Mapping[str, Tensor], prefix: str) -> bool:
-    """Whether a ResNet is filed under ``prefix``."""
+    """Whether the tensors that start with ``prefix`` are those of a ResNet."""
     return any(name.startswith(prefix + _ONLY_IN_RESNETS) for name in tensors)
 
 
 def prefixes(tensors: Mapping[str, Tensor], start: str) -> Sequence[str]:
-    """``START.NAME.`` for each name that follows ``START.`` in names of tensors."""
+    """``START.NAME.`` for each NAME that follows ``START.`` in names of tensors.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.interop.shared_layouts import prefixes
+        >>> tensors = {"heads.depth.weight": torch.ones(1), "heads.edge.weight": torch.ones(1)}
+        >>> prefixes(tensors, "heads")
+        ['heads.depth.', 'heads.edge.']
+    """
     names = [name.split(".")[1] for name in tensors if name.startswith(f"{start}.")]
     return [f"{start}.{name}." for name in dict.fromkeys(names)]
 
@@ -95,7 +103,7 @@ def _is_counter(name: str) -> bool:
 
 
 def heads(theirs: str, ours: str = "heads.{task}") -> tuple[Rule, ...]:
-    """A head over HRNet's branches, or DeepLab's, filed under ``theirs``."""
+    """A head on the branches of an HRNet, or of DeepLab, whose names start with ``theirs``."""
     return (
         (theirs + ".last_layer.3.{rest}", ours + ".predict.{rest}"),
         (theirs + ".last_layer.{rest}", ours + ".aggregation.mix.{rest}"),
@@ -131,14 +139,14 @@ find_fused_backbone = partial(find_trunk, prefix="backbone.0.")
 
 
 def trunk_options(tensors: Mapping[str, Tensor], prefix: str = "backbone.") -> dict[str, Any]:
-    """A dilated ResNet with DeepLab heads, or an HRNet with bilinear fusion."""
+    """Options of a dilated ResNet with DeepLab heads, or of an HRNet with bilinear fusion."""
     if is_resnet(tensors, prefix):
         return {"neck": "none", "head": "deeplab", "output_stride": 8}
     return {"hrnet_upsampling": "bilinear", "batch_norm_momentum": 0.01}
 
 
 def front_end_options(checkpoint: Checkpoint, prefix: str = "backbone.") -> dict[str, Any]:
-    """Feature propagation as it was released."""
+    """Options of the feature propagation as released."""
     gate = checkpoint.tensors.get("fpm_scale_1.non_linear.0.conv1.weight")
     reduction = 4 if gate is None else max(1, gate.shape[1] // gate.shape[0])
     return {
@@ -156,7 +164,7 @@ def _mti_net_options(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def multi_task(theirs: str) -> Layout:
-    """The baseline, with heads filed under ``theirs``."""
+    """The multi-task baseline; names of its heads start with ``theirs``."""
     return Layout(
         "multi_task",
         (BACKBONE, *heads(theirs + ".{task}")),

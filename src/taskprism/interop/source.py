@@ -13,9 +13,9 @@ from torch import Tensor
 from taskprism.registry import Registry
 
 #: A released name and the name here, with placeholders in braces. ``{task}`` and ``{source}`` are
-#: names of tasks and change from the released to the own ones; ``{rest}`` is anything; all others
-#: are numbers. On the right, ``{only}`` is the model's only task, and ``NAME[{task}]`` is the row
-#: of the tensor NAME that belongs to a task.
+#: names of tasks, which are translated; ``{rest}`` is any text; all others are numbers. On the
+#: right, ``{only}`` is the only task of the model, and ``NAME[{task}]`` is the row of the tensor
+#: NAME that belongs to a task.
 Rule = tuple[str, str]
 
 _TASKS = ("task", "source")
@@ -24,12 +24,19 @@ _REST = "rest"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A released checkpoint and what the caller says of it.
+    """A released checkpoint, with the tasks and the size that the caller named.
 
     Attributes:
-        tensors: By released name, without prefixes.
-        tasks: Released name -> own name of each task, main and auxiliary, in the source's order.
+        tensors: Tensors by released name, without prefixes.
+        tasks: Released name -> own name of each task, main and auxiliary, in the order of the
+            source.
         size: ``(H, W)`` of the input image, if the caller gave it.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.interop import Checkpoint
+        >>> Checkpoint({"heads.depth.bias": torch.ones(1)}, {"depth": "depth"}, None).has("heads.")
+        True
     """
 
     tensors: Mapping[str, Tensor]
@@ -37,7 +44,7 @@ class Checkpoint:
     size: tuple[int, int] | None
 
     def has(self, start: str) -> bool:
-        """Whether there is a tensor whose name starts with this."""
+        """Whether the name of any tensor starts with ``start``."""
         return any(name.startswith(start) for name in self.tensors)
 
 
@@ -46,11 +53,16 @@ class Layout:
     """One system of one source.
 
     Attributes:
-        model: Name here (``create_model``).
-        rules: Every tensor of the network.
-        backbone: Finds the backbone's name by its tensors.
-        options: Finds the options of ``create_model`` with which the model computes what the
-            released one does.
+        model: Name of the model here (``create_model``).
+        rules: Rules for all tensors of the network.
+        backbone: Finds the name of the backbone from the tensors.
+        options: Finds the options of ``create_model`` with which the model computes the same as
+            the released one.
+
+    Example:
+        >>> from taskprism.interop import find_layout, find_source
+        >>> find_layout(find_source("ema_net"), "multi_task").rules[0]
+        ('backbone.{rest}', 'backbone.model.{rest}')
     """
 
     model: str
@@ -64,12 +76,12 @@ class Source:
 
     Attributes:
         name: Key in :data:`SOURCES`.
-        repository: Its address.
-        tasks: Kind of a task here -> name there, in the order in which it concatenates tasks.
-        layouts: Its systems.
-        image_mean: Mean per channel, of RGB in [0, 1], of the images its networks expect.
-        image_std: Standard deviation per channel.
-        dropped: Names of tensors that inference does not need, and what they are.
+        repository: URL of the repository.
+        tasks: Kind of a task here -> name there, in the order in which tasks are concatenated.
+        layouts: The systems that can be imported.
+        image_mean: Mean per channel, of RGB in [0, 1], that the networks expect.
+        image_std: Standard deviation per channel that the networks expect.
+        dropped: Patterns of tensors that inference does not need, and what they are.
 
     Example:
         >>> from taskprism.interop import Source, find_source, register_source
@@ -92,12 +104,18 @@ register_source = SOURCES.register
 
 
 def translate(name: str, rules: Iterable[Rule], tasks: Mapping[str, str]) -> str | None:
-    """Name here of the tensor that is called ``name`` there, or None if no rule knows it.
+    """Own name of the tensor with the released name ``name``, or None if no rule matches.
 
     Args:
         name: Released name.
-        rules: The first that fits counts.
+        rules: The first rule that matches is used.
         tasks: Released name of a task -> own name.
+
+    Example:
+        >>> from taskprism.interop.source import translate
+        >>> translate("head.sal.bias", [("head.{task}.{rest}", "heads.{task}.{rest}")],
+        ...           {"sal": "saliency"})
+        'heads.saliency.bias'
     """
     known = tuple(tasks)
     for theirs, ours in rules:
@@ -112,7 +130,13 @@ def translate(name: str, rules: Iterable[Rule], tasks: Mapping[str, str]) -> str
 
 
 def tasks_in(names: Iterable[str], rules: Sequence[Rule]) -> list[str]:
-    """Released names of all tasks that a checkpoint has layers of."""
+    """Released names of all tasks for which a checkpoint has layers.
+
+    Example:
+        >>> from taskprism.interop.source import tasks_in
+        >>> tasks_in(["head.sal.bias"], [("head.{task}.{rest}", "heads.{task}.{rest}")])
+        ['sal']
+    """
     found: dict[str, None] = {}
     for name in names:
         for theirs, _ in rules:

@@ -1,4 +1,4 @@
-"""The contract of a model: normalized images in, :class:`Predictions` out; models by name."""
+"""The contract of a model: normalized images in, :class:`Predictions` out. Models by name."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _PART = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 
 class MultiTaskModel(SavedModel):
-    """Base of every published system.
+    """Base of every system.
 
     A subclass composes a backbone, initial heads, propagation, distillation, aggregation and final
-    heads; the arithmetic is in these. Its constructor takes ``(tasks, auxiliary_tasks, backbone)``
-    and flat keyword options with literal defaults; :func:`create_model` creates the backbone.
+    heads. Its constructor takes ``(tasks, auxiliary_tasks, backbone)`` and keyword options with
+    plain defaults; :func:`create_model` creates the backbone.
 
     Attributes:
         name: Key in :data:`taskprism.models.MODELS`; by default the name of the class.
@@ -45,13 +45,13 @@ class MultiTaskModel(SavedModel):
         auxiliary_tasks: Tasks that only the front end predicts, in addition to the main ones.
         uses_auxiliary_tasks: Whether the system has a front end for auxiliary tasks.
         has_initial_predictions: Whether ``forward`` returns initial predictions.
-        any_input_size: Whether it takes images of any size. On the class: with default options.
-        input_size: ``(H, W)`` of the images for which it was built, if it takes only these.
-        depends_on_task_order: Whether a layer concatenates tasks, so that weights fit only tasks
-            in the same order.
+        any_input_size: Whether it accepts images of any size. On the class: with default options.
+        input_size: ``(H, W)`` of the images that it was built for, if it accepts only these.
+        depends_on_task_order: Whether weights fit only tasks in the same order, for example
+            because a layer concatenates tasks.
         exports: Whether ``torch.export`` can trace it.
-        start_options: Options that only set initial weights; not part of ``config``.
-        backbone_type: Class that its backbone must have. With ``Backbone`` it runs on all of them.
+        start_options: Options that only set initial weights; they are not part of ``config``.
+        backbone_type: Class that its backbone must have; ``Backbone`` means every backbone.
 
     Example:
         >>> import taskprism
@@ -112,7 +112,7 @@ class MultiTaskModel(SavedModel):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain values from which :func:`taskprism.load` builds the same model.
+        """Plain values from which :func:`taskprism.load` creates the same model.
 
         Raises:
             InputError: The model cannot be rebuilt; the message says why.
@@ -191,19 +191,19 @@ class MultiTaskModel(SavedModel):
         return create_backbone(backbone, pretrained, **options)
 
     def _start(self, pretrained: bool | str, options: Mapping[str, Any]) -> None:
-        """Set initial weights that the backbone does not bring along."""
+        """Set initial weights other than those of the backbone."""
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
-        """Main tasks, then auxiliary ones: the order in which tasks are concatenated."""
+        """Main tasks, then auxiliary tasks: the order in which layers concatenate them."""
         return self.tasks + self.auxiliary_tasks
 
     def sgd_rate_factors(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Parameters whose learning rate SGD multiplies, with the factor."""
+        """Groups of parameters, each with a factor for its learning rate in SGD."""
         return []
 
     def normalize(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1] -> the input that the network's weights expect."""
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect."""
         return (images - self.image_mean) / self.image_std
 
     @abstractmethod
@@ -214,7 +214,7 @@ class MultiTaskModel(SavedModel):
             images: ``(B, 3, H, W)``, normalized (see :meth:`normalize`).
 
         Returns:
-            Raw outputs ``(B, channels, H, W)`` per main task, with the initial ones attached.
+            Raw outputs ``(B, channels, H, W)`` per main task, and the initial predictions.
         """
 
     def _describe(self) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class MultiTaskModel(SavedModel):
         }
 
     def _fit_size(self, size: Sequence[int] | None, *distillations: Distillation) -> None:
-        """Remember the image size for which ``distillations`` were built."""
+        """Record the image size for which ``distillations`` were built."""
         self.any_input_size = all(distillation.any_size for distillation in distillations)
         if size is not None:
             height, width = size
@@ -252,8 +252,8 @@ class MultiTaskModel(SavedModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(
-                f"Tasks {twice} are named twice; the front end predicts the main tasks too, so "
-                "auxiliary tasks are additional ones. Give each task once."
+                f"Tasks {twice} are named twice. The front end predicts the main tasks too, so "
+                "auxiliary_tasks holds only additional ones. Name each task once."
             )
         unusable = [name for name in names if "." in name or hasattr(nn.ModuleDict, name)]
         if unusable:
@@ -262,7 +262,7 @@ class MultiTaskModel(SavedModel):
                 "which cannot contain a dot or be the name of one of its attributes."
             )
         if not self.tasks:
-            raise InputError(f"{self.name} needs at least one main task.")
+            raise InputError(f"{self.name} needs at least one main task; name it in tasks.")
         if self.auxiliary_tasks and not self.uses_auxiliary_tasks:
             raise InputError(
                 f"{self.name} has no front end for auxiliary tasks "
@@ -277,7 +277,13 @@ register_model = MODELS.register
 
 
 def list_models() -> list[str]:
-    """Names that :func:`create_model` accepts, in alphabetical order."""
+    """Names that :func:`create_model` accepts, in alphabetical order.
+
+    Example:
+        >>> from taskprism.models import list_models
+        >>> list_models()[:3]
+        ['astmt', 'astmt_single_task', 'atrc']
+    """
     return MODELS.names()
 
 
@@ -286,6 +292,11 @@ def find_model(model: str | type[MultiTaskModel]) -> type[MultiTaskModel]:
 
     Raises:
         UnknownNameError: No model has this name.
+
+    Example:
+        >>> from taskprism.models import find_model
+        >>> find_model("mti_net").uses_auxiliary_tasks
+        True
     """
     return MODELS.find(model)
 
@@ -307,22 +318,24 @@ def create_model(
         tasks: Main tasks: kind -> channels (``{"semseg": 40, "depth": 1}``), or a list of tasks,
             kinds and classes.
         auxiliary_tasks: Tasks that only the front end predicts, in the same forms.
-        backbone: What :func:`taskprism.backbones.create_backbone` takes: any timm name, your own
-            class or function, or an instance. ``astmt`` and ``astmt_single_task`` have their own.
+        backbone: Anything that :func:`taskprism.backbones.create_backbone` accepts: any timm name,
+            your own class or function, or an instance. ``astmt`` and ``astmt_single_task`` need one
+            of :data:`taskprism.backbones.MODULATED`.
         pretrained: Backbone weights: False, True (hub), a path, or a weights package
             (see :func:`taskprism.backbones.create_backbone`).
-        **options: The model's own (see its class) and the backbone's (``neck``, ``neck_channels``,
-            ``neck_stride``, ``finest_stride``, ``output_stride``, ``hrnet_upsampling``,
-            ``batch_norm_momentum``, or the arguments of your own). If both have an option of the
-            same name, it is the model's; give the backbone's as ``backbone_options={...}``.
+        **options: Options of the model (see its class) and of the backbone (``neck``,
+            ``neck_channels``, ``neck_stride``, ``finest_stride``, ``output_stride``,
+            ``hrnet_upsampling``, ``batch_norm_momentum``, or the arguments of your own). If both
+            have an option of the same name, the model receives it; give the one for the backbone as
+            ``backbone_options={...}``.
 
     Returns:
         The model, in training mode.
 
     Raises:
         UnknownNameError: A model, task, backbone or option does not exist.
-        InputError: Values do not fit.
-        CheckpointError: The backbone's weights cannot be loaded.
+        InputError: A value is out of range, or values do not fit each other.
+        CheckpointError: The weights of the backbone cannot be loaded.
 
     Example:
         >>> import taskprism
@@ -374,7 +387,7 @@ def _describe_backbone(backbone: Any, model: str) -> tuple[str | None, dict[str,
 
 
 def _plain(key: str, value: Any, model: str) -> Any:
-    """The value as it comes back from JSON; classes and functions by name."""
+    """The value as JSON holds it; classes and functions by name."""
     if isinstance(value, Mapping):
         return {str(name): _plain(str(name), each, model) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -42,6 +42,12 @@ class EncoderSharingModel(MultiTaskModel):
 
     Attributes:
         least_blocks: Residual blocks that every stage of the ResNet must have.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("cross_stitch", ["depth", "edge"], backbone="test_resnet")
+        >>> model.starting_encoders()["edge"].strides
+        (4, 8, 8, 8)
     """
 
     start_options: ClassVar[tuple[str, ...]] = (START,)

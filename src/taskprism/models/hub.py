@@ -49,11 +49,11 @@ class SavedModel(
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write ``config.json`` and ``model.safetensors``, which :func:`taskprism.load` reads.
 
-        A file that cannot be written completely is not written at all.
+        Files are replaced only after all of them have been written completely.
 
         Args:
             save_directory: Folder; it is created if it does not exist.
-            **options: Those of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``, such as
+            **options: Options of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``, such as
                 ``push_to_hub=True`` and ``repo_id``.
 
         Raises:
@@ -100,12 +100,13 @@ def load(
 ) -> MultiTaskModel:
     """Load a model that ``save_pretrained`` or a training run has written.
 
-    Backbone weights are never downloaded: the file holds all weights. Code is imported only from
-    ``imports``: a file can name classes, but only those that are already imported or registered.
+    Loading is safe for files that you do not trust: backbone weights are not downloaded, because
+    the file holds all weights, and code is imported only from ``imports``. A file can name classes,
+    but only those that are already imported or registered.
 
     Args:
-        path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory, of
-            which the best checkpoint is loaded, otherwise the last; or a hub id, ``owner/name``.
+        path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory,
+            from which the best checkpoint is loaded, or else the last; or a hub id, ``owner/name``.
         device: Device of the returned model.
         imports: Modules or Python files that define your own parts of this model.
 

@@ -31,6 +31,11 @@ class SingleScaleModel(MultiTaskModel, ABC):
         channels: Channels of the task features, a multiple of 4.
         fusion: How the maps of the backbone become one
             (see :func:`taskprism.layers.create_aggregation`).
+
+    Example:
+        >>> from taskprism.models import SingleScaleModel, list_models, find_model
+        >>> [name for name in list_models() if issubclass(find_model(name), SingleScaleModel)]
+        ['concat', 'ctal', 'pad_net', 'pap_net']
     """
 
     uses_auxiliary_tasks: ClassVar[bool] = True
