@@ -174,7 +174,8 @@ def load_modulated_weights(backbone: ModulatedBackbone, pretrained: bool | str) 
         >>> from taskprism.layers import Modulation
         >>> shared = Modulation((), squeeze=False, adapters=False, norm=False)
         >>> one, other = (create_modulated_backbone("se_resnet14_quarter", shared) for _ in "ab")
-        >>> state = {name.replace("all_tasks.", ""): x for name, x in one.state_dict().items()}
+        >>> state = {name.replace("all_tasks.", "").replace("conv2.shared", "conv2"): tensor
+        ...          for name, tensor in one.state_dict().items()}
         >>> with tempfile.NamedTemporaryFile(suffix=".pth") as file:
         ...     torch.save(state, file.name)
         ...     load_modulated_weights(other, file.name).mismatched
