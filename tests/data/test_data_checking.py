@@ -84,8 +84,10 @@ def test_wrong_axes_and_units_are_reported(tmp_path):
         Image.fromarray((255 - normals).astype(np.uint8)).save(path)
     for path in (tmp_path / "depth").iterdir():
         np.save(path, np.load(path) * 1000)
-    found = problems(check_protocol(create_protocol("nyud40", root=tmp_path)))
-    assert len(found) == 3
+    report = check_protocol(create_protocol("nyud40", root=tmp_path))
+    found = [*problems(report), *report.doubts]
+    assert len(found) == 4
+    assert any("depth: the median depth of 6 labels is" in text for text in found)
     assert any("normals: the mean z is" in text and "'forward'" in text for text in found)
     assert any("normals: floors face down (mean n_y = -0.9" in text for text in found)
     assert any("depth: values from" in text and "Check the unit" in text for text in found)

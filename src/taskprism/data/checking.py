@@ -1,113 +1,33 @@
-"""Check a data folder: open and count every file, and compare its values with what is known."""
+"""Check a data set: open every file, count what is in it, and report what cannot be right.
+
+A *problem* is a file that is missing or broken, or a value that the published set cannot have. A
+*doubt* is something that can be read but is implausible, such as a depth of exactly 0 m or an image
+in two splits: somebody has to decide. A *note* is worth knowing.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from taskprism.checks import check_integer
 from taskprism.data.benchmarks.base import BenchmarkProtocol
 from taskprism.data.benchmarks.variant import BenchmarkDataset
+from taskprism.data.folder import FolderDataset, MemoryCache
 from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.data.sample import Sample
 from taskprism.errors import TaskprismError
 from taskprism.tasks.base import Task
+from taskprism.tasks.statistics import LabelStatistics, count_files
 
 #: Classes of level ground, whose normals point up.
 GROUND = ("floor", "ground", "road", "flat")
-
-
-@dataclass
-class LabelStatistics:
-    """Sums over the labels of one task.
-
-    Attributes:
-        task: The task.
-        images: Images with such a label.
-        pixels: Their pixels.
-        labeled: Pixels with a label.
-        low: Least value.
-        high: Greatest value.
-        total: Sum of each channel, ``(target_channels,)`` float64.
-        classes: Pixels per class, ``(channels,)``; for class maps only.
-        ground: Sum of the vectors where the ground is, ``(3,)`` float64; for directions only.
-        ground_pixels: How many these are.
-    """
-
-    task: Task
-    images: int = 0
-    pixels: int = 0
-    labeled: int = 0
-    low: float = float("inf")
-    high: float = float("-inf")
-    total: Tensor = field(init=False)
-    classes: Tensor | None = None
-    ground: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
-    ground_pixels: int = 0
-
-    def __post_init__(self) -> None:
-        self.total = torch.zeros(self.task.target_channels, dtype=torch.float64)
-        if self.counts_classes:
-            self.classes = torch.zeros(self.task.channels, dtype=torch.int64)
-
-    @property
-    def counts_classes(self) -> bool:
-        """Whether labels are class indices."""
-        return not self.task.target_dtype.is_floating_point
-
-    @property
-    def share(self) -> float:
-        """Share of labeled pixels."""
-        return self.labeled / max(self.pixels, 1)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of each channel."""
-        return self.total / max(self.labeled, 1)
-
-    def absent_classes(self) -> list[str]:
-        """Names of the classes that never occur."""
-        if self.classes is None:
-            return []
-        names = getattr(self.task, "class_names", ()) or range(self.task.channels)
-        return [
-            str(name) for name, count in zip(names, self.classes.tolist(), strict=True) if not count
-        ]
-
-    def add(self, sample: Sample, ground: Tensor | None) -> None:
-        """Add the label of a sample, if it has one.
-
-        Args:
-            sample: With labels at their own size.
-            ground: Boolean ``(H, W)`` where the ground is, or None if that is unknown.
-        """
-        if self.task.name not in sample["targets"]:
-            return
-        # Without the maps of single annotators, which are further channels.
-        target = sample["targets"][self.task.name].as_subclass(Tensor)[: self.task.target_channels]
-        valid = sample["valid"][self.task.name].as_subclass(Tensor)[0]
-        values = target[:, valid]
-        self.images += 1
-        self.pixels += valid.numel()
-        self.labeled += values.shape[1]
-        if not values.numel():
-            return
-        self.low = min(self.low, float(values.min()))
-        self.high = max(self.high, float(values.max()))
-        self.total += values.double().sum(dim=1)
-        if self.classes is not None:
-            self.classes += torch.bincount(values[0], minlength=self.task.channels)
-        if (
-            self.task.target_type.is_direction
-            and ground is not None
-            and ground.shape == valid.shape
-        ):
-            below = target[:, valid & ground]
-            self.ground += below.double().sum(dim=1)
-            self.ground_pixels += below.shape[1]
 
 
 def ground_of(sample: Sample, tasks: tuple[Task, ...]) -> Tensor | None:
@@ -139,8 +59,11 @@ class CheckReport:
         sizes: ``(height, width)`` of images -> how many have it.
         labels: One per task.
         problems: What is wrong, one file per entry.
-        notes: Remarks that are not problems.
+        doubts: What is implausible, with the number of files and the key to set.
+        notes: Remarks that need no decision.
         samples: Some samples, for pictures.
+        stored: Task -> type and shape of its files, where they are known: ``"uint16 (48, 64)"``.
+        contents: Digest of an image -> the ``split/name`` of each sample that has it.
     """
 
     protocol: Protocol
@@ -150,8 +73,11 @@ class CheckReport:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     labels: list[LabelStatistics] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    stored: dict[str, str] = field(default_factory=dict)
+    contents: dict[bytes, list[str]] = field(default_factory=dict)
 
 
 def check_protocol(
@@ -167,7 +93,10 @@ def check_protocol(
 
     Raises:
         DataError: The folder fits no variant of the protocol.
+        InputError: ``samples`` is less than 1.
     """
+    if samples is not None:
+        check_integer("data check", "samples", samples, low=1)
     report = CheckReport(protocol, labels=[LabelStatistics(task) for task in protocol.tasks])
     if isinstance(protocol, BenchmarkProtocol):
         variant = protocol.found_variant()
@@ -177,6 +106,8 @@ def check_protocol(
     for split in protocol.splits:
         _check_split(report, split, samples, track)
     _judge(report, complete=samples is None)
+    report.doubts += _duplicates(report)
+    report.notes += protocol.remarks()
     report.problems = list(dict.fromkeys(report.problems))
     return report
 
@@ -206,8 +137,17 @@ def _check_split(
     read = [
         sample
         for index in (track(wanted, len(wanted)) if track is not None else wanted)
-        if (sample := _add(report, data, index)) is not None and index in shown
+        if (sample := _add(report, data, index, split)) is not None and index in shown
     ]
+    if isinstance(data, MemoryCache):
+        data = data.dataset
+    if isinstance(data, FolderDataset):
+        report.doubts += data.doubts(list(wanted))
+        for task in protocol.tasks:
+            try:
+                report.stored.setdefault(task.name, data.stored(task.name))
+            except TaskprismError:
+                pass  # reading the sample has reported it
     report.opened[split] = len(wanted)
     report.samples += read[:_SHOWN]
 
@@ -224,7 +164,7 @@ def _evenly_spaced(length: int, wanted: int) -> list[int]:
     return sorted({round(i * (length - 1) / max(wanted - 1, 1)) for i in range(wanted)})
 
 
-def _add(report: CheckReport, data: SizedDataset, index: int) -> Sample | None:
+def _add(report: CheckReport, data: SizedDataset, index: int, split: Split) -> Sample | None:
     """Add one sample; a broken one becomes a problem, and the result None."""
     try:
         sample = data[index]
@@ -236,10 +176,41 @@ def _add(report: CheckReport, data: SizedDataset, index: int) -> Sample | None:
         return None
     height, width = sample["image"].shape[-2:]
     report.sizes[height, width] += 1
+    pixels = sample["image"].as_subclass(Tensor).numpy()
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+    report.contents.setdefault(digest, []).append(f"{split}/{sample['name']}")
     ground = ground_of(sample, report.protocol.tasks)
     for statistics in report.labels:
-        statistics.add(sample, ground)
+        task = statistics.task.name
+        if task in sample["targets"]:
+            target, valid = sample["targets"][task], sample["valid"][task]
+            statistics.add(sample["name"], target, valid, ground)
     return sample
+
+
+def _duplicates(report: CheckReport) -> list[str]:
+    """Images that are in two splits, or twice in one."""
+    across, within = [], []
+    for places in report.contents.values():
+        splits = {place.partition("/")[0] for place in places}
+        if len(splits) > 1:
+            across.append(" = ".join(places))
+        elif len(places) > 1:
+            within.append(" = ".join(places))
+    doubts = []
+    if across:
+        doubts.append(
+            f"{_counted(across)} in more than one split, so scores are too good. Remove them from "
+            "all but one of 'splits'"
+        )
+    if within:
+        doubts.append(f"{_counted(within)} twice in one split. Remove the copies from 'splits'")
+    return doubts
+
+
+def _counted(images: list[str]) -> str:
+    shown = ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
+    return f"{len(images)} image{'s are' if len(images) > 1 else ' is'} ({shown})"
 
 
 def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:
@@ -276,26 +247,9 @@ def _judge(report: CheckReport, complete: bool) -> None:
             )
         absent = statistics.absent_classes()
         if absent and complete:
-            report.notes.append(f"{name}: no pixel is {', '.join(absent)}")
-        if statistics.task.target_type.is_direction:
-            report.problems += _axes_problems(statistics)
-
-
-def _axes_problems(statistics: LabelStatistics) -> list[str]:
-    """Check that floors face up and visible surfaces face the camera."""
-    name = statistics.task.name
-    problems = []
-    toward = statistics.mean[2].item()
-    if toward <= 0:
-        problems.append(
-            f"{name}: the mean z is {toward:.2f}, away from the camera. The stored z axis is "
-            "'forward', not 'toward'."
-        )
-    if statistics.ground_pixels:
-        up = (statistics.ground[1] / statistics.ground_pixels).item()
-        if up <= 0:
-            problems.append(
-                f"{name}: floors face down (mean n_y = {up:.2f}). The stored y axis is 'down', not "
-                "'up'."
-            )
-    return problems
+            shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
+            report.notes.append(f"{name}: no pixel is {shown}")
+        if statistics.unlabeled:
+            files = count_files(statistics.unlabeled)
+            report.notes.append(f"{name}: {files} have no labeled pixel")
+        report.doubts += [f"{name}: {doubt}" for doubt in statistics.task.doubts(statistics)]

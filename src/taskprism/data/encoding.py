@@ -11,7 +11,7 @@ import torch
 from taskprism.data.files import StoredPixels, read_stored
 from taskprism.data.folder_config import Axis, TaskConfig
 from taskprism.data.label_tables import Color, show_color
-from taskprism.errors import DataError
+from taskprism.errors import DataError, TaskprismError
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
 
@@ -130,6 +130,21 @@ class TargetDecoder:
                 f"{self.where}.encoding: 8-bit files usually have scale 2/255 and offset -1, "
                 "16-bit files scale 2/65535."
             )
+
+    def is_off_unit(self, path: Path) -> bool:
+        """Whether more than a tenth of the directions in a file differ in length from 1 by 10 %.
+
+        A file that cannot be read is not; reading it as a label reports it.
+        """
+        try:
+            raw = self._numbers(read_stored(path, self.config.encoding.key), path)
+        except TaskprismError:
+            return False
+        valid = _everywhere(np.isfinite(raw))
+        for value in self.config.ignore:
+            valid &= ~_everywhere(raw == np.asarray(value))
+        length = np.linalg.norm(self._meaning(raw, valid, path), axis=-1)[valid]
+        return length.size > 0 and bool((np.abs(length - 1) > 0.1).mean() > 0.1)
 
     def _check_lengths(self) -> None:
         """Check that lists of numbers per channel have one number per channel."""

@@ -11,13 +11,14 @@ from torch.utils.data import Dataset
 
 from taskprism.data import transforms
 from taskprism.data.encoding import TargetDecoder
-from taskprism.data.files import read_image
+from taskprism.data.files import read_image, read_stored
 from taskprism.data.folder_config import Augmentation, Fit, FolderConfig, TaskConfig, load_config
 from taskprism.data.folder_files import FolderFiles
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
 from taskprism.tasks import Task, create_task
+from taskprism.tasks.statistics import count_files
 from taskprism.tasks.target import DenseTarget, ValidMask
 
 
@@ -112,6 +113,31 @@ class FolderDataset(Dataset[Sample]):
                 )
         sample = Sample(name=name, image=image, targets=targets, valid=valid)
         return self.transform(sample) if self.transform is not None else sample
+
+    def stored(self, task: str) -> str:
+        """What the first label file of a task is: ``"16-bit grayscale PNG"``; else ``""``."""
+        for name in self.names:
+            path = self.files.label(task, name)
+            if path.is_file():
+                return read_stored(path, self.decoders[task].config.encoding.key).form
+        return ""
+
+    def doubts(self, indices: Sequence[int]) -> list[str]:
+        """What is implausible about the stored numbers of some samples."""
+        found = []
+        for task, decoder in self.decoders.items():
+            if decoder.config.encoding.axes is None:
+                continue
+            names = [self.names[index] for index in indices]
+            labels = {name: self.files.label(task, name) for name in names}
+            odd = [n for n, path in labels.items() if path.is_file() and decoder.is_off_unit(path)]
+            if odd:
+                found.append(
+                    f"{task}: {count_files(odd)} have vectors that are not of unit length before "
+                    f"they are normalized. Check tasks.{task}.encoding.scale and offset, and list "
+                    f"values without a normal in tasks.{task}.ignore"
+                )
+        return found
 
 
 def _size(tensor: Any) -> str:

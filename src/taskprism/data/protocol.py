@@ -183,6 +183,10 @@ class Protocol(ABC):
         parts = [self.name, type(self).__qualname__, self.input_size, options, counts]
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
+    def remarks(self) -> list[str]:
+        """What ``taskprism data check`` should say about the files, one sentence each."""
+        return []
+
     @classmethod
     def option_names(cls) -> list[str]:
         """Options that :func:`~taskprism.data.create_protocol` and recipes can set."""

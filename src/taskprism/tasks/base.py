@@ -21,6 +21,7 @@ from taskprism.layers import resize
 from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
 from taskprism.registry import Registry
 from taskprism.tasks.colors import Legend
+from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.target import DenseTarget
 
 #: Number of classes into which a regression task is sorted where a module needs classes. ATRC
@@ -245,6 +246,17 @@ class Task(ABC):
     def validate_target(self, target: Tensor, valid: Tensor) -> str | None:
         """Describe what is wrong with a target ``(target_channels, H, W)``; None if nothing is."""
         return None
+
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """What is implausible about the labels of a data set, although each could be read.
+
+        Args:
+            labels: Statistics of all labels, or of many.
+
+        Returns:
+            One text per doubt: what was found, in how many files, and the key to set.
+        """
+        return []
 
     def empty_target(self, height: int, width: int) -> DenseTarget:
         """Placeholder for a missing label: zeros ``(target_channels, height, width)``."""

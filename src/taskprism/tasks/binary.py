@@ -24,6 +24,7 @@ from taskprism.metrics.saliency import saliency_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_gray
+from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.target import DenseTarget
 
 
@@ -113,6 +114,16 @@ class BinaryTask(Task, ABC):
         wrong = labels[~good].unique()[:5].tolist()
         allowed = "in [0, 1]" if self.soft else "0 or 1"
         return f"labels {', '.join(f'{value:g}' for value in wrong)} are not {allowed}"
+
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """Report masks of which none has a positive, or none a negative pixel."""
+        if not labels.labeled or (labels.low < 0.5 <= labels.high):
+            return []
+        found = "positive" if labels.high < 0.5 else "negative"
+        return [
+            f"none of {count_files(labels.names)} has a {found} pixel. Set "
+            f"tasks.{self.name}.positive to the stored values of positive pixels, or to nonzero"
+        ]
 
 
 class EdgeMap(DenseTarget):

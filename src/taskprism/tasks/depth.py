@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +18,7 @@ from taskprism.metrics.regression import depth_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range
+from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.target import DenseTarget
 
 
@@ -157,6 +159,7 @@ class Depth(Task):
     target_type: ClassVar[type[DenseTarget]] = DepthMap
     larger_is_nearer: ClassVar[bool] = False
     unit: ClassVar[str] = "m"
+    plausible_median: ClassVar[tuple[float, float]] = (0.05, 500.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,6 +219,24 @@ class Depth(Task):
             return f"valid values go down to {values.min().item():g}; they must not be negative"
         return None
 
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """Report values of exactly 0, and a median that depth in meters cannot have."""
+        found = []
+        if labels.zeros:
+            found.append(
+                f"{count_files(labels.zeros)} have a {self.kind} of exactly 0, which counts as a "
+                f"label. If 0 means 'not measured', set tasks.{self.name}.ignore: [0]"
+            )
+        low, high = self.plausible_median
+        median = statistics.median(labels.medians) if labels.medians else low
+        if not low <= median <= high:
+            found.append(
+                f"the median {self.kind} of {len(labels.names)} labels is {median:.4g} "
+                f"{self.unit}, outside {low:g} to {high:g} {self.unit}. Set tasks.{self.name}.encoding.scale to "
+                f"{self.unit} per stored unit, such as 0.001 for millimeters"
+            )
+        return found
+
 
 @register_task
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +256,7 @@ class Disparity(Depth):
     target_type: ClassVar[type[DenseTarget]] = DisparityMap
     larger_is_nearer: ClassVar[bool] = True
     unit: ClassVar[str] = "px"
+    plausible_median: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
 
 @register_task
@@ -254,3 +276,7 @@ class InverseDepth(Disparity):
     kind: ClassVar[str] = "inverse_depth"
     target_type: ClassVar[type[DenseTarget]] = InverseDepthMap
     unit: ClassVar[str] = ""
+
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """None: 0 is infinitely far, and there is no unit."""
+        return []

@@ -15,6 +15,7 @@ from taskprism.metrics.normals import normals_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import DirectionBall, Legend, color_rgb, direction_ball
+from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.target import DenseTarget
 
 LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit vector
@@ -137,6 +138,23 @@ class Normals(Task):
     def from_categories(self, logits: Tensor) -> Tensor:
         """Mean of fixed directions, see :func:`mean_direction`."""
         return mean_direction(logits)
+
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """Report normals that point away from the camera, and floors that face down."""
+        found = []
+        if labels.labeled and (toward := labels.mean[2].item()) <= 0:
+            found.append(
+                f"the mean z is {toward:.2f}, away from the camera. The stored z axis is "
+                f"'forward', not 'toward': change tasks.{self.name}.encoding.axes"
+            )
+        if labels.ground_pixels:
+            up = (labels.ground[1] / labels.ground_pixels).item()
+            if up <= 0:
+                found.append(
+                    f"floors face down (mean n_y = {up:.2f}). The stored y axis is 'down', not "
+                    f"'up': change tasks.{self.name}.encoding.axes"
+                )
+        return found
 
     def metrics(self) -> MetricCollection:
         """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""

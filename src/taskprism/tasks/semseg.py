@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +17,7 @@ from taskprism.metrics.segmentation import segmentation_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import Legend, Swatches, class_palette, color_classes
+from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.target import DenseTarget
 
 PASCAL_PARTS = (
@@ -155,6 +157,27 @@ class SemanticSegmentation(Task):
             f"labels {shown} are outside 0..{self.channels - 1}; declare them as ignored values, "
             f"or give the task more than {self.channels} classes"
         )
+
+    def doubts(self, labels: LabelStatistics) -> list[str]:
+        """Report ids that are multiples of one number, and labels of a single class."""
+        if labels.classes is None or not labels.labeled:
+            return []
+        found = labels.classes.nonzero().flatten().tolist()
+        step = math.gcd(*found)
+        if len(found) == 1 and self.channels > 1:
+            return [
+                f"every labeled pixel of {count_files(labels.names)} is class {found[0]} "
+                f"({labels.class_names[found[0]]}). Check tasks.{self.name}.map and ignore"
+            ]
+        if len(found) > 2 and step > 1:
+            shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+            pairs = ", ".join(f"{id_}: {id_ // step}" for id_ in found[:3])
+            return [
+                f"the class ids of {count_files(labels.names)} are {shown}, all multiples of "
+                f"{step}. If they are classes 0, 1, 2 ..., set tasks.{self.name}.map: "
+                f"{{{pairs}, ...}}"
+            ]
+        return []
 
 
 @register_task
