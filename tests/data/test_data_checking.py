@@ -1,5 +1,7 @@
 """`taskprism data`: describe, check, build."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,14 +151,16 @@ def test_the_command_checks_and_draws(tmp_path, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert "nyud40, variant npy" in out
     assert "train: 4 of 795 samples, 4 opened" in out
-    assert "depth: 6 images" in out
+    assert re.search(r"depth +│ +6 │", out)
     assert "normals" not in out
     assert "2 problem(s)" in err
     picture = np.array(Image.open("sheet.png"))
     assert picture.ndim == 3
     assert picture.std() > 10
-    assert main(["data", "check", "nyud40", "tree", "--picture", "gone/sheet.png"]) == 2
-    assert "Cannot write the pictures" in capsys.readouterr().err
+    assert "data:image" in (tmp_path / "sheet.html").read_text()
+    (tmp_path / "file").write_text("")
+    assert main(["data", "check", "nyud40", "tree", "--picture", "file/sheet.png"]) == 2
+    assert "Could not write file/sheet.png" in capsys.readouterr().err
     assert main(["data", "check", "nyud40", "tree", "--options", "augmentation"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
 
@@ -239,8 +243,91 @@ def test_the_build_command(tmp_path, capsys, monkeypatch):
     assert main(words) == 0
     captured = capsys.readouterr()
     assert "taskprism data check nyud40" in captured.out
-    assert "images 2/2" in captured.err
+    assert "images: 2/2" in captured.err
     report = check_protocol(create_protocol("nyud40", root=tmp_path / "out"))
     assert problems(report) == []
     assert main([*words, "--full"]) == 2
     assert "another crop" in capsys.readouterr().err
+
+
+def doubts_of(folder, **options):
+    report = check_protocol(create_protocol(str(folder.write()), **options))
+    assert report.problems == []
+    return report.doubts
+
+
+def test_a_valid_folder_raises_no_doubt(folder):
+    assert doubts_of(folder) == []
+
+
+def test_depth_of_exactly_0_is_a_doubt_unless_it_is_ignored(folder):
+    folder.config["tasks"] = {"depth": {**folder.config["tasks"]["depth"], "ignore": []}}
+    (found,) = doubts_of(folder)
+    assert "depth: 4 labels (a, b, c, ...) have a depth of exactly 0" in found
+    assert "tasks.depth.ignore: [0]" in found
+
+
+def test_depth_in_the_wrong_unit_is_a_doubt(folder):
+    folder.config["tasks"] = {"depth": {"path": "depth/{name}.png", "ignore": [0]}}
+    (found,) = doubts_of(folder)
+    assert "outside 0.05 to 500 m" in found
+    assert "tasks.depth.encoding.scale" in found
+
+
+def test_masks_that_are_never_positive_are_a_doubt(folder):
+    folder.config["tasks"] = {"edge": {"path": "edge/{name}.png", "positive": [7]}}
+    (found,) = doubts_of(folder)
+    assert "none of 4 labels (a, b, c, ...) has a positive pixel" in found
+    assert "tasks.edge.positive" in found
+
+
+def test_class_ids_that_are_multiples_are_a_doubt(folder):
+    for name in "abcd":
+        classes = np.arange(24 * 32).reshape(24, 32) % 3 * 40
+        folder.save(f"semseg/{name}.png", classes.astype(np.uint8))
+    folder.config["tasks"] = {"semseg": {"path": "semseg/{name}.png", "classes": 100}}
+    (found,) = doubts_of(folder)
+    assert "are 0, 40, 80, all multiples of 40" in found
+    assert "tasks.semseg.map: {0: 0, 40: 1, 80: 2, ...}" in found
+
+
+def test_labels_of_a_single_class_are_a_doubt(folder):
+    for name in "abcd":
+        folder.save(f"semseg/{name}.png", np.zeros((24, 32), np.uint8))
+    folder.config["tasks"] = {"semseg": folder.config["tasks"]["semseg"]}
+    (found,) = doubts_of(folder)
+    assert "every labeled pixel of 4 labels (a, b, c, ...) is class 0 (floor)" in found
+
+
+def test_normals_that_are_not_of_unit_length_are_a_doubt(folder):
+    normals = folder.config["tasks"]["normals"]
+    folder.config["tasks"] = {"normals": normals}
+    normals["encoding"] |= {"scale": "1/160", "offset": "-128/160"}
+    (found,) = doubts_of(folder)
+    assert "normals: 3 labels (a, b, c) have vectors that are not of unit length" in found[:80]
+
+
+def test_images_in_two_splits_or_twice_in_one_are_doubts(folder):
+    (folder.root / "test.txt").write_text("d\nb\n")
+    (folder.root / "rgb/c.png").write_bytes((folder.root / "rgb/a.png").read_bytes())
+    folder.config["tasks"] = {"edge": folder.config["tasks"]["edge"]}
+    across, within = doubts_of(folder)
+    assert "1 image is in more than one split" in across
+    assert "train/b = test/b" in across
+    assert "1 image is in a split twice: train/a = train/c" in within
+
+
+def test_the_exit_status_of_a_doubt_is_1(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder.root)
+    (folder.root / "test.txt").write_text("d\nb\n")
+    assert main(["data", "check", str(folder.write()), "--report", "page.html"]) == 1
+    assert "DECIDE: 1 image is in more than one split" in capsys.readouterr().out
+    page = (folder.root / "page.html").read_text()
+    assert "1 image is in more than one split" in page
+    assert page.count("<img") >= 5  # the samples, and a histogram per task
+
+
+@pytest.mark.parametrize("samples", ["0", "-1"])
+def test_a_check_opens_at_least_one_sample(folder, capsys, samples):
+    assert main(["data", "check", str(folder.write()), "--samples", samples]) == 2
+    assert f"samples must be an integer of at least 1, got {samples}" in capsys.readouterr().err

@@ -77,7 +77,8 @@ COMMANDS: dict[str, Command] = {
         "describe, check, build and pack data sets",
         actions={
             "describe": ("data:describe", "where to get a data set, and its folders"),
-            "check": ("data:check", "open every file and list problems"),
+            "check": ("data_check:check", "open every file and list what cannot be right"),
+            "init": ("data_init:init", "propose the YAML of a folder of your own"),
             "build": ("data:build", "build a data set from its official files"),
             "pack": ("data:pack_shards", "write a data set into a few tar files"),
         },
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows ``taskprism``; by default those of this process.
 
     Returns:
-        0 on success, 2 after an error that the user can fix, 130 after Ctrl-C.
+        0 on success, 1 if `taskprism data check` found something that needs a decision, 2 after an
+        error that the user can fix, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in _HELP:
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, imports = ALIASES.get(words[0], words[0]), []
     try:
         rest, imports = split_imports(words[1:])
-        _run(name, rest, imports)
+        status = _run(name, rest, imports) or 0
     except TaskprismError as error:
         print(f"taskprism {name}: {error}", file=sys.stderr)
         return 2
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = [hint for hint in hints if hint not in message]
         print(" ".join([message, *missing]) if message else "Stopped.", file=sys.stderr)
         return 130
-    return 0
+    return status
 
 
 def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -157,7 +159,8 @@ def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, imports
 
 
-def _run(name: str, words: list[str], imports: Sequence[str]) -> None:
+def _run(name: str, words: list[str], imports: Sequence[str]) -> int | None:
+    """Run a command; its exit status, if it has one of its own."""
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
     command = COMMANDS[name]
@@ -168,26 +171,27 @@ def _run(name: str, words: list[str], imports: Sequence[str]) -> None:
 
         import_parts(imports)
     if command.actions:
-        _run_action(name, command, words, imports)
-    elif command.reads_arguments:
-        _function(command.target)(words, imports)
-    else:
-        _parse(command.target, name, words, command, imports)
+        return _run_action(name, command, words, imports)
+    if command.reads_arguments:
+        return _function(command.target)(words, imports)
+    return _parse(command.target, name, words, command, imports)
 
 
-def _run_action(name: str, command: Command, words: list[str], imports: Sequence[str]) -> None:
+def _run_action(
+    name: str, command: Command, words: list[str], imports: Sequence[str]
+) -> int | None:
     if not words or words[0] in _HELP:
         print(_group_usage(name, command))
-        return
+        return None
     action, *rest = words
     if action not in command.actions:
         raise UnknownNameError(f"action of `taskprism {name}`", action, command.actions)
-    _parse(command.actions[action][0], f"{name} {action}", rest, command, imports)
+    return _parse(command.actions[action][0], f"{name} {action}", rest, command, imports)
 
 
 def _parse(
     target: str, name: str, words: list[str], command: Command, imports: Sequence[str]
-) -> None:
+) -> int | None:
     """Call a function with options from the command line.
 
     A parameter ``imports`` of the function gets the values of ``--import``.
@@ -203,7 +207,7 @@ def _parse(
     function = check_arguments(function)
     if "imports" in inspect.signature(function).parameters:
         function = functools.partial(function, imports=tuple(imports))
-    tyro.cli(function, prog=f"taskprism {name}", description=description, args=words)
+    return tyro.cli(function, prog=f"taskprism {name}", description=description, args=words)
 
 
 def _function(target: str) -> Callable[..., Any]:

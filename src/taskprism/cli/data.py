@@ -1,4 +1,4 @@
-"""``taskprism data``: describe, check, build and pack data sets; one function per action."""
+"""``taskprism data``: describe, build and pack data sets; one function per action."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,13 +25,10 @@ from taskprism.cli.arguments import (
 )
 from taskprism.data import create_protocol
 from taskprism.data.benchmarks.nyud_build import NyudBuild
-from taskprism.data.checking import CheckReport, check_protocol, data_count
 from taskprism.data.describing import describe_protocol
 from taskprism.data.protocol import Split
 from taskprism.data.shards import pack
-from taskprism.errors import DataError
 from taskprism.progress import tracked
-from taskprism.visualization import panel, sheet
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -44,94 +40,6 @@ def describe(protocol: ProtocolArgument, /) -> None:
         protocol: A protocol (a named benchmark, see `taskprism list protocols`) or a data YAML.
     """
     print(describe_protocol(protocol))
-
-
-def check(
-    protocol: ProtocolArgument,
-    root: RootArgument = None,
-    /,
-    *,
-    tasks: Tasks = (),
-    options: Options = (),
-    samples: Annotated[int | None, tyro.conf.arg(metavar="COUNT"), Between(1)] = None,
-    picture: OptionalFile = None,
-) -> None:
-    """Open every file of a data set, count labels, check values and draw some samples.
-
-    The exit status is 2 if a file is missing, broken or has values out of range.
-
-    Args:
-        protocol: A protocol (a named benchmark, see `taskprism list protocols`) or a data YAML.
-        root: Folder that holds the data.
-        tasks: Check the labels of these tasks only.
-        options: Options of the protocol, as KEY=VALUE.
-        samples: Number of samples to open per split; by default all.
-        picture: File for a picture of some samples with their labels; by default
-            PROTOCOL_check.png in the working directory.
-    """
-    made = create_protocol(protocol, root=root, tasks=list(tasks) or None, **options_of(options))
-    report = check_protocol(
-        made, samples, lambda indices, total: tracked(indices, total, "samples")
-    )
-    print(summary(report))
-    file = picture or Path(f"{made.name}_check.png")
-    if draw(report, file):
-        print(f"Wrote pictures to {file}; hatched pixels have no label.")
-    if report.problems:
-        raise DataError(f"{made.name}: {len(report.problems)} problem(s), listed above.")
-
-
-def summary(report: CheckReport) -> str:
-    """Format a check report as text."""
-    lines = [report.protocol.name + (f", variant {report.variant}" if report.variant else "")]
-    for split, count in report.splits.items():
-        known = data_count(report.protocol, split)
-        of = f" of {known}" if known else ""
-        lines.append(f"  {split}: {count}{of} samples, {report.opened.get(split, 0)} opened")
-    sizes = ", ".join(f"{h}x{w} ({n})" for (h, w), n in report.sizes.most_common(3))
-    if sizes:
-        more = f" and {len(report.sizes) - 3} more" if len(report.sizes) > 3 else ""
-        lines.append(f"  sizes (height x width): {sizes}{more}")
-    for one in report.labels:
-        if not one.labeled:
-            continue
-        text = f"  {one.task.name}: {one.images} images, {one.share:.1%} of pixels labeled, "
-        if one.classes is not None:
-            seen = int((one.classes > 0).sum())
-            text += f"{seen} of {one.task.channels} classes"
-        else:
-            text += f"{one.low:.4g} to {one.high:.4g}, mean "
-            text += " ".join(f"{value:.3g}" for value in one.mean.tolist())
-        if one.ground_pixels:
-            text += f", mean n_y on the floor {one.ground[1].item() / one.ground_pixels:.2f}"
-        lines.append(text)
-    lines += [f"  note: {note}" for note in report.notes]
-    lines += [f"  PROBLEM: {problem}" for problem in report.problems]
-    if not report.problems:
-        lines.append("  no problems found")
-    return "\n".join(lines)
-
-
-def draw(report: CheckReport, file: Path) -> bool:
-    """Write a picture of samples with their labels; return False if there are no labels."""
-    panels = [
-        panel(
-            sample["image"],
-            {},
-            sample["targets"],
-            sample["valid"],
-            tasks=report.protocol.tasks,
-            title=f"{report.protocol.name}: {sample['name']}",
-        )
-        for sample in report.samples
-        if sample["targets"]
-    ]
-    if panels:
-        try:
-            Image.fromarray(sheet(panels)).save(file)
-        except (OSError, ValueError) as error:
-            raise DataError(f"Cannot write the pictures to {file}: {error}.") from None
-    return bool(panels)
 
 
 def build(

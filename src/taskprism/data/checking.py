@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,10 +145,8 @@ def _check_split(
     if isinstance(data, FolderDataset):
         report.doubts += data.doubts(list(wanted))
         for task in protocol.tasks:
-            try:
+            with suppress(TaskprismError):  # reading the sample has reported it
                 report.stored.setdefault(task.name, data.stored(task.name))
-            except TaskprismError:
-                pass  # reading the sample has reported it
     report.opened[split] = len(wanted)
     report.samples += read[:_SHOWN]
 
@@ -200,17 +199,20 @@ def _duplicates(report: CheckReport) -> list[str]:
     doubts = []
     if across:
         doubts.append(
-            f"{_counted(across)} in more than one split, so scores are too good. Remove them from "
-            "all but one of 'splits'"
+            f"{_counted(across)} in more than one split, which makes scores too good: "
+            f"{_shown(across)}. Remove them from all but one split"
         )
     if within:
-        doubts.append(f"{_counted(within)} twice in one split. Remove the copies from 'splits'")
+        doubts.append(f"{_counted(within)} in a split twice: {_shown(within)}. Remove the copies")
     return doubts
 
 
 def _counted(images: list[str]) -> str:
-    shown = ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
-    return f"{len(images)} image{'s are' if len(images) > 1 else ' is'} ({shown})"
+    return "1 image is" if len(images) == 1 else f"{len(images)} images are"
+
+
+def _shown(images: list[str]) -> str:
+    return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
 
 
 def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:

@@ -119,7 +119,7 @@ class FolderDataset(Dataset[Sample]):
         for name in self.names:
             path = self.files.label(task, name)
             if path.is_file():
-                return read_stored(path, self.decoders[task].config.encoding.key).form
+                return read_stored(path, self.decoders[task].config.encoding.key).description
         return ""
 
     def doubts(self, indices: Sequence[int]) -> list[str]:

@@ -232,8 +232,9 @@ class Depth(Task):
         if not low <= median <= high:
             found.append(
                 f"the median {self.kind} of {len(labels.names)} labels is {median:.4g} "
-                f"{self.unit}, outside {low:g} to {high:g} {self.unit}. Set tasks.{self.name}.encoding.scale to "
-                f"{self.unit} per stored unit, such as 0.001 for millimeters"
+                f"{self.unit}, outside {low:g} to {high:g} {self.unit}. Set "
+                f"tasks.{self.name}.encoding.scale to {self.unit} per stored unit, such as 0.001 "
+                "for millimeters"
             )
         return found
 
