@@ -293,3 +293,15 @@ def test_runs_with_british_keys_are_resumed(tiny_recipe, tmp_path):
     recipe_file.write_text(recipe_file.read_text().replace("optimizer:", "optimiser:"))
     train(tiny_recipe(epochs=1), run, resume=True)
     assert load_recipe(run) == tiny_recipe(epochs=1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_first_epoch_reports_implausible_labels(tiny_data, tiny_recipe, tmp_path, capsys):
+    text = tiny_data.read_text().replace("scale: 0.001", "scale: 1.0")
+    (tmp_path / "data.yaml").write_text(text.replace("root: .", f"root: {tiny_data.parent}"))
+    recipe = tiny_recipe(epochs=2)
+    data = recipe.data.model_copy(update={"protocol": str(tmp_path / "data.yaml")})
+    train(recipe.model_copy(update={"data": data}), tmp_path / "run")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("Check the labels of depth: the median depth of") == 1
+    assert "semseg:" not in shown

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from taskprism.atomic import write_bytes, write_text
 from taskprism.cli.arguments import (
+    Between,
     OptionalFile,
     Options,
     ProtocolArgument,
@@ -40,7 +41,7 @@ def check(
     *,
     tasks: Tasks = (),
     options: Options = (),
-    samples: Annotated[int | None, tyro.conf.arg(metavar="COUNT")] = None,
+    samples: Annotated[int | None, tyro.conf.arg(metavar="COUNT"), Between(1)] = None,
     picture: OptionalFile = None,
     report: OptionalFile = None,
 ) -> int:

@@ -137,13 +137,14 @@ class TargetDecoder:
         A file that cannot be read is not; reading it as a label reports it.
         """
         try:
-            raw = self._numbers(read_stored(path, self.config.encoding.key), path)
+            stored = read_stored(path, self.config.encoding.key)
+            raw = self._numbers(stored, path)
         except TaskprismError:
             return False
         valid = _everywhere(np.isfinite(raw))
         for value in self.config.ignore:
             valid &= ~_everywhere(raw == np.asarray(value))
-        length = np.linalg.norm(self._meaning(raw, valid, path), axis=-1)[valid]
+        length = np.linalg.norm(self._meaning(raw, valid, stored, path), axis=-1)[valid]
         return length.size > 0 and bool((np.abs(length - 1) > 0.1).mean() > 0.1)
 
     def _check_lengths(self) -> None:

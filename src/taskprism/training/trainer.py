@@ -25,6 +25,7 @@ from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import Results, describe, flat, score, split_loader
 from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.scoring.selection import Selection
+from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
 from taskprism.training.experiment import Experiment, build_experiment, record_objects
 from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
@@ -170,14 +171,24 @@ class Trainer:
         title = f"epoch {position.epoch + 1}/{self.recipe.epochs}"
         self.learner.network.train()
         self.learner.optimizer.zero_grad()
+        watched = self._watched_labels() if position.epoch == start == 0 else []
         for number, batch in enumerate(self.reporter.track(fed, title, batches, start), start):
             group_start = number - number % group
             group_size = min(group, batches - group_start)
             is_last = number + 1 == group_start + group_size
+            if (number - start) * self.recipe.data.batch_size < _WATCHED:
+                _watch(watched, batch)
             self._train_batch(batch, number, group_size, is_last)
             if is_last:  # between two groups nothing is pending, so the run can stop here
                 position.batch = number + 1
                 self._stop_if_asked()
+        for labels in watched:
+            for doubt in labels.task.doubts(labels):
+                self.reporter.line(f"Check the labels of {labels.task.name}: {doubt}.")
+
+    def _watched_labels(self) -> list[LabelStatistics]:
+        """Statistics of the first labels, to report implausible ones after the first epoch."""
+        return [LabelStatistics(task) for task in self.learner.model.all_tasks]
 
     def _train_batch(self, batch: Batch, number: int, group_size: int, is_last: bool) -> None:
         """One batch: forward, backward, and an optimizer step at the end of a group of batches.
@@ -302,6 +313,20 @@ class Trainer:
             asked = bool(self.accelerator.reduce(flag, "sum").item())
         if asked:
             raise Stopped
+
+
+_WATCHED = 256  # images per process
+
+
+def _watch(watched: list[LabelStatistics], batch: Batch) -> None:
+    """Add the labels of a batch; an image without a label of a task has no valid pixel."""
+    for labels in watched:
+        task = labels.task.name
+        for name, target, valid in zip(
+            batch.names, batch.targets[task], batch.valid[task], strict=True
+        ):
+            if valid.any():
+                labels.add(name, target, valid)
 
 
 def _check_losses(losses: Losses, batch: Batch) -> None:
