@@ -37,6 +37,14 @@ def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> Table
 
     Raises:
         DataError: A file of a run is broken.
+
+    Example:
+        >>> from taskprism.papers import Request, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> plan = make_plan(load_table("mti_net/2a"), request)
+        >>> result = collect(plan, Place(Path("reproduced")))
+        >>> [row.label for row in result.parts[0].rows]
+        ['Single task', 'MTL']
     """
     reporter = reporter or Reporter(quiet=True)
     notes: list[str] = list(plan.table.notes)
@@ -220,7 +228,15 @@ class _PartCollector:
 
 
 def finished_runs(plan: Plan, place: Place, row: str) -> list[RunResult]:
-    """Results of a trained row's finished runs, by seed."""
+    """Results of a trained row's finished runs, by seed.
+
+    Example:
+        >>> from taskprism.papers import Request, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> plan = make_plan(load_table("mti_net/2a"), request)
+        >>> finished_runs(plan, Place(Path("reproduced")), "multi_task")
+        []
+    """
     return [read_run(place.run(run).path) for run in plan.runs_of(row) if place.is_done(run)]
 
 
@@ -237,6 +253,10 @@ def read_out(
 
     Raises:
         CheckpointError: The checkpoint of a run is missing.
+
+    Example:
+        >>> read_out([], Readout(of="mti_net", initial_stride=32), Reporter(quiet=True), notes=[])
+        []
     """
     found = []
     for run in runs:
@@ -261,6 +281,10 @@ def run_seconds(folder: Path) -> float | None:
 
     It is read from the manifest. For an interrupted run, it is the sum over the epochs in the log.
     None if neither file has it.
+
+    Example:
+        >>> print(run_seconds(Path("not_trained_yet")))
+        None
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -277,7 +301,13 @@ def run_seconds(folder: Path) -> float | None:
 
 
 def gain_metrics(part: Part) -> dict[str, str]:
-    """Task -> metric used for Δm: the first one printed for each task."""
+    """Task -> metric used for Δm: the first one printed for each task.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> gain_metrics(load_table("mti_net/2a").parts[""])
+        {'semseg': 'miou', 'depth': 'rmse'}
+    """
     metrics: dict[str, str] = {}
     for column in part.columns:
         if column.task is not None and column.metric is not None:
@@ -295,6 +325,14 @@ def gains(
 
     If the baseline lacks a seed, its mean over seeds is used. Tasks that are left out are named in
     ``notes``.
+
+    Example:
+        >>> def run(rmse: float) -> RunResult:
+        ...     return RunResult(
+        ...         Path("a"), "a", "mti_net", "resnet18", "rooms", "test", 0, 20,
+        ...         {"depth": {"rmse": rmse}}, {"depth": {"rmse": False}}, {"depth": "rmse"})
+        >>> gains({"depth": "rmse"}, [run(0.25)], [run(0.5)], notes=[])
+        [50.0]
     """
     found = []
     for run in runs:

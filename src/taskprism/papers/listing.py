@@ -22,7 +22,11 @@ _SIZES = ("parameters", "macs")
 
 
 def print_tables(console: Console) -> None:
-    """Print the name, rows and title of every shipped table."""
+    """Print the name, rows and title of every shipped table.
+
+    Example:
+        >>> print_tables(Console(quiet=True))
+    """
     grid = RichTable()
     for heading, side in (("table", "left"), ("rows", "right"), ("trained", "right")):
         grid.add_column(heading, justify=side, no_wrap=True)  # pyrefly: ignore[bad-argument-type]
@@ -40,6 +44,10 @@ def print_rows(table: Table, request: Request, console: Console, reporter: Repor
     """Print every row of a table with the size of its network, without training.
 
     If the paper prints sizes, they are shown too.
+
+    Example:
+        >>> request, reporter = Request("rooms", budget="tiny"), Reporter(quiet=True)
+        >>> print_rows(load_table("tpim/3a"), request, Console(quiet=True), reporter)
     """
     for part in table.parts.values():
         recipes: dict[str, Recipe] = {}

@@ -152,6 +152,13 @@ def make_plan(table: Table, request: Request) -> Plan:
         UnknownNameError: There is no such row or part.
         InputError: No row is left, or there is no seed.
         RecipeError: A recipe is wrong.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> plan = make_plan(load_table("mti_net/2a"), request)
+        >>> list(plan.recipes)  # with the baseline row
+        ['single_task', 'multi_task']
     """
     if request.seeds < 1:
         raise InputError(f"Expected at least 1 seed, got {request.seeds}.")
@@ -184,6 +191,11 @@ def check_data(plan: Plan) -> None:
 
     Raises:
         DataError: Data is missing; the message says how to get it.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> check_data(make_plan(load_table("mti_net/2a"), request))
     """
     checked = []
     for recipes in plan.recipes.values():

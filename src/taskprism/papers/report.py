@@ -42,6 +42,15 @@ def write_result(result: TableResult, folder: Path) -> Path:
 
     Raises:
         CheckpointError: A file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from taskprism.papers import Place, Request, collect, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> place = Place(Path(tempfile.mkdtemp()))
+        >>> result = collect(make_plan(load_table("mti_net/2a"), request), place)
+        >>> write_result(result, place.table(result.plan)).name
+        'report.html'
     """
     write_text(folder / "table.md", markdown(result))
     write_text(folder / "table.json", to_json(result))
@@ -162,6 +171,14 @@ def plot_columns(part: PartResult, columns: Sequence[Column], shared: bool) -> M
         columns: Columns, drawn side by side.
         shared: The paper's numbers and ours are comparable and share a panel; otherwise each has a
             separate panel.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> table = load_table("mti_net/2a")
+        >>> rows = (RowResult("ours", "Ours", "trained", {"depth": Cell(paper=0.53)}),)
+        >>> part = PartResult("", table.parts[""], rows, {"depth": False})
+        >>> len(plot_columns(part, [part.part.column("depth")], shared=False).axes)
+        2
     """
     rows = [row for row in part.rows if any(_known(row.cells[c.key]) for c in columns)]
     step = 1 if shared else 2

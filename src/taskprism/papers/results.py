@@ -278,6 +278,11 @@ def orderings(part: PartResult) -> list[tuple[Column, Ordering]]:
 
     Quoted rows, rows without both numbers, and columns with fewer than three remaining rows are
     left out.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> orderings(PartResult("", load_table("mti_net/2a").parts[""], (), {}))
+        []
     """
     gain = [column for column in part.columns if column.quantity in {"gain", "drop"}]
     chosen = gain or [column for column in part.columns if column.task is not None]
@@ -286,7 +291,19 @@ def orderings(part: PartResult) -> list[tuple[Column, Ordering]]:
 
 
 def ordering(part: PartResult, column: Column) -> Ordering | None:
-    """Order of a part's rows by one column; None if fewer than three have both numbers."""
+    """Order of a part's rows by one column; None if fewer than three have both numbers.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> part = load_table("mti_net/2a").parts[""]
+        >>> rows = tuple(
+        ...     RowResult(name, name, "trained", {"depth": Cell(paper, ours=Statistic.of([ours]))})
+        ...     for name, paper, ours in [("a", 0.67, 0.9), ("b", 0.64, 0.8), ("c", 0.53, 0.7)]
+        ... )
+        >>> order = ordering(PartResult("", part, rows, {"depth": False}), part.column("depth"))
+        >>> order.kendall, order.agreeing
+        (1.0, 3)
+    """
     if column.key not in part.higher_is_better:
         return None
     sign = 1 if part.higher_is_better[column.key] else -1

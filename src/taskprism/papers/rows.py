@@ -26,6 +26,10 @@ class RowRecipe(RecipeFile):
     Attributes:
         path: File of the table.
         row: Key of the row.
+
+    Example:
+        >>> RowRecipe(TABLES / "mti_net" / "2a.yaml", "pad_net").values()["model"]["name"]
+        'pad_net'
     """
 
     row: str
@@ -60,7 +64,12 @@ class RowRecipe(RecipeFile):
 
 
 class TableRows(RecipeSource):
-    """Rows of tables as recipes: those of the papers, and of tables in a user's folder."""
+    """Rows of tables as recipes: of the papers' tables, and of tables in your own folder.
+
+    Example:
+        >>> TableRows().find("mti_net/2a/pad_net", Path()).name
+        'pad_net'
+    """
 
     def names(self) -> list[str]:
         """None: rows are listed by :func:`taskprism.papers.list_tables`."""
@@ -103,7 +112,12 @@ class TableRows(RecipeSource):
 
 
 def is_table(content: Mapping[str, Any]) -> bool:
-    """Whether the keys of a file are those of a table, not of a recipe."""
+    """Whether the keys of a file are those of a table, not of a recipe.
+
+    Example:
+        >>> is_table({"model": {"name": "mti_net"}, "epochs": 20})
+        False
+    """
     return "rows" in content or "parts" in content
 
 

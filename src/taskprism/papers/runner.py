@@ -162,6 +162,9 @@ def check_alone() -> None:
 
     Raises:
         InputError: This process is one of several.
+
+    Example:
+        >>> check_alone()
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
@@ -172,7 +175,12 @@ def check_alone() -> None:
 
 
 def describe_failure(error: Exception) -> dict[str, str]:
-    """Record of a failed run: error, traceback, host and time."""
+    """Record of a failed run: error, traceback, host and time.
+
+    Example:
+        >>> describe_failure(RuntimeError("out of memory"))["error"]
+        'RuntimeError: out of memory'
+    """
     return {
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
@@ -182,13 +190,26 @@ def describe_failure(error: Exception) -> dict[str, str]:
 
 
 def failures(plan: Plan, place: Place) -> dict[str, str]:
-    """Name of each failed run -> its error."""
+    """Name of each failed run -> its error.
+
+    Example:
+        >>> from taskprism.papers import Request, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> failures(make_plan(load_table("mti_net/2a"), request), Place(Path("reproduced")))
+        {}
+    """
     found = {run.name: place.failure(run) for run in plan.runs if not place.is_done(run)}
     return {name: str(each.get("error")) for name, each in found.items() if each is not None}
 
 
 def retry(plan: Plan, place: Place) -> None:
-    """Clear the failures of a plan, so that its failed runs are trained again."""
+    """Clear the failures of a plan, so that its failed runs are trained again.
+
+    Example:
+        >>> from taskprism.papers import Request, load_table, make_plan
+        >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+        >>> retry(make_plan(load_table("mti_net/2a"), request), Place(Path("reproduced")))
+    """
     for run in plan.runs:
         place.forget_failure(run)
 

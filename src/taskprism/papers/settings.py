@@ -76,7 +76,12 @@ class Budget(Strict):
 
 
 def list_budgets() -> list[str]:
-    """Names of the shipped budgets."""
+    """Names of the shipped budgets.
+
+    Example:
+        >>> list_budgets()
+        ['full', 'small', 'tiny']
+    """
     return sorted(path.stem for path in BUDGETS.glob("*.yaml"))
 
 
@@ -89,6 +94,10 @@ def load_budget(name: str | Path) -> Budget:
     Raises:
         UnknownNameError: There is no such budget.
         RecipeError: The file is broken, or a key or value in it is wrong.
+
+    Example:
+        >>> load_budget("tiny").protocols["rooms"]["epochs"]
+        6
     """
     path = Path(name)
     if path.suffix != ".yaml":
@@ -135,6 +144,13 @@ def row_recipe(
         RecipeError: The recipe or the budget is wrong.
         InputError: The protocol labels none of the row's main tasks.
         DataError: The protocol needs a folder, or its files are not in that folder.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> table = load_table("mti_net/2a")
+        >>> recipe = row_recipe(table, "pad_net", protocol="rooms", budget="tiny")
+        >>> recipe.model.name, recipe.epochs
+        ('pad_net', 6)
     """
     if not table.row(row).trained:
         return None
@@ -159,7 +175,11 @@ def run_key(recipe: Recipe) -> str:
     """Name of what a recipe trains: equal for recipes that differ only in the seed.
 
     The name of the run, the folder of the data and the number of loader processes do not matter.
-    The key can be used as a folder name: ``mti_net-tf_efficientnet_lite0-rooms-1f2e3d4c``.
+    The key can be used as a folder name.
+
+    Example:
+        >>> run_key(Recipe(data={"protocol": "rooms"}, model={"backbone": "resnet18"}))[:-8]
+        'multi_task-resnet18-rooms-'
     """
     values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers", "imports"})
     # Folders of version 0.1 stay valid: later keys count only if they are set.
@@ -185,7 +205,12 @@ def _content(name: str) -> str:
 
 
 def changes(published: Recipe, adapted: Recipe) -> list[str]:
-    """Differences between a row's published recipe and the one that is trained, in sentences."""
+    """Differences between a row's published recipe and the one that is trained, in sentences.
+
+    Example:
+        >>> changes(Recipe(epochs=80), Recipe(epochs=6))
+        ['Epochs: 6, not 80.']
+    """
     lost = [
         task
         for task in (*published.tasks, *published.auxiliary_tasks)
@@ -217,6 +242,13 @@ def fit_columns(part: Part, tasks: Sequence[Task]) -> Part:
     Args:
         part: Part of the published table.
         tasks: Tasks of the protocol.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.papers import load_table
+        >>> part = load_table("mti_net/2b").parts[""]
+        >>> fit_columns(part, create_protocol("rooms").tasks).column("edge").metric
+        'loss'
     """
     known = {task.name: task for task in tasks}
 

@@ -53,6 +53,12 @@ def size_of(recipe: Recipe) -> Size:
 
     Raises:
         TaskprismError: The recipe names something that does not exist or fit.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> from taskprism.papers.settings import row_recipe
+        >>> size_of(row_recipe(load_table("mti_net/2a"), "multi_task")).parameters
+        4019251
     """
     if _has_outside_parts(recipe):
         return measure(recipe)
@@ -69,7 +75,13 @@ def size_of(recipe: Recipe) -> Size:
 
 
 def measure(recipe: Recipe) -> Size:
-    """:func:`size_of` without the cache."""
+    """:func:`size_of` without the cache.
+
+    Example:
+        >>> model = {"name": "multi_task", "backbone": "resnet18"}
+        >>> measure(Recipe(data={"protocol": "rooms"}, model=model)).parameters > 11e6
+        True
+    """
     untrained = recipe.model_copy(
         update={"model": recipe.model.model_copy(update={"pretrained": False})}
     )

@@ -300,7 +300,12 @@ def _words(key: str) -> str:
 
 
 def list_tables() -> list[str]:
-    """Names of the shipped tables: ``PAPER/TABLE``."""
+    """Names of the shipped tables: ``PAPER/TABLE``.
+
+    Example:
+        >>> list_tables()[:3]
+        ['astmt/3a', 'astmt/3b', 'astmt/3c']
+    """
     files = (path for path in TABLES.glob("*/*.yaml") if path.name[0] != "_")
     return sorted(path.relative_to(TABLES).with_suffix("").as_posix() for path in files)
 
@@ -314,6 +319,10 @@ def load_table(name: str | Path) -> Table:
     Raises:
         UnknownNameError: There is no such table.
         RecipeError: The file is broken, or a key or value in it is wrong.
+
+    Example:
+        >>> list(load_table("ctal/4").parts)
+        ['nyud', 'cityscapes']
     """
     path = Path(name)
     if path.suffix != ".yaml":

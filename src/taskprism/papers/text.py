@@ -1,4 +1,20 @@
-"""A result as text: its tables and notes, in the terminal, as Markdown and as JSON."""
+"""A result as text: its tables and notes, in the terminal, as Markdown and as JSON.
+
+Example:
+    >>> from pathlib import Path
+    >>> from taskprism.papers import Place, Request, collect, load_table, make_plan
+    >>> request = Request("rooms", budget="tiny", seeds=1, rows=("multi_task",))
+    >>> result = collect(make_plan(load_table("mti_net/2a"), request), Place(Path("reproduced")))
+    >>> print(title(result))
+    mti_net/2a: Components of MTI-Net on NYUD-v2, HRNet-18 (ours: protocol rooms, budget tiny)
+    >>> text_table(result, result.parts[0]).rows[1][:5]
+    ['MTL', '32.09', '–', '0.668', '–']
+    >>> commands(result)[0]
+    '# the whole table; finished runs are kept'
+    >>> print_result(result, Console(quiet=True))
+    >>> json.loads(to_json(result))["done"]
+    0
+"""
 
 from __future__ import annotations
 
@@ -269,10 +285,10 @@ def part_notes(result: TableResult, part: PartResult) -> list[str]:
         if cell.interval is not None
     }
     lines += [f"In brackets: 95 % interval, {origin}." for origin in sorted(origins)]
-    single = one_seed_note(part.rows)
+    single = _one_seed_note(part.rows)
     lines += [single] if single else []
-    lines += same_run_notes(part.rows)
-    lines += change_notes(result, part)
+    lines += _same_run_notes(part.rows)
+    lines += _change_notes(result, part)
     for row in part.rows:
         lines += [f"{row.label}: {note}" for note in row.notes]
         lines += [
@@ -283,7 +299,7 @@ def part_notes(result: TableResult, part: PartResult) -> list[str]:
     return [*lines, *part.part.notes]
 
 
-def change_notes(result: TableResult, part: PartResult) -> list[str]:
+def _change_notes(result: TableResult, part: PartResult) -> list[str]:
     """Differences between the rows' recipes and the published ones, each named once."""
     rows: dict[str, list[str]] = {}
     changed = [row for row in part.rows if row.key in result.plan.changes]
@@ -306,7 +322,7 @@ def order_notes(part: PartResult) -> list[str]:
     return lines or [NO_ORDER]
 
 
-def one_seed_note(rows: Sequence[RowResult]) -> str:
+def _one_seed_note(rows: Sequence[RowResult]) -> str:
     """Remark about rows with a single seed; empty if there are none."""
     single = [row.label for row in rows if len(row.seeds) == 1]
     if not single:
@@ -316,7 +332,7 @@ def one_seed_note(rows: Sequence[RowResult]) -> str:
     return f"One seed only, without spread over seeds: {', '.join(single)}."
 
 
-def same_run_notes(rows: Sequence[RowResult]) -> list[str]:
+def _same_run_notes(rows: Sequence[RowResult]) -> list[str]:
     """Rows that share their runs under this request, one sentence per group."""
     labels: Mapping[str, str] = {row.key: row.label for row in rows}
     groups = dict.fromkeys(
