@@ -1,4 +1,4 @@
-"""Maps in these tests are so small that threads would only wait for each other."""
+"""One thread: the maps of these tests are so small that more threads only add overhead."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def build(**options):
 @pytest.mark.parametrize("method", ["linear", "direct"])
 @pytest.mark.parametrize("normalize", ["positions", "channels"])
 @pytest.mark.parametrize("iterations", [1, 2, 3])
-def test_agrees_with_written_out_matrices(method, normalize, iterations):
+def test_equals_explicit_matrices(method, normalize, iterations):
     module = build(method=method, normalize=normalize, iterations=iterations, beta=0.3)
     features = make_features(SOURCES, (2, 4, 5, 3))
     assert_same(module, module(features), affinity_diffusion(module, features), features)
@@ -48,7 +48,7 @@ def test_beta_0_is_the_identity():
 
 
 def test_rows_sum_to_1_with_the_papers_normalization():
-    """So that constant features do not change, whatever the mixture."""
+    """Therefore constant features do not change, whatever the mixture."""
     module = build(normalize="channels", beta=0.9, iterations=3)
     features = {
         name: x.abs() for name, x in make_features(SOURCES, (1, 4, 5, 3), grad=False).items()
@@ -57,7 +57,7 @@ def test_rows_sum_to_1_with_the_papers_normalization():
     assert_close(module(features)["depth"], features["depth"], 1e-10)
 
 
-def test_begins_with_equal_weights_and_has_only_those():
+def test_mixing_weights_are_the_only_parameters_and_start_equal():
     module = AffinityDiffusion(["a", "b"], 128, ["a", "b", "c"])
     assert torch.equal(module.mixing, torch.full((2, 3), 1 / 3))
     assert sum(p.numel() for p in module.parameters()) == 6
@@ -74,7 +74,7 @@ def test_permuting_tasks_permutes_outputs():
         assert_close(theirs[task], ours[task], 1e-10)
 
 
-def test_linear_method_never_holds_a_square():
+def test_linear_method_never_stores_a_position_by_position_matrix():
     module = build(method="auto")
     features = make_features(SOURCES, (1, 4, 16, 16))
     with LargestTensor() as seen:
@@ -82,7 +82,7 @@ def test_linear_method_never_holds_a_square():
     assert seen.numel <= 16**2 * 4 * 3
 
 
-def test_chooses_by_operations():
+def test_auto_selects_the_method_with_fewer_operations():
     module = AffinityDiffusion(["a", "b", "c"], 128)
     assert module._use_direct(18 * 24)
     assert not module._use_direct(72 * 96)
@@ -98,7 +98,7 @@ def test_vanishing_sums_stay_finite():
     assert features["a"].grad.isfinite().all()
 
 
-def test_half_precision_in_and_out():
+def test_half_precision_features_stay_half_precision():
     module = build().float()
     features = make_features(SOURCES, (1, 4, 5, 3), dtype=torch.float32, grad=False)
     half = {name: x.abs().bfloat16() for name, x in features.items()}
@@ -110,7 +110,7 @@ def test_half_precision_in_and_out():
         assert_close(out[task].float(), exact[task], 1e-2)
 
 
-def test_wrong_arguments():
+def test_wrong_options_are_errors():
     with pytest.raises(InputError, match=r"iterations must be .* got 0"):
         build(iterations=0)
     with pytest.raises(UnknownNameError, match="positions"):

@@ -67,7 +67,7 @@ def test_shapes_and_gradients(name, tasks, sources, size):
 
 
 @ALL
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     module = build(name, SOURCES, SOURCES)
     features = make_features(SOURCES, (2, 4, 6, 8), dtype=torch.float32, grad=False)
     before = {task: x.clone() for task, x in features.items()}
@@ -80,7 +80,7 @@ def blocks(weight, order, dim):
     return torch.cat([weight.chunk(len(order), dim)[i] for i in order], dim)
 
 
-# What in a state dict depends on the order of tasks; everything else goes by name.
+# Entries of the state dict that depend on the order of tasks; others have the task's name.
 REORDER = {
     "spatial_attention": {},
     "affinity_diffusion": {"mixing": (0, 1)},
@@ -250,7 +250,7 @@ def test_tasks_are_a_list_of_names(name, tasks):
 
 
 @ALL
-def test_has_a_manual(name):
+def test_is_documented_with_an_example(name):
     module = DISTILLATIONS.find(name)
     assert issubclass(module, Distillation)
     assert "Args:" in module.__doc__
@@ -268,13 +268,13 @@ def test_unknown_names_and_options():
         create_distillation("tpim", ["a"], 4, iteration=3)
 
 
-def test_stride_sets_what_depends_on_it():
+def test_stride_sets_the_defaults_that_depend_on_it():
     assert create_distillation("tpim", ["a"], 4, stride=8).downscale == 2
     assert create_distillation("tpim", ["a"], 4, stride=8, downscale=3).downscale == 3
     assert create_distillation("tpim", ["a"], 4).downscale == 4
 
 
-def test_concat_is_a_linear_map_of_all():
+def test_concat_is_a_linear_map_of_all_sources():
     module = Concat(["a"], 2, ["a", "b"]).double()
     features = make_features("ab", (1, 2, 3, 3), grad=False)
     weight, bias = module.reduce["a"].weight[:, :, 0, 0], module.reduce["a"].bias

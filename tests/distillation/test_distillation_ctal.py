@@ -23,7 +23,7 @@ def build(count=2, size=(5, 7), channels=3, dtype=torch.float64, **options):
 @pytest.mark.parametrize("method", ["linear", "direct"])
 @pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
 @pytest.mark.parametrize("shared_kernel", [True, False])
-def test_agrees_with_loops(method, kernel_size, shared_kernel):
+def test_equals_plain_loops(method, kernel_size, shared_kernel):
     module = build(2, (3, 4), 2, kernel_size=kernel_size, shared_kernel=shared_kernel)
     module.method, module.gamma = method, 0.7
     features = make_features(module.tasks, (1, 2, 3, 4), grad=False)
@@ -44,12 +44,12 @@ def test_agrees_with_loops(method, kernel_size, shared_kernel):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("shared_kernel", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_agrees_with_direct_form(method, kernel_size, count, shared_kernel, bias):
+def test_equals_the_released_arrangement(method, kernel_size, count, shared_kernel, bias):
     size = (5, 7) if count % 2 else (8, 6)
     module = build(
         count, size, kernel_size=kernel_size, shared_kernel=shared_kernel, bias=bias, method=method
     )
-    module.gamma = 0.6  # the default hides what is wrong with the diffused part
+    module.gamma = 0.6  # the small default would hide errors of the diffused part
     features = make_features(module.tasks, (2, 3, *size))
     assert_same(module, module(features), ctal_direct(module, features), features)
 
@@ -71,7 +71,7 @@ def test_single_precision(method, kernel_size):
         assert_close(mine.double(), other, 1e-4)
 
 
-def test_reduced_precision_takes_no_transforms(monkeypatch):
+def test_reduced_precision_uses_no_transforms(monkeypatch):
     module = build(2, method="linear")
     features = make_features(module.tasks, (1, 3, 5, 7))
     monkeypatch.setattr(shifted_products, "_use_tiles", lambda *_: False)
@@ -89,7 +89,7 @@ def test_reduced_precision_takes_no_transforms(monkeypatch):
 
 @pytest.mark.parametrize("method", ["linear", "direct"])
 @pytest.mark.parametrize("shared_kernel", [True, False])
-def test_blocks_change_nothing(monkeypatch, method, shared_kernel):
+def test_results_do_not_depend_on_block_sizes(monkeypatch, method, shared_kernel):
     module = build(3, (9, 7), method=method, shared_kernel=shared_kernel)
     features = make_features(module.tasks, (2, 3, 9, 7))
     monkeypatch.setattr(ctal, "_ROWS_BLOCK", 63 * 3 * 5)
@@ -107,7 +107,7 @@ def test_auxiliary_sources():
     assert_same(module, module(features), ctal_direct(module, features), features)
 
 
-def test_linear_form_never_holds_a_square():
+def test_linear_form_never_stores_a_position_by_position_matrix():
     """The largest tensor grows with the number of positions, in both passes."""
     largest = []
     for side in (24, 48):
@@ -162,14 +162,14 @@ def test_parameter_counts():
     assert per_task.kernel.numel() == 3 * 48 * 27
 
 
-def test_kernel_begins_as_a_convolution():
+def test_kernel_is_initialized_like_a_convolution():
     module = CTAL(["a", "b"], 2, (30, 30))
     limit = 18**-0.5
     assert 0.98 * limit < module.kernel.abs().max() <= limit
     assert 0.98 * limit < module.kernel_bias.abs().max() <= limit
 
 
-def test_another_size_is_refused_by_name():
+def test_another_size_is_an_error_that_names_both_sizes():
     module = build(2, (5, 7))
     with pytest.raises(InputError, match=r"5x7.*4x7.*size=\(4, 7\).*resample"):
         module(make_features(module.tasks, (1, 3, 4, 7)))
@@ -207,8 +207,8 @@ def test_resampling_keeps_magnitude():
         assert_close(large[task], repeated, 1e-10, task)
 
 
-def test_choice_by_size():
-    """Small maps multiply out, large ones do not; gradients of convolutions cost extra."""
+def test_auto_selects_the_form_by_size():
+    """Small maps use the direct form, large ones the linear form; gradients shift the limit."""
     for training in (True, False):
         with torch.set_grad_enabled(training):
             assert direct_is_faster(18 * 24, 128, 3, 3, 3, 1)
@@ -257,7 +257,7 @@ def test_frozen_parameters():
     assert all(x.grad is not None for x in features.values())
 
 
-def test_wrong_arguments():
+def test_wrong_options_are_errors():
     with pytest.raises(InputError, match="odd"):
         build(kernel_size=2)
     with pytest.raises(UnknownNameError, match="linear"):

@@ -26,7 +26,7 @@ def build(genotype, tasks=("semseg", "depth"), sources=("semseg", "depth", "edge
 @pytest.mark.parametrize(
     "genotype", ["none", "global", "local", "target_label", "source_label", MIXED]
 )
-def test_agrees_with_equations(genotype):
+def test_equals_the_equations(genotype):
     module = build(genotype)
     features = make_features(module.sources, (2, 5, 4, 3))
     labels = make_features(module.sources, (2, 3, 2, 3), seed=1, grad=False)
@@ -34,7 +34,7 @@ def test_agrees_with_equations(genotype):
     assert_same(module, module(features, labels), theirs, features)
 
 
-def test_context_begins_at_0():
+def test_context_has_no_effect_at_first():
     module = RelationalContext(["a"], 4, ["a", "b"], genotype="global", dropout=0.0)
     features = make_features("ab", (2, 4, 3, 3), dtype=torch.float32, grad=False)
     changed = {**features, "b": features["b"] + 1}
@@ -66,8 +66,8 @@ def test_published_genotypes():
     """Counts of each context over all pairs, as the authors report them."""
 
     def contexts(name):
-        found = [context for row in GENOTYPES[name].values() for context in row.values()]
-        return {context: found.count(context) for context in set(found)}
+        contexts = [context for row in GENOTYPES[name].values() for context in row.values()]
+        return {context: contexts.count(context) for context in set(contexts)}
 
     assert contexts("nyud_w18") == {"target_label": 8, "source_label": 7, "global": 1}
     assert contexts("pascal_w18") == {
@@ -87,7 +87,7 @@ def test_genotype_of_a_subset_of_tasks():
     assert chosen == {"depth": {"semseg": "source_label", "depth": "target_label"}}
 
 
-def test_wrong_genotypes():
+def test_wrong_genotypes_are_errors():
     with pytest.raises(UnknownNameError, match="nyud_w18"):
         resolve_genotype("nyud", ["a"], ["a"])
     with pytest.raises(InputError, match=r"'semseg' and source 'albedo'"):

@@ -27,7 +27,7 @@ def count(module):
 
 @pytest.mark.parametrize("fusion", ["none", "A", "B", "C"])
 @pytest.mark.parametrize("store_affinity", [True, False])
-def test_agrees_with_equations(fusion, store_affinity):
+def test_equals_the_equations(fusion, store_affinity):
     module = build(fusion=fusion, iterations=3, downscale=2, store_affinity=store_affinity)
     features = make_features(SOURCES, (2, 4, 5, 7))
     assert_same(module, module(features), tpim(module, features, 3), features)
@@ -96,7 +96,7 @@ def test_clamped_alpha_cannot_grow():
     assert_close(block(values, lambda v: co @ v), fuse("A", 1.0, 18, co, values), 1e-12)
 
 
-def test_alpha_begins_where_told():
+def test_alpha_starts_at_alpha_init():
     assert IterativeFusion(alpha_init=0.25).alpha.item() == 0.25
     assert IterativeFusion("A").alpha is None
 
@@ -164,7 +164,7 @@ def test_downscale_beyond_the_map():
     assert_same(module, module(features), tpim(module, features, 2), features)
 
 
-def test_wrong_arguments():
+def test_wrong_options_are_errors():
     with pytest.raises(UnknownNameError, match="fusion of TPIM"):
         build(fusion="D")
     with pytest.raises(InputError, match=r"iterations must be .* got -1"):

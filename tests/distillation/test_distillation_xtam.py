@@ -21,13 +21,13 @@ def build(**options):
 @pytest.mark.parametrize(
     ("downscale", "size"), [(1, (3, 4)), (2, (6, 4)), (2, (7, 5)), (4, (8, 9))]
 )
-def test_agrees_with_equations(downscale, size):
+def test_equals_the_equations(downscale, size):
     module = build(downscale=downscale)
     features = make_features(SOURCES, (2, 4, *size))
     assert_same(module, module(features), xtam(module, features), features)
 
 
-def test_alpha_begins_at_0():
+def test_alpha_starts_at_0():
     for name, parameter in XTAM(["a", "b"], 4).named_parameters():
         if name.endswith("alpha"):
             assert parameter.shape == (1, 4, 1, 1)
@@ -60,7 +60,7 @@ def test_grid_of_stride_8():
     assert [XTAM.options_at(stride)["downscale"] for stride in (2, 4, 8, 32)] == [4, 2, 1, 1]
 
 
-def test_wrong_arguments():
+def test_wrong_options_are_errors():
     with pytest.raises(InputError, match=r"downscale must be .* got 0"):
         build(downscale=0)
     with pytest.raises(InputError, match=r"channels must be .* got 1"):

@@ -72,14 +72,6 @@ def test_residual_blocks() -> None:
         bottleneck(8, 10)
 
 
-def test_resize_leaves_a_fitting_map_alone() -> None:
-    x = torch.randn(1, 1, 4, 4)
-    assert resize(x, (4, 4)) is x
-    # Corners not aligned: new pixels lie a quarter and three quarters of the way.
-    row = resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
-    torch.testing.assert_close(row, torch.tensor([[[[0.0, 0.25, 0.75, 1.0]]]]))
-
-
 def test_one_map_needs_no_aggregation() -> None:
     maps = pyramid((5,))
     only = create_aggregation((5,), "none")

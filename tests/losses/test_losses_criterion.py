@@ -41,8 +41,8 @@ def by_hand(task, output, labels):
     return task.loss(resized, targets[task.name], valid[task.name])
 
 
-@pytest.mark.parametrize(("initial", "share"), [("sum", 1), ("mean", 2)])
-def test_equals_the_sum_written_out(labels, initial, share):
+@pytest.mark.parametrize(("initial", "divisor"), [("sum", 1), ("mean", 2)])
+def test_equals_the_explicit_sum(labels, initial, divisor):
     weights = {"semseg": 2.0, "edge": 7.0}
     criterion = Criterion([SEMSEG, DEPTH], [EDGE], weights, initial, initial_weight=0.3)
     made = predictions()
@@ -55,7 +55,7 @@ def test_equals_the_sum_written_out(labels, initial, share):
     for scale in made.initial:
         for task in (SEMSEG, DEPTH, EDGE):
             loss = by_hand(task, scale[task.name], labels)
-            expected += all_weights[task.name] * 0.3 * loss / share
+            expected += all_weights[task.name] * 0.3 * loss / divisor
     torch.testing.assert_close(total, expected)
     assert set(losses.final) == {"semseg", "depth"}
     assert set(losses.initial) == {"semseg", "depth", "edge"}
@@ -76,7 +76,7 @@ def test_default_weights_are_the_tasks_own(labels):
     torch.testing.assert_close(Criterion([heavy])(made, *labels)[0], 4 * light)
 
 
-def test_a_task_without_labels_adds_an_exact_zero_with_a_graph(labels):
+def test_a_task_without_labels_contributes_exactly_0_and_keeps_the_graph(labels):
     targets, valid = labels
     valid = {**valid, "depth": torch.zeros_like(valid["depth"])}
     made = outputs(requires_grad=True)
@@ -93,7 +93,7 @@ def test_a_task_without_labels_adds_an_exact_zero_with_a_graph(labels):
     assert total.item() == without.item()
 
 
-def test_half_precision_outputs_are_scored_in_full(labels):
+def test_losses_of_half_precision_outputs_are_single_precision(labels):
     made = Predictions({"depth": outputs()["depth"].bfloat16()})
     total, _ = Criterion([DEPTH])(made, *labels)
     assert total.dtype == torch.float32

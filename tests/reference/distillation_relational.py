@@ -35,19 +35,19 @@ def local_context(block, target, source, window=9):
     for b in range(len(value)):
         for y in range(height):
             for x in range(width):
-                scores, told = [], []
+                scores, values_at = [], []
                 for dy in range(-reach, reach + 1):
                     for dx in range(-reach, reach + 1):
                         inside = 0 <= y + dy < height and 0 <= x + dx < width
                         if inside:
                             product = torch.dot(query[b, :, y, x], key[b, :, y + dy, x + dx])
                             scores.append(product / inner**0.5)
-                            told.append(value[b, :, y + dy, x + dx])
+                            values_at.append(value[b, :, y + dy, x + dx])
                         else:
                             scores.append(value.new_zeros(()))
-                            told.append(value.new_zeros(inner))
+                            values_at.append(value.new_zeros(inner))
                 weights = torch.stack(scores).softmax(0)
-                out[b, :, y, x] = sum(w * v for w, v in zip(weights, told, strict=True))
+                out[b, :, y, x] = sum(w * v for w, v in zip(weights, values_at, strict=True))
     return out
 
 
@@ -72,23 +72,23 @@ def relational_context(module, features, predictions):
     refined = {}
     for target in module.tasks:
         own = features[target]
-        found = []
+        contexts = []
         for source in module.sources:
             kind = module.genotype[target][source]
             if kind == "none":
                 continue
             block, theirs = module.contexts[target][source], features[source]
             if kind == "global":
-                found.append(global_context(block, own, theirs))
+                contexts.append(global_context(block, own, theirs))
             elif kind == "local":
-                found.append(local_context(block, own, theirs))
+                contexts.append(local_context(block, own, theirs))
             else:
                 labels = predictions[target if kind == "target_label" else source]
                 labels = bilinear(labels, *own.shape[-2:])
-                found.append(label_context(block, own, theirs, labels))
+                contexts.append(label_context(block, own, theirs, labels))
         parts = [own]
-        if found:
-            stacked = torch.cat(found, dim=1)
+        if contexts:
+            stacked = torch.cat(contexts, dim=1)
             parts.append(projected(module.gather[target], stacked, last_relu=False))
         refined[target] = projected(module.merge[target], torch.cat(parts, dim=1))
     return refined

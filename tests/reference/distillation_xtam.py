@@ -36,7 +36,7 @@ def xtam(module, features):
     refined = {}
     for target in module.tasks:
         others = [source for source in module.sources if source != target]
-        told = []
+        received = []
         for source in others:
             block = module.messages[target][source]
             conv = block.extract[0]
@@ -51,9 +51,9 @@ def xtam(module, features):
             ]
             up = grow_nearest(torch.stack(images), *features[target].shape[-2:])
             both = torch.cat([gated(block.own, extracted), block.alpha * up], dim=1)
-            told.append(projected(block.project, both))
+            received.append(projected(block.project, both))
         out = features[target]
-        if told:
-            out = out + projected(module.merge[target], torch.cat(told, dim=1))
+        if received:
+            out = out + projected(module.merge[target], torch.cat(received, dim=1))
         refined[target] = out
     return refined

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from taskprism.checks import check_channels, check_integer, check_size
 from taskprism.errors import InputError
+from taskprism.options import read_options
 from taskprism.registry import Registry, check_options, describe_part, options_of
 
 
@@ -164,6 +165,7 @@ def create_distillation(
         check_options(
             f"distillation {name!r}", options, set(options_of(found)) - {"sources", "size"}
         )
+        options = read_options(f"Distillation {name!r}", options, found)
         if found.needs_size:
             if size is None:
                 raise InputError(

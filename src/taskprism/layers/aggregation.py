@@ -161,6 +161,7 @@ def create_aggregation(channels: Sequence[int], kind: AggregationName = "auto") 
         24
     """
     check_choice("layers", "aggregation", kind, get_args(AggregationName))
+    channels = checked_channels("create_aggregation", channels)
     if kind == "auto":
         pyramid = len(channels) > 1 and len(set(channels)) == 1
         kind = "panoptic" if pyramid else "high_resolution"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from taskprism.checks import check_number
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.options import read_options
 from taskprism.registry import Registry, check_options, describe_part, options_of
 from taskprism.tasks.base import HEAVIEST_LOSS
 
@@ -152,7 +153,9 @@ def create_balancer(
             )
         return balancer
     found = BALANCERS.find(balancer)
-    check_options(f"balancer {describe_part(found)!r}", options, options_of(found))
+    name = balancer if isinstance(balancer, str) else describe_part(found)
+    check_options(f"balancer {name!r}", options, options_of(found))
+    options = read_options(f"Balancer {name!r}", options, found)
     created = found(check_weights(weights), **options)
     if not isinstance(created, Balancing):
         raise InputError(f"Expected a Balancing from the factory, got {type(created).__name__}.")

@@ -13,11 +13,11 @@ from taskprism.distillation.shifted_products import (
 
 @pytest.mark.parametrize(("offsets", "tile"), [(2, 2), (3, 2), (3, 4), (3, 6), (5, 2), (7, 2)])
 def test_transforms_give_the_correlation(offsets, tile):
-    made = transforms(offsets, tile)
+    matrices = transforms(offsets, tile)
     random = np.random.default_rng(0)
     p = random.normal(size=(tile, tile))
-    x = random.normal(size=(made.points, made.points))
-    y = made.back @ ((made.left @ p.ravel()) * (made.right @ x.ravel()))
+    x = random.normal(size=(matrices.points, matrices.points))
+    y = matrices.back @ ((matrices.left @ p.ravel()) * (matrices.right @ x.ravel()))
     expected = [
         (p * x[dy : dy + tile, dx : dx + tile]).sum()
         for dy in range(offsets)
@@ -27,8 +27,8 @@ def test_transforms_give_the_correlation(offsets, tile):
 
 
 def test_transforms_save_multiplications():
-    for offsets, made in TRANSFORMS.items():
-        assert made.points**2 <= 0.36 * offsets**2 * made.tile**2
+    for offsets, matrices in TRANSFORMS.items():
+        assert matrices.points**2 <= 0.36 * offsets**2 * matrices.tile**2
 
 
 def test_too_many_points():
