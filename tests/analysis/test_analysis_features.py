@@ -133,7 +133,7 @@ def test_places_are_chosen_by_name_or_spread(images):
     assert [spread[0], spread[-1]] == [places[0], places[-1]] and len(spread) == 3
     distilled = choose_places(places, ["distillations.?", "front_end.heads.0.*"], 3)
     assert len(distilled) == 5
-    with pytest.raises(InputError, match=r"like 'encoder\*'; there are front_end"):
+    with pytest.raises(InputError, match=r"matches 'encoder\*'. Places: front_end"):
         choose_places(places, ["encoder*"], 3)
 
 

@@ -72,7 +72,7 @@ def test_scores_are_kept_until_the_weights_change(run, flow, monkeypatch):
     file.write_text(json.dumps(content | {"weights": "of another epoch"}))
     assert information_flow(run, reporter=QUIET) == flow and len(calls) == 2
     file.write_text("{")
-    with pytest.raises(DataError, match="delete it"):
+    with pytest.raises(DataError, match="Delete it"):
         information_flow(run, reporter=QUIET)
     del content["metrics"]
     file.write_text(json.dumps(content))
@@ -83,7 +83,7 @@ def test_scores_are_kept_until_the_weights_change(run, flow, monkeypatch):
 
 def test_a_model_without_initial_predictions_says_what_to_train(tmp_path):
     run = make_run(tmp_path / "run", "multi_task", ["depth"])
-    with pytest.raises(InputError, match=r"no initial predictions; train a model .* mti_net"):
+    with pytest.raises(InputError, match=r"no initial predictions. Train a model .* mti_net"):
         information_flow(run, reporter=QUIET)
     assert not (run / FILE).exists()
 

@@ -61,7 +61,7 @@ def test_only_layers_of_single_tasks_are_asked():
     ],
 )
 def test_a_model_without_them_says_what_to_train(make):
-    with pytest.raises(InputError, match=r"train astmt .*taskprism train rooms/astmt"):
+    with pytest.raises(InputError, match=r"Train astmt .*taskprism train rooms/astmt"):
         collect_activations(make(), [torch.rand(3, 32, 48)])
 
 

@@ -1,14 +1,14 @@
-"""Resources, comparisons and what a trained model does inside.
+"""Analyses of trained models: comparisons, resources, features and label statistics.
 
-* :func:`compare` puts runs in one table, with Δm relative to their single-task networks;
+* :func:`compare` lists runs in one table, with Δm relative to their single-task networks;
 * :mod:`~taskprism.scoring.resources` counts parameters and operations and measures time;
-* :mod:`~taskprism.analysis.affinity` counts which pixels belong together in the labels of two
-  tasks (MTI-Net, figure 2b);
+* :mod:`~taskprism.analysis.affinity` counts how often the labels of two tasks agree on which pixels
+  are similar (MTI-Net, figure 2b);
 * :mod:`~taskprism.analysis.information_flow` scores initial predictions at every scale (table 4);
 * :mod:`~taskprism.analysis.resource_plot` draws performance against resources (ASTMT, figure 5);
 * :mod:`~taskprism.analysis.features` draws the features of every task (figure 1);
-* :mod:`~taskprism.analysis.modulation` maps how ASTMT attends to its tasks (figure 6);
-* :mod:`~taskprism.analysis.qualitative` sets the predictions of several methods side by side.
+* :mod:`~taskprism.analysis.modulation` plots the task-specific attention of ASTMT (figure 6);
+* :mod:`~taskprism.analysis.qualitative` shows the predictions of several methods side by side.
 
 Import the modules by name. ``taskprism analyze`` runs them from the command line.
 

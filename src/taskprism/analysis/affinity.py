@@ -1,15 +1,15 @@
-"""Label affinity: do tasks agree on which pixels belong together, near and far?
+"""Label affinity: how often tasks agree on which pixels are similar, at several distances.
 
 MTI-Net (Vandenhende et al., ECCV 2020, section 2.2 and figure 2b), after PAP-Net (Zhang et al.,
-CVPR 2019, figure 1): in local patches of the label maps each pixel is paired with its neighbors. A
-pair is *similar* in one task, or not; then it is counted how well similar and dissimilar pairs of
-two tasks match. Larger dilations of the patch compare pixels that are further apart.
+CVPR 2019, figure 1): in local patches of the label maps each pixel is paired with its neighbors. In
+each task a pair is *similar* or *dissimilar*. The analysis counts how many pairs are similar in
+both tasks, in one of them, and in none. Larger dilations of the patch compare more distant pixels.
 
-The papers say that two pixels are similar if they have the same class, or if their depths differ
-relatively by less than a threshold (PAP-Net: normals by root mean square error), but neither the
-thresholds nor the size of the patch. Here each task's target type says how far two labels are apart
-(:meth:`~taskprism.tasks.target.DenseTarget.difference`) and from where on they are dissimilar
-(``similar_within``: 5 % of depth, 15 degrees between normals); patches have 3x3 pixels.
+In the papers two pixels are similar if they have the same class, or if the relative difference of
+their depths is below a threshold (PAP-Net: normals by root mean square error). They do not publish
+the thresholds and the size of the patch. Here the target type of a task defines the difference of
+two labels (:meth:`~taskprism.tasks.target.DenseTarget.difference`) and the threshold
+(``similar_within``: 5 % of depth, 15 degrees between normals). Patches have 3x3 pixels.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from taskprism.checks import check_number
 from taskprism.data.sample import Sample
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.base import Task
@@ -34,16 +35,21 @@ DILATIONS = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class PairMatch:
-    """How the pairs of pixels at one dilation are judged by two tasks.
+    """Similar and dissimilar pairs of pixels of two tasks at one dilation.
 
     Attributes:
-        first: Name of a task.
-        second: Name of another.
-        dilation: Pixels between neighbors in the patch.
+        first: Name of the first task.
+        second: Name of the second task.
+        dilation: Distance of neighbors in the patch in pixels.
         both_similar: Number of pairs that are similar in both tasks.
-        first_only: Similar in the first task only.
-        second_only: Similar in the second task only.
-        both_dissimilar: Dissimilar in both.
+        first_only: Number of pairs that are similar in the first task only.
+        second_only: Number of pairs that are similar in the second task only.
+        both_dissimilar: Number of pairs that are dissimilar in both tasks.
+
+    Example:
+        >>> match = PairMatch("semseg", "depth", 1, 60, 10, 10, 20)
+        >>> match.pairs, match.agreement
+        (100, 0.8)
     """
 
     first: str
@@ -56,29 +62,29 @@ class PairMatch:
 
     @property
     def pairs(self) -> int:
-        """Pairs whose four labels are all valid."""
+        """Number of pairs with four valid labels."""
         return self.both_similar + self.first_only + self.second_only + self.both_dissimilar
 
     @property
     def agreement(self) -> float:
-        """Share of pairs that both tasks judge alike."""
+        """Share of pairs that are similar in both tasks, or dissimilar in both."""
         return _ratio(self.both_similar + self.both_dissimilar, self.pairs)
 
     @property
     def similar(self) -> float:
-        """Of the pairs that are similar in either task, the share that is in both."""
+        """Share of pairs that are similar in both, among those similar in at least one task."""
         return _ratio(self.both_similar, self.pairs - self.both_dissimilar)
 
     @property
     def dissimilar(self) -> float:
-        """Of the pairs that are dissimilar in either task, the share that is in both."""
+        """Share of pairs dissimilar in both, among those dissimilar in at least one task."""
         return _ratio(self.both_dissimilar, self.pairs - self.both_similar)
 
     @property
     def beyond_chance(self) -> float:
-        """Cohen's kappa: 0 if the tasks agree as often as unrelated ones would, 1 if always.
+        """Cohen's kappa: 0 if tasks agree as often as unrelated tasks, 1 if they always agree.
 
-        Neighbors are mostly similar in every task, so that agreement alone is high for any two.
+        Neighbors are mostly similar in every task, so the agreement of any two tasks is high.
         """
         first = _ratio(self.both_similar + self.first_only, self.pairs)
         second = _ratio(self.both_similar + self.second_only, self.pairs)
@@ -93,8 +99,14 @@ class LabelAffinity:
     Attributes:
         matches: By pair of tasks, then by dilation.
         thresholds: Task -> difference below which two pixels are similar.
-        kernel: Side of the patch.
-        images: Number of images looked at.
+        kernel: Side of the patch in pixels.
+        images: Number of images.
+
+    Example:
+        >>> match = PairMatch("semseg", "depth", 1, 60, 10, 10, 20)
+        >>> result = LabelAffinity((match,), {"semseg": 0.5, "depth": 0.05}, kernel=3, images=1)
+        >>> result.to_json()["matches"][0]["agreement"]
+        0.8
     """
 
     matches: tuple[PairMatch, ...]
@@ -103,7 +115,7 @@ class LabelAffinity:
     images: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; shares that are undefined are None."""
+        """Plain values; undefined shares are None."""
         shares = ("agreement", "beyond_chance", "similar", "dissimilar")
         return {
             "images": self.images,
@@ -128,29 +140,39 @@ def label_affinity(
     """Count how pairs of pixels match between tasks.
 
     Args:
-        samples: Labeled images; a pair counts for two tasks where an image has both labels and
-            both pixels are valid in both.
-        tasks: At least two.
-        dilations: Distances in pixels, each at least 1; pairs that would leave the image are left
-            out.
-        kernel: Side of the patch, odd, at least 3; its center is paired with all other pixels.
-        thresholds: Task name -> difference below which two pixels are similar, where it should not
-            be the target type's own.
+        samples: Labeled images. A pair counts for two tasks if the image has both labels and both
+            pixels are valid in both.
+        tasks: At least two tasks.
+        dilations: Distances in pixels, each at least 1. Pairs that leave the image are left out.
+        kernel: Side of the patch, odd, at least 3. Its center is paired with all other pixels.
+        thresholds: Task name -> difference below which two pixels are similar; by default
+            ``similar_within`` of the target type.
 
     Raises:
-        InputError: There are fewer than two tasks, or a dilation or the kernel is out of range.
-        UnknownNameError: A threshold is of no task.
+        InputError: There are fewer than two tasks, or a dilation, the kernel or a threshold is out
+            of range.
+        UnknownNameError: A threshold is for a task that is not in ``tasks``.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> tasks = [create_task("semseg", 2), create_task("depth")]
+        >>> targets = {task.name: task.empty_target(4, 4) for task in tasks}
+        >>> valid = {task.name: torch.ones(1, 4, 4, dtype=torch.bool) for task in tasks}
+        >>> label_affinity([{"targets": targets, "valid": valid}], tasks, [1]).matches[0].pairs
+        42
     """
     if len(tasks) < 2:
-        raise InputError("Affinity is between tasks; name at least two.")
+        raise InputError(f"Affinity needs at least two tasks, got {len(tasks)}.")
     if kernel < 3 or kernel % 2 == 0:
         raise InputError(f"The kernel must be odd and at least 3, got {kernel}.")
     if not dilations or min(dilations) < 1:
         raise InputError(f"Dilations must be at least 1, got {list(dilations)}.")
     names = [task.name for task in tasks]
-    for name in thresholds or {}:
+    for name, threshold in (thresholds or {}).items():
         if name not in names:
             raise UnknownNameError("task of a threshold", name, names)
+        check_number("Affinity", f"the threshold of task {name!r}", threshold, low=0)
     limits = {task.name: task.target_type.similar_within for task in tasks} | dict(thresholds or {})
     dilations = sorted(set(dilations))
     counts: Counter[tuple[str, str, int, bool, bool]] = Counter()
@@ -173,7 +195,7 @@ _OUTCOMES = ((True, True), (True, False), (False, True), (False, False))
 
 
 def _half_patch(kernel: int, dilation: int) -> list[tuple[int, int]]:
-    """Rows and columns from a pixel to half of its neighbors; the others meet it as theirs."""
+    """Offsets from a pixel to half of its neighbors; the other half has the same pairs."""
     reach = range(-(kernel // 2), kernel // 2 + 1)
     return [(y * dilation, x * dilation) for y in reach for x in reach if (y, x) > (0, 0)]
 
@@ -205,7 +227,7 @@ def _count(
 
 
 def _pair(values: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Values ``(C, H, W)`` of all pixels that have a neighbor at ``offset``, and of these."""
+    """Values ``(C, H, W)`` of all pixels with a neighbor at ``offset``, and of the neighbors."""
     down, right = offset  # down >= 0
     height, width = values.shape[-2:]
     rows, columns = max(height - down, 0), max(width - abs(right), 0)
@@ -226,19 +248,25 @@ def _known(value: float) -> float | None:
 
 #: Property of :class:`~taskprism.analysis.affinity.PairMatch` -> title.
 _PANELS = {
-    "agreement": "pairs judged alike",
-    "beyond_chance": "the same, beyond chance (κ)",
-    "similar": "similar in both, of similar in either",
-    "dissimilar": "dissimilar in both, of dissimilar in either",
+    "agreement": "agreement",
+    "beyond_chance": "agreement beyond chance (κ)",
+    "similar": "similar in both / similar in either",
+    "dissimilar": "dissimilar in both / dissimilar in either",
 }
 
 
 def plot_affinity(affinity: LabelAffinity, title: str = "") -> Figure:
-    """One line per pair of tasks over the dilation.
+    """Plot one line per pair of tasks over the dilation.
 
     Args:
-        affinity: From :func:`~taskprism.analysis.affinity.label_affinity`.
+        affinity: Result of :func:`~taskprism.analysis.affinity.label_affinity`.
         title: Line above the plot.
+
+    Example:
+        >>> match = PairMatch("semseg", "depth", 1, 60, 10, 10, 20)
+        >>> result = LabelAffinity((match,), {"semseg": 0.5, "depth": 0.05}, kernel=3, images=1)
+        >>> len(plot_affinity(result).axes)
+        4
     """
     dilations = sorted({match.dilation for match in affinity.matches})
     pairs = list(dict.fromkeys((match.first, match.second) for match in affinity.matches))

@@ -1,8 +1,8 @@
-"""Feature maps that a network has for each task, collected while it runs.
+"""Feature maps of each task, collected while a network runs.
 
-No model has to say where they are. Whatever belongs to one task is filed in a module dictionary
-under the task's name, modules that let tasks meet return dictionaries by task, and a network that
-runs one task at a time (ASTMT) is run once for each.
+Models do not declare where these maps are. They are found by structure: modules of one task are in
+a module dictionary under the name of the task, modules that combine tasks return dictionaries by
+task, and a network that runs one task at a time (ASTMT) is run once per task.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ class FeatureMaps:
     """Feature maps at one place of a network.
 
     Attributes:
-        place: Path of the module, ``*`` for the task's name.
-        tasks: Task -> ``(B, C, h, w)``, C the same for all.
-        shared: ``(B, C', h, w)``: the shared backbone's map of the same size, if there is one.
+        place: Path of the module, with ``*`` for the name of the task.
+        tasks: Task -> ``(B, C, h, w)``, with equal C.
+        shared: ``(B, C', h, w)``: map of the shared backbone with the same size, if there is one.
+
+    Example:
+        >>> FeatureMaps("heads.*", {"depth": torch.zeros(1, 8, 4, 4)}).shared is None
+        True
     """
 
     place: str
@@ -47,15 +51,21 @@ class FeatureMaps:
 
 @torch.no_grad()
 def collect_features(model: MultiTaskModel, images: Tensor) -> list[FeatureMaps]:
-    """Run a model and keep the features of its tasks.
+    """Run a model and collect the features of its tasks.
 
     Args:
-        model: Any; it keeps its mode.
-        images: ``(B, 3, H, W)``, normalized, where the model is.
+        model: Any model; its mode is not changed.
+        images: Normalized images ``(B, 3, H, W)`` on the device of the model.
 
     Returns:
-        Places in the order in which the network comes to them. Raw predictions are left out. A
-        shared backbone's map without task features of its size is a place of its own.
+        Places in the order in which the network computes them, without raw predictions. A map of
+        the shared backbone is a separate place if no task has features of its size.
+
+    Example:
+        >>> from taskprism.models import create_model
+        >>> model = create_model("pad_net", {"semseg": 5, "depth": 1}, backbone="test_resnet")
+        >>> collect_features(model, torch.rand(1, 3, 32, 48))[-1].place
+        'heads.*.1'
     """
     recorder = _Recorder(model)
     was_training = model.training
@@ -74,7 +84,7 @@ def collect_features(model: MultiTaskModel, images: Tensor) -> list[FeatureMaps]
 
 
 def _layers_that_switch(model: nn.Module) -> dict[str, nn.Module]:
-    """Outermost modules that hold layers per task as direct parts: blocks and decoder units."""
+    """Outermost modules with a layer per task as direct child: blocks and decoder units."""
     found: dict[str, nn.Module] = {}
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{other}.") for other in found)
@@ -84,7 +94,7 @@ def _layers_that_switch(model: nn.Module) -> dict[str, nn.Module]:
 
 
 class _Recorder:
-    """Keeps what modules return, sorted by place and task."""
+    """Collects the outputs of modules by place and task."""
 
     def __init__(self, model: MultiTaskModel) -> None:
         self.channels = {task.name: task.channels for task in model.all_tasks}
@@ -94,7 +104,7 @@ class _Recorder:
         self.backbones: list[str] = []
 
     def watching(self, modules: Mapping[str, nn.Module], task: str | None) -> ExitStack:
-        """Hooks on modules, which are taken off at the end of the context."""
+        """Add hooks to modules; the context removes them at its end."""
         stack = ExitStack()
         for path, module in modules.items():
             hook = module.register_forward_hook(self._hook(path, task))
@@ -119,9 +129,9 @@ class _Recorder:
         return keep
 
     def _owner(self, path: str) -> tuple[str, str | None]:
-        """Place and task of a module that is filed under a task's name, at most one level deeper.
+        """Place and task of a module under the name of a task, at most one level deeper.
 
-        One that is filed under two tasks (a message from one to another) belongs to neither.
+        A module under the names of two tasks (a message between tasks) belongs to neither.
         """
         parts = path.split(".")
         named = [
@@ -134,14 +144,14 @@ class _Recorder:
             return path, None
         above = self.modules[".".join(parts[: named[0] + 1])]
         if isinstance(above, Backbone) and len(parts) - named[0] == 2:
-            return path, None  # the inside of a task's own backbone
+            return path, None  # a part of the backbone of a single task
         task = parts[named[0]]
         return ".".join([*parts[: named[0]], _ANY_TASK, *parts[named[0] + 1 :]]), task
 
     def _in_backbone(self, path: str) -> bool:
-        """Whether a backbone is part of another, whose maps are the ones that are used.
+        """Whether a backbone is part of another backbone, whose maps are used instead.
 
-        The part returns before the whole does, so it is asked by structure.
+        The part returns before the whole, so the structure is checked.
         """
         parts = path.split(".")
         above = (self.modules.get(".".join(parts[:end])) for end in range(1, len(parts)))
@@ -154,10 +164,10 @@ class _Recorder:
                 known.tasks[task] = each
 
     def places(self) -> list[FeatureMaps]:
-        """Places with features of all that they hold, each tensor once.
+        """Places with features, each tensor once.
 
-        Of a module that belongs to a task the result counts; where that is the raw prediction, the
-        last map inside it.
+        For a module of a task its output is used, or if that is the raw prediction, the last map
+        inside the module.
         """
         useful = {path: place for path, place in self.known.items() if self._has_features(place)}
         last = {self._whole(path): path for path in useful}
@@ -175,7 +185,7 @@ class _Recorder:
         return self._with_shared(found)
 
     def _has_features(self, place: FeatureMaps) -> bool:
-        """Whether there are maps of one width, more than a pixel, that are no raw predictions."""
+        """Whether maps have equal widths and several pixels, and are not raw predictions."""
         maps = place.tasks
         is_raw = all(each.shape[1] == self.channels[task] for task, each in maps.items())
         is_map = all(each.shape[-2] * each.shape[-1] > 1 for each in maps.values())
@@ -183,7 +193,7 @@ class _Recorder:
 
     @staticmethod
     def _whole(path: str) -> str:
-        """The module of a task that ``path`` is, or is a part of."""
+        """Path of the module of a task that contains ``path``, or is ``path``."""
         above, star, _ = path.partition(f".{_ANY_TASK}.")
         return f"{above}.{_ANY_TASK}" if star else path
 
@@ -199,7 +209,7 @@ class _Recorder:
 
 
 def _maps(output: Any) -> Iterator[Tensor]:
-    """Feature maps of a module's output: itself, a list's, or the first of a tuple."""
+    """Feature maps in the output of a module: a tensor, those of a list, or first of a tuple."""
     if isinstance(output, Tensor):
         if output.ndim == 4:
             yield output
@@ -219,24 +229,29 @@ _TILE_WIDTH = 150
 
 
 def principal_pictures(maps: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray], float]:
-    """First three principal components of some maps, on one basis and one color scale.
+    """Draw the first three principal components of maps, with a common basis and color scale.
 
     Args:
-        maps: Name -> ``(C, h, w)``, C the same for all.
+        maps: Name -> ``(C, h, w)``, with equal C.
 
     Returns:
-        Name -> ``(h, w, 3)`` uint8, and the share of the variance that the colors show. Each
-        component goes from its 1st to its 99th percentile; its sign is such that its largest weight
-        is positive. Missing components (C < 3) are half bright.
+        Name -> ``(h, w, 3)`` uint8, and the share of the variance that the colors show. Colors span
+        the 1st to 99th percentile of each component. The sign of a component is chosen so that its
+        largest weight is positive. Missing components (C < 3) have half brightness.
+
+    Example:
+        >>> pictures, share = principal_pictures({"depth": torch.rand(3, 4, 6)})
+        >>> pictures["depth"].shape, round(share, 3)
+        ((4, 6, 3), 1.0)
     """
     sizes = {name: each.shape[-2:] for name, each in maps.items()}
     points = torch.cat([each.flatten(1).T.double().cpu() for each in maps.values()])
-    centerd = points - points.mean(dim=0)
-    covariance = centerd.T @ centerd / len(points)
+    centered = points - points.mean(dim=0)
+    covariance = centered.T @ centered / len(points)
     values, vectors = torch.linalg.eigh(covariance)  # ascending
     basis = vectors.flip(1)[:, :3]
     largest = basis.gather(0, basis.abs().argmax(dim=0, keepdim=True))
-    components = centerd @ (basis * torch.where(largest < 0, -1.0, 1.0))
+    components = centered @ (basis * torch.where(largest < 0, -1.0, 1.0))
     low, high = np.percentile(components.numpy(), [1, 99], axis=0)
     unit = np.clip((components.numpy() - low) / np.maximum(high - low, 1e-12), 0, 1)
     unit = np.where(high - low > 1e-12, unit, 0.5)
@@ -254,26 +269,36 @@ def principal_pictures(maps: Mapping[str, Tensor]) -> tuple[dict[str, np.ndarray
 def choose_places(
     places: Sequence[FeatureMaps], patterns: Sequence[str], rows: int
 ) -> list[FeatureMaps]:
-    """Places whose names fit a pattern; without patterns, some spread over the network.
+    """Select places whose names match a pattern; without patterns, places across the network.
+
+    Args:
+        places: Places of a network.
+        patterns: Names with ``*`` and ``?``.
+        rows: Number of places, if there are no patterns.
 
     Raises:
-        InputError: A pattern fits no place; the message names them all.
+        InputError: A pattern matches no place; the message lists all places.
+
+    Example:
+        >>> places = [FeatureMaps("front_end.*"), FeatureMaps("heads.*")]
+        >>> [place.place for place in choose_places(places, ["head*"], rows=1)]
+        ['heads.*']
     """
     names = [place.place for place in places]
     for pattern in patterns:
-        if not any(_fits(name, pattern) for name in names):
+        if not any(_matches(name, pattern) for name in names):
             raise InputError(
-                f"No place of the network is like {pattern!r}; there are {', '.join(names)}."
+                f"No place of the network matches {pattern!r}. Places: {', '.join(names)}."
             )
     if patterns:
-        return [p for p in places if any(_fits(p.place, pattern) for pattern in patterns)]
+        return [p for p in places if any(_matches(p.place, pattern) for pattern in patterns)]
     of_tasks = [place for place in places if place.tasks]
     candidates = of_tasks if len(of_tasks) >= rows else list(places)
     return [candidates[index] for index in evenly_spaced(len(candidates), rows)]
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """Whether they are equal, or the name is like the pattern (both use ``*`` and brackets)."""
+def _matches(name: str, pattern: str) -> bool:
+    """Whether the name equals or matches the pattern (both may have ``*`` and brackets)."""
     return name == pattern or fnmatch(name, pattern)
 
 
@@ -285,28 +310,35 @@ def feature_sheet(
     rows: int = 6,
     title: str = "",
 ) -> np.ndarray:
-    """An image, its predictions, and below them the features of every task, layer by layer.
+    """Draw an image, its predictions, and below them the features of every task, layer by layer.
 
-    The first column shows the shared backbone's map of the same size, on a basis of its own.
+    The first column shows the map of the shared backbone with the same size. It has a separate
+    basis of principal components.
 
     Args:
-        model: Any, on any device.
-        image: ``(3, H, W)`` RGB in [0, 1], of a size that the model takes.
-        patterns: Names of places as :func:`~taskprism.analysis.features.collect_features` gives
-            them, with ``*`` and ``?`` for any letters; by default some spread over the network.
-        rows: How many places, if there are no patterns.
-        title: Line of text above.
+        model: Any model, on any device.
+        image: ``(3, H, W)`` RGB in [0, 1], of a size that the model accepts.
+        patterns: Names of places from :func:`~taskprism.analysis.features.collect_features`, with
+            ``*`` and ``?`` as wildcards; by default places across the network.
+        rows: Number of places, if there are no patterns.
+        title: Line of text at the top.
 
     Returns:
         ``(height, width, 3)`` uint8 RGB.
 
     Raises:
-        InputError: The model keeps no features per task, or a pattern fits no place.
+        InputError: The model has no features per task, or a pattern matches no place.
+
+    Example:
+        >>> from taskprism.models import create_model
+        >>> model = create_model("pad_net", {"semseg": 5, "depth": 1}, backbone="test_resnet")
+        >>> feature_sheet(model, torch.rand(3, 32, 48), rows=2).shape[2]
+        3
     """
     batch = model.normalize(image.unsqueeze(0).to(model.image_mean))
     places = choose_places(collect_features(model, batch), patterns, rows)
     if not places:
-        raise InputError(f"This {model.name} has no feature maps of tasks to show.")
+        raise InputError(f"The model {model.name} has no feature maps of tasks to show.")
     names = list(dict.fromkeys(task for place in places for task in place.tasks))
     drawn = [_row(place, names, image.shape[-2:]) for place in places]
     first = _outputs(model, batch, image, names)
@@ -329,14 +361,14 @@ def _row(place: FeatureMaps, names: Sequence[str], image_size: Sequence[int]) ->
         for index, name in enumerate(names, start=1):
             pictures[index] = shown.get(name)
         shares.append(f"tasks {share:.0%}")
-    assert any_map is not None  # a place holds something
+    assert any_map is not None  # a place has at least one map
     height, width = any_map.shape[-2:]
     scale = f"1/{stride_of(image_size, (height, width))} ({height} x {width})"
     return GridRow(f"{place.place}, {scale}; variance shown: {', '.join(shares)}", pictures)
 
 
 def _outputs(model: MultiTaskModel, batch: Tensor, image: Tensor, names: Sequence[str]) -> GridRow:
-    """The image and what is predicted from it."""
+    """The image and its predictions."""
     was_training = model.training
     model.eval()
     outputs = model(batch)
@@ -353,13 +385,18 @@ def _outputs(model: MultiTaskModel, batch: Tensor, image: Tensor, names: Sequenc
 
 
 def stride_of(image: Sequence[int], maps: Sequence[int]) -> int:
-    """Stride at which an image has maps of a size, which is rounded up: a power of two if one is.
+    """Stride of feature maps, from the sizes of an image and its maps; a power of two if possible.
 
-    At stride 32 an image of 144 x 192 has a map of 5 x 6, at which 29 would be the nearest number.
+    Sizes of maps are rounded up. At stride 32 an image of 144 x 192 has a map of 5 x 6, although
+    the ratio of the heights is nearest to 29.
 
     Args:
         image: ``(H, W)``.
         maps: ``(h, w)``.
+
+    Example:
+        >>> stride_of((144, 192), (5, 6))
+        32
     """
     steps = range(1, max(image) + 1)
     fitting = [s for s in steps if all(-(-i // s) == m for i, m in zip(image, maps, strict=True))]

@@ -1,9 +1,9 @@
-"""Information flow: how good the initial predictions are at each scale, and the final ones.
+"""Information flow: scores of the initial predictions at each scale, and of the final ones.
 
-Table 4 of MTI-Net (Vandenhende et al., ECCV 2020): from the coarsest scale of the front end to the
-finest each one knows more, because features are passed on from scale to scale, and distillation
-adds the rest. The analysis works for every model with initial predictions, such as PAD-Net's single
-scale.
+Table 4 of MTI-Net (Vandenhende et al., ECCV 2020): scores improve from the coarsest to the finest
+scale of the front end, because features are propagated from scale to scale, and improve again by
+distillation. The analysis works for every model with initial predictions, such as PAD-Net with its
+single scale.
 """
 
 from __future__ import annotations
@@ -52,24 +52,29 @@ def information_flow(
 ) -> Flow:
     """Score the initial and final predictions of a trained run on its test images.
 
-    The scores are those of the last epoch, like the run's own. They are kept in the run directory
-    (``information_flow.json``) and only made again when the weights have changed.
+    The weights are those of the last epoch. The scores are stored in the run directory
+    (``information_flow.json``) and computed again only if the weights have changed.
 
     Args:
         run_dir: A run directory.
-        root: Folder of the data, if it is no longer where the recipe says.
-        refresh: Make the scores again in any case.
-        device: Where to run; by default a GPU if there is one.
+        root: Folder of the data, if it has moved since training.
+        refresh: Compute the scores again in any case.
+        device: Device to run on; by default a GPU if there is one.
         reporter: Progress display; by default on standard error.
 
     Returns:
-        Stride in pixels -> task -> metric -> value, finest first, then ``"final"``. Main tasks
-        only; a task without an initial prediction at a scale is missing there.
+        Stride in pixels -> task -> metric -> value, finest first, then ``"final"``, for main tasks.
+        A scale lacks tasks without an initial prediction there.
 
     Raises:
         InputError: The model has no initial predictions.
-        CheckpointError: This is no run directory with a last checkpoint.
-        DataError: The kept scores cannot be read, or the data are not those of the run.
+        CheckpointError: ``run_dir`` is not a run directory with a last checkpoint.
+        DataError: The stored scores cannot be read, or the data are not those of the run.
+
+    Example:
+        >>> flow = information_flow("runs/mti_net")  # doctest: +SKIP
+        >>> flow[32]["depth"]["rmse"] > flow["final"]["depth"]["rmse"]  # doctest: +SKIP
+        True
     """
     run = RunDirectory(run_dir)
     recipe = run.recipe()
@@ -86,8 +91,8 @@ def information_flow(
     model = load(folder, device)
     if not model.has_initial_predictions:
         raise InputError(
-            f"{run.path} holds a {model.name}, which has no initial predictions; train a model "
-            "with a front end, such as mti_net (`taskprism train rooms/mti_net --out DIR`)."
+            f"The model {model.name} of {run.path} has no initial predictions. Train a model with "
+            "a front end, such as mti_net (`taskprism train rooms/mti_net --out DIR`)."
         )
     protocol = saved_protocol(recipe, run.path, root)
     if run.data_fingerprint() not in (None, protocol.fingerprint()):
@@ -117,15 +122,23 @@ def information_flow(
 def score_flow(
     model: MultiTaskModel, batches: Iterable[Batch], device: torch.device | str = "cpu"
 ) -> Flow:
-    """Metrics of every main task at every scale and at the end.
+    """Score every main task at every scale and at the end.
 
-    Initial predictions are resized to the images' size, bilinearly as raw outputs, and then scored
-    like the final ones.
+    Raw initial predictions are resized bilinearly to the size of the images and then scored like
+    the final ones.
 
     Args:
-        model: On ``device``; it keeps its mode.
-        batches: Each image once.
-        device: Where batches are moved.
+        model: Model on ``device``; its mode is not changed.
+        batches: Batches with each image once.
+        device: Device to which batches are moved.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.models import create_model
+        >>> protocol = create_protocol("rooms", input_size=(32, 48), test_length=1, tasks=["depth"])
+        >>> model = create_model("pad_net", protocol.tasks, backbone="test_resnet")
+        >>> list(score_flow(model, split_loader(protocol, "test", model, 1, 0)))
+        [4, 'final']
     """
     return score_outputs(model, batches, _places, device)
 
@@ -145,7 +158,7 @@ def _read(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{file} cannot be read ({error}); delete it, it will be made again."
+            f"Cannot read {file} ({error}). Delete it to compute the scores again."
         ) from error
 
 
@@ -160,25 +173,41 @@ def _flow(content: dict[str, Any], file: Path) -> Flow:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{file} is not complete ({error!r}); delete it, it will be made again."
+            f"{file} is not complete ({error!r}). Delete it to compute the scores again."
         ) from error
 
 
 def places(flows: Sequence[Flow]) -> list[int | str]:
-    """All places of some runs, coarsest first and the final output last."""
+    """All places of runs, coarsest first and the final output last.
+
+    Example:
+        >>> places([{4: {}, 32: {}, "final": {}}])
+        [32, 4, 'final']
+    """
     strides = {place for flow in flows for place in flow if isinstance(place, int)}
     return [*sorted(strides, reverse=True), FINAL]
 
 
 def place_name(place: int | str) -> str:
-    """``1/32``, or ``final``."""
+    """Name of a place: ``1/32``, or ``final``.
+
+    Example:
+        >>> place_name(32)
+        '1/32'
+    """
     return place if isinstance(place, str) else f"1/{place}"
 
 
 def flow_statistic(
     flows: Sequence[Flow], place: int | str, task: str, metric: str
 ) -> Statistic | None:
-    """Mean and spread of a metric over runs."""
+    """Mean and standard deviation of a metric over runs; None without a value.
+
+    Example:
+        >>> flows = [{"final": {"depth": {"rmse": rmse}}} for rmse in (0.5, 0.7)]
+        >>> round(flow_statistic(flows, "final", "depth", "rmse").mean, 2)
+        0.6
+    """
     return Statistic.of([flow.get(place, {}).get(task, {}).get(metric, math.nan) for flow in flows])
 
 
@@ -189,14 +218,19 @@ def flow_gain(
     primary: Mapping[str, str],
     higher_is_better: Mapping[str, bool],
 ) -> Statistic | None:
-    """Δm in percent at a place, of each run against its single-task scores.
+    """Δm in percent at a place, of each run relative to its single-task scores.
 
     Args:
-        flows: Of runs; one that misses a task at this place is left out.
+        flows: Flows of runs; runs that lack a task at this place are left out.
         place: Stride or ``"final"``.
-        baselines: Of each run, task -> score of the single-task network.
+        baselines: For each run, task -> score of the single-task network.
         primary: Task -> metric.
-        higher_is_better: Task -> direction.
+        higher_is_better: Task -> whether a higher score is better.
+
+    Example:
+        >>> flows, primary = [{"final": {"depth": {"rmse": 0.54}}}], {"depth": "rmse"}
+        >>> round(flow_gain(flows, "final", [{"depth": 0.6}], primary, {"depth": False}).mean, 2)
+        10.0
     """
     totals = []
     for flow, baseline in zip(flows, baselines, strict=True):
@@ -208,7 +242,12 @@ def flow_gain(
 
 
 def mean_baseline(baselines: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Task -> mean of its scores."""
+    """Mean score of each task over runs.
+
+    Example:
+        >>> mean_baseline([{"depth": 0.5}, {"depth": 0.7}])
+        {'depth': 0.6}
+    """
     tasks = dict.fromkeys(task for baseline in baselines for task in baseline)
     known = {task: Statistic.of([b[task] for b in baselines if task in b]) for task in tasks}
     return {task: statistic.mean for task, statistic in known.items() if statistic is not None}
@@ -221,15 +260,20 @@ def plot_flow(
     baselines: Sequence[Mapping[str, float]] = (),
     title: str = "",
 ) -> Figure:
-    """Small multiples: a task each, and Δm if there is a baseline; places from coarse to final.
+    """Plot scores from coarse to final, one panel per task, and Δm if there is a baseline.
 
     Args:
-        flows: Of runs that differ in their seed; a line is their mean, a bar their spread.
+        flows: Flows of runs with different seeds. Lines are means, bars standard deviations.
         primary: Task -> metric to draw; also the order of the panels.
-        higher_is_better: Task -> direction.
-        baselines: Of each run, task -> score of its single-task network; their mean is drawn as a
-            dashed line.
+        higher_is_better: Task -> whether a higher score is better.
+        baselines: For each run, task -> score of its single-task network. Their mean is a dashed
+            line.
         title: Line above the plot.
+
+    Example:
+        >>> flow = {place: {"depth": {"rmse": 0.5}} for place in (4, "final")}
+        >>> len(plot_flow([flow], {"depth": "rmse"}, {"depth": False}).axes)
+        1
     """
     baseline = mean_baseline(baselines)
     along = places(flows)

@@ -1,15 +1,15 @@
-"""How differently a network attends to its tasks, from its first layer to its last.
+"""Differences between the task-specific attention of a network, from first to last layer.
 
 Figure 6 of ASTMT (Maninis et al., CVPR 2019): t-SNE of the activations of squeeze-and-excitation
-that belong to tasks, at equally spaced levels. The paper's text averages them over the first 32
-validation images and sorts them by task; its caption speaks of a single image. An average is one
-vector per task, of which no map can be drawn, so here every image gives a point per task (its
-activations, one per channel), and the average of each task is a further, larger point.
+that belong to tasks, at equally spaced levels. In the text of the paper they are averaged over the
+first 32 validation images for each task; in its caption they are from a single image. An average is
+one vector per task, too few for t-SNE. So here every image gives one point per task (its
+activations, one per channel), and the average of each task is an additional, larger point.
 
-Two numbers say what a map of t-SNE cannot, because its distances mean little: how far the averages
-of two tasks are apart, and how much of all variance is between tasks rather than between images.
-Both depend on where training started: tasks whose layers all start from the same ImageNet weights,
-as in the paper, are alike at first, those with random weights never were.
+Distances in t-SNE mean little, so two numbers are computed as well: the difference between the
+averages of two tasks, and the share of the variance between tasks rather than between images. Both
+depend on the initial weights. If the layers of all tasks start from the same ImageNet weights, as
+in the paper, the tasks are equal at first; with random weights they differ from the start.
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ class Level:
 
     Attributes:
         place: Path of the layer in the network.
-        activations: Task -> ``(N, C)``, in (0, 1), a row per image.
+        activations: Task -> ``(N, C)`` in (0, 1), one row per image.
+
+    Example:
+        >>> level = Level("encoder.0", {"a": np.zeros((4, 8)), "b": np.ones((4, 8))})
+        >>> level.separation, level.distance
+        (1.0, 1.0)
     """
 
     place: str
@@ -51,7 +56,7 @@ class Level:
 
     @property
     def separation(self) -> float:
-        """Share of the variance that lies between the tasks: 0 if all are alike, at most 1."""
+        """Share of the variance between tasks: 0 if all tasks are equal, at most 1."""
         groups = np.stack(list(self.activations.values())).astype(np.float64)  # (T, N, C)
         total = ((groups - groups.mean(axis=(0, 1))) ** 2).sum()
         between = ((groups.mean(axis=1) - groups.mean(axis=(0, 1))) ** 2).sum() * groups.shape[1]
@@ -59,7 +64,7 @@ class Level:
 
     @property
     def distance(self) -> float:
-        """Mean absolute difference of the activations of two tasks' averages, over all pairs."""
+        """Mean absolute difference between the averages of two tasks, over all pairs of tasks."""
         means = [rows.mean(axis=0, dtype=np.float64) for rows in self.activations.values()]
         differences = [np.abs(a - b).mean() for a, b in combinations(means, 2)]
         return float(np.mean(differences)) if differences else 0.0
@@ -67,20 +72,27 @@ class Level:
 
 @torch.no_grad()
 def collect_activations(model: MultiTaskModel, images: Iterable[Tensor]) -> list[Level]:
-    """Activations of all squeeze-and-excitation per task, in the order of the network.
+    """Collect the squeeze-and-excitation activations of every task, in the order of the network.
 
     Args:
-        model: One that runs one task at a time; it keeps its mode.
+        model: A model that runs one task at a time; its mode is not changed.
         images: ``(3, H, W)`` each, RGB in [0, 1].
 
     Raises:
-        InputError: The model has no squeeze-and-excitation of its tasks.
+        InputError: The model has no task-specific squeeze-and-excitation.
+
+    Example:
+        >>> from taskprism.models import create_model
+        >>> model = create_model("astmt", {"semseg": 5, "depth": 1}, backbone="se_resnet14_quarter")
+        >>> levels = collect_activations(model, [torch.rand(3, 64, 64)])
+        >>> sorted(levels[0].activations)
+        ['depth', 'semseg']
     """
     switches = _switches(model)
     if not isinstance(model, SingleTaskingModel) or not switches:
         raise InputError(
-            f"This {model.name} has no squeeze-and-excitation that belongs to tasks; train astmt "
-            "with squeeze_encoder or squeeze_decoder on (`taskprism train rooms/astmt --out DIR`)."
+            f"The model {model.name} has no task-specific squeeze-and-excitation. Train astmt with "
+            "squeeze_encoder or squeeze_decoder (`taskprism train rooms/astmt --out DIR`)."
         )
     order: list[str] = []
     kept: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -111,7 +123,7 @@ def collect_activations(model: MultiTaskModel, images: Iterable[Tensor]) -> list
 
 
 def _switches(model: MultiTaskModel) -> dict[str, TaskSwitch]:
-    """Squeeze-and-excitation with a layer for each task of the model."""
+    """Squeeze-and-excitation modules with one layer per task of the model."""
     tasks = {task.name for task in model.tasks}
     return {
         path: module
@@ -133,14 +145,20 @@ def check_embedding() -> None:
 
 
 def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
-    """t-SNE of all tasks' images and of the tasks' averages, all together.
+    """Compute t-SNE of the activations of all images and tasks, and of the averages of tasks.
 
     Returns:
-        Task -> ``(N + 1, 2)``: a point per image, then that of the average.
+        Task -> ``(N + 1, 2)``: one point per image, then the point of the average.
 
     Raises:
         TaskprismError: scikit-learn is not installed.
         InputError: There are fewer than two images.
+
+    Example:
+        >>> random = np.random.default_rng(0)
+        >>> level = Level("encoder.0", {"a": random.random((4, 8)), "b": random.random((4, 8))})
+        >>> embed(level)["a"].shape
+        (5, 2)
     """
     check_embedding()
     from sklearn.manifold import TSNE  # an optional dependency
@@ -152,7 +170,7 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
     count = len(groups[0])
     if count < 3:
         raise InputError("t-SNE needs at least two images.")
-    # Neighborhoods of at most half a task, so that tasks can come apart.
+    # Neighborhoods of at most half the points of a task, so that tasks can separate.
     perplexity = min(30.0, count / 2)
     points: Any = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
         np.concatenate(groups)  # pyrefly: ignore[bad-argument-type]
@@ -163,13 +181,19 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
 def plot_modulation(
     levels: Sequence[Level], count: int = 6, title: str = "", seed: int = 0
 ) -> Figure:
-    """t-SNE at equally spaced levels, a color per task, and how far the tasks are apart.
+    """Plot t-SNE at equally spaced levels, one color per task, with the differences of tasks.
 
     Args:
-        levels: From :func:`collect_activations`.
-        count: How many levels.
+        levels: Result of :func:`collect_activations`.
+        count: Number of levels to plot.
         title: Line above the plot.
-        seed: Of t-SNE.
+        seed: Random seed of t-SNE.
+
+    Example:
+        >>> random = np.random.default_rng(0)
+        >>> level = Level("encoder.0", {"a": random.random((4, 8)), "b": random.random((4, 8))})
+        >>> len(plot_modulation([level]).axes)
+        1
     """
     chosen = [levels[index] for index in evenly_spaced(len(levels), count)]
     columns = min(len(chosen), 3)

@@ -1,4 +1,4 @@
-"""Qualitative sheets: what several methods see in the same images, task by task."""
+"""Qualitative sheets: the predictions of several methods for the same images."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ class Gallery:
     """Predictions of trained methods; the single-task networks of one method form one row.
 
     Args:
-        runs: Of one protocol. Runs of one method that predict different tasks (single-task
-            networks) make one row; of several seeds the lowest is shown.
-        split: Which images; by default those on which each run is scored.
-        root: Folder of the data, if it is no longer where the recipes say.
-        device: Where the networks run; by default a GPU if there is one.
+        runs: Runs with the same protocol. Runs of one method with different tasks (single-task
+            networks) form one row. Of several seeds the lowest is shown.
+        split: Split of the images; by default the split on which each run is scored.
+        root: Folder of the data, if it has moved since training.
+        device: Device of the networks; by default a GPU if there is one.
 
     Attributes:
         methods: Name of a method -> its networks.
         source: The first run, whose images are shown.
 
     Raises:
-        InputError: There are no runs, or they are of different protocols or input sizes.
+        InputError: There are no runs, or their protocols or input sizes differ.
+
+    Example:
+        >>> from taskprism.scoring.runs import find_runs
+        >>> gallery = Gallery(find_runs(["runs"]))  # doctest: +SKIP
+        >>> panels = list(gallery.panels([0, 10, 20]))  # doctest: +SKIP
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class Gallery:
         self.tasks = self._tasks()
 
     def _tasks(self) -> list[Task]:
-        """All tasks that some method predicts, in the order of the protocol."""
+        """Tasks that at least one method predicts, in the order of the protocol."""
         predicted = {
             task.name: task
             for models in self.methods.values()
@@ -70,11 +75,11 @@ class Gallery:
         return [predicted[t.name] for t in self.source.protocol.tasks if t.name in predicted]
 
     def panels(self, indices: Sequence[int], tile_width: int | None = None) -> Iterator[np.ndarray]:
-        """One panel per image: the image, labels, and a row per method; a column per task.
+        """Draw one panel per image: the image, labels, and one row per method.
 
         Args:
-            indices: Of images in the split.
-            tile_width: Pixels; by default the image's own width, between 240 and 360.
+            indices: Indices of images in the split.
+            tile_width: Width in pixels; by default that of the image, between 240 and 360.
         """
         for index in indices:
             sample = self.source.dataset[index]
@@ -96,21 +101,21 @@ class Gallery:
 
 def _check(runs: Sequence[RunResult]) -> None:
     if not runs:
-        raise InputError("There is nothing to show; name at least one run directory.")
+        raise InputError("Expected at least one run directory, got none.")
     kinds: Mapping[tuple[str, object], Path] = {
         (run.protocol, run.input_size): run.path for run in runs
     }
     if len(kinds) > 1:
         listed = "; ".join(f"{name} at {size} ({path})" for (name, size), path in kinds.items())
         raise InputError(
-            f"The runs do not see the same images: {listed}. Show those of one protocol and input "
-            "size at a time."
+            f"The runs have different images: {listed}. Show runs of one protocol and input size "
+            "at a time."
         )
 
 
 @torch.inference_mode()
 def _predict(model: MultiTaskModel, sample: Sample) -> dict[str, Tensor]:
-    """Decoded predictions ``(target_channels, H, W)`` at the labels' size."""
+    """Decoded predictions ``(target_channels, H, W)`` at the size of the labels."""
     batch = collate([sample], model.tasks)
     outputs = model(model.normalize(batch.images.to(model.image_mean)))
     return {

@@ -2,7 +2,7 @@
 
 Performance is Δm in percent; ASTMT plots the drop, which is its negative. Resources are parameters
 and multiply-adds of all networks that a method needs for all tasks, absolute and as a multiple of
-the single-task networks' of the same backbone.
+those of the single-task networks with the same backbone.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from taskprism.visualization.plotting import LINES, MARKERS, plot_style, tidy
 
 @dataclass(frozen=True)
 class ResourcePoint:
-    """One method.
+    """Performance and resources of one method.
 
     Attributes:
-        name: Of the method.
-        backbone: Of its networks.
-        parameters: Of all its networks.
+        name: Name of the method.
+        backbone: Backbone of its networks.
+        parameters: Number of parameters of all its networks.
         macs: Multiply-adds of all its networks for one image.
-        gain: Δm in percent; 0 for the single-task networks it is taken against.
-        parameter_ratio: Parameters relative to those single-task networks, or None without any.
-        mac_ratio: Likewise.
+        gain: Δm in percent; 0 for the single-task networks it is relative to.
+        parameter_ratio: Parameters divided by those of the single-task networks; None without any.
+        mac_ratio: Multiply-adds divided by those of the single-task networks; None without any.
+
+    Example:
+        >>> gain = Statistic(1.5, None, 1)
+        >>> ResourcePoint("mti_net", "hrnet", 20_000_000, 10_000_000_000, gain, 0.5, 0.6).mac_ratio
+        0.6
     """
 
     name: str
@@ -44,27 +49,31 @@ class ResourcePoint:
 
 
 def resource_points(comparison: Comparison, baseline: str | None = None) -> list[ResourcePoint]:
-    """Methods of a table as points.
+    """Convert the methods of a table to points.
 
     Args:
-        comparison: From :func:`taskprism.scoring.compare`.
-        baseline: Row that all Δm are taken against, whatever its backbone, as ASTMT measures all
-            its variants against the single-task networks with the largest one. By default each row
-            has the single-task networks of its own backbone.
+        comparison: Result of :func:`taskprism.scoring.compare`.
+        baseline: Row that all Δm are relative to, with any backbone: ASTMT compares all its
+            variants with the single-task networks of the largest backbone. By default each row is
+            compared with the single-task networks of the same backbone.
 
     Returns:
-        The rows that have a Δm, parameters and multiply-adds.
+        The rows with a Δm, parameters and multiply-adds.
 
     Raises:
-        InputError: There are no single-task runs to take Δm against.
-        UnknownNameError: There is no row of the name ``baseline``.
+        InputError: There are no single-task runs to compare with.
+        UnknownNameError: There is no row with the name ``baseline``.
+
+    Example:
+        >>> from taskprism.scoring import compare
+        >>> points = resource_points(compare(["runs"]))  # doctest: +SKIP
     """
     rows = {row.name: row for row in comparison.rows}
     if baseline is not None and baseline not in rows:
         raise UnknownNameError("method", baseline, rows)
     points = []
     for row in comparison.rows:
-        reference = rows[baseline] if baseline is not None else _own_baseline(row, comparison.rows)
+        reference = rows[baseline] if baseline is not None else _baseline_of(row, comparison.rows)
         score = row.gain
         if baseline is not None:
             score = _gain(row, rows[baseline], comparison)
@@ -87,20 +96,20 @@ def resource_points(comparison: Comparison, baseline: str | None = None) -> list
         baseline is None
     ):
         raise InputError(
-            "Performance is Δm against single-task networks, and none of the runs has one to be "
-            "compared with. Add single-task runs of the same backbone, or name the method to "
-            f"compare with (--baseline): {', '.join(rows)}."
+            "Performance is Δm relative to single-task networks, but there are no single-task runs "
+            "with the backbone of a method. Add them, or name the method to compare with "
+            f"(--baseline): {', '.join(rows)}."
         )
     return points
 
 
-def _own_baseline(row: Row, rows: Sequence[Row]) -> Row | None:
+def _baseline_of(row: Row, rows: Sequence[Row]) -> Row | None:
     fitting = [r for r in rows if r.is_baseline and r.backbone == row.backbone]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _gain(row: Row, baseline: Row, comparison: Comparison) -> Statistic | None:
-    """Δm of the means over seeds, over the tasks that both have."""
+    """Δm of the means over seeds, for the tasks that both rows have."""
     primary = [column for column in comparison.columns if column.primary]
     both = [
         column
@@ -123,11 +132,17 @@ def _ratio(value: int, reference: int | None) -> float | None:
 
 
 def plot_resources(points: Sequence[ResourcePoint], title: str = "") -> Figure:
-    """Δm over parameters, and over multiply-adds; a color per backbone if there are several.
+    """Plot Δm over parameters and over multiply-adds; one color per backbone if there are several.
 
     Args:
-        points: From :func:`resource_points`.
+        points: Result of :func:`resource_points`.
         title: Line above the plot.
+
+    Example:
+        >>> gain = Statistic(1.5, None, 1)
+        >>> point = ResourcePoint("mti_net", "hrnet", 20_000_000, 10_000_000_000, gain, 0.5, 0.6)
+        >>> len(plot_resources([point]).axes)
+        2
     """
     names = list(dict.fromkeys(point.name.split(" (")[0] for point in points))
     backbones = list(dict.fromkeys(point.backbone for point in points if point.backbone))
@@ -188,11 +203,17 @@ def _frame(axis: Axes, values: Sequence[float], label: str) -> None:
 def resource_table(
     points: Sequence[ResourcePoint], seconds: Mapping[str, float] | None = None
 ) -> str:
-    """Markdown: parameters and multiply-adds with their multiple of single task, and Δm.
+    """Markdown table of parameters, multiply-adds, their ratios to single task, and Δm.
 
     Args:
-        points: From :func:`resource_points`.
+        points: Result of :func:`resource_points`.
         seconds: Method -> seconds for one image, if measured.
+
+    Example:
+        >>> gain = Statistic(1.5, None, 1)
+        >>> point = ResourcePoint("mti_net", "hrnet", 20_000_000, 10_000_000_000, gain, 0.5, 0.6)
+        >>> resource_table([point]).splitlines()[-1]
+        '| mti_net | hrnet | 20.00 M | 0.50 | 10.00 G | 0.60 | +1.50 |'
     """
     seconds = seconds or {}
     head = ["method", "backbone", "parameters", "× single task", "multiply-adds", "× single task"]

@@ -1,4 +1,4 @@
-"""Trained runs with the images that they were scored on."""
+"""Trained runs and the images that they were scored on."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ from taskprism.training.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class RunImages:
-    """A run's network, its protocol, and a split of it as the network sees it.
+    """The network of a run, its protocol, and a split prepared for the network.
 
     Attributes:
-        name: Of the run, as its recipe gives it.
-        model: After the last epoch, in evaluation mode.
-        protocol: As the recipe says.
-        split: Which images.
-        dataset: These images.
+        name: Name of the run in its recipe.
+        model: Network after the last epoch, in evaluation mode.
+        protocol: Protocol of the recipe.
+        split: Split of the images.
+        dataset: Images of the split.
+
+    Example:
+        >>> images = RunImages.open("runs/mti_net", "test")  # doctest: +SKIP
+        >>> images.image(0).shape  # doctest: +SKIP
+        torch.Size([3, 144, 192])
     """
 
     name: str
@@ -48,14 +53,14 @@ class RunImages:
 
         Args:
             run_dir: A run directory.
-            split: Which images; by default those on which the run is scored.
-            root: Folder of the data, if it is no longer where the recipe says.
-            device: Where the model goes; by default a GPU if there is one.
+            split: Split of the images; by default the split on which the run is scored.
+            root: Folder of the data, if it has moved since training.
+            device: Device of the model; by default a GPU if there is one.
 
         Raises:
-            CheckpointError: This is no run directory with a last checkpoint.
+            CheckpointError: ``run_dir`` is not a run directory with a last checkpoint.
             InputError: The protocol has no such split.
-            DataError: The data are gone.
+            DataError: The data are missing.
         """
         run = RunDirectory(run_dir)
         recipe = run.recipe()
@@ -73,10 +78,10 @@ class RunImages:
         return len(self.dataset)
 
     def choose(self, count: int, names: Sequence[str] = ()) -> list[int]:
-        """Indices of the images of these names, or of ``count`` images spread over the split.
+        """Indices of the images with the given names, or of ``count`` images across the split.
 
         Raises:
-            InputError: There is no image of such a name.
+            InputError: There is no image with such a name.
         """
         if not names:
             return evenly_spaced(len(self), count)
@@ -90,8 +95,8 @@ class RunImages:
         missing = [name for name in names if name not in found]
         if missing:
             raise InputError(
-                f"{self.protocol.name} {self.split} has no image {', '.join(missing)}; the first "
-                f"is called {self.dataset[0]['name']!r}."
+                f"{self.protocol.name} {self.split} has no image {', '.join(missing)}. The first "
+                f"image is {self.dataset[0]['name']!r}."
             )
         return [found[name] for name in names]
 
