@@ -73,20 +73,29 @@ def describe(
     }
 
 
-def note_resumed(file: Path, fingerprint: str) -> None:
-    """Add the time of a resumption.
+def check_data(file: Path, fingerprint: str) -> None:
+    """Check that the data are those the run was started with.
 
     Raises:
-        CheckpointError: The data are not those the run was started with.
+        CheckpointError: They are not.
     """
-    manifest = read_manifest(file)
-    recorded = manifest.get("data_fingerprint")
+    recorded = read_manifest(file).get("data_fingerprint")
     if recorded != fingerprint:
         raise CheckpointError(
             f"The data have changed since the run in {file.parent} was started (fingerprint "
             f"{recorded} then, {fingerprint} now); its scores would belong to neither. Restore "
             "them, or start a new run."
         )
+
+
+def note_resumed(file: Path, fingerprint: str) -> None:
+    """Add the time of a resumption.
+
+    Raises:
+        CheckpointError: The data are not those the run was started with.
+    """
+    check_data(file, fingerprint)
+    manifest = read_manifest(file)
     resumed = manifest.get("resumed")
     before = resumed if isinstance(resumed, list) else []
     write_json(file, {**manifest, "resumed": [*before, _now()]})

@@ -149,11 +149,15 @@ def _train(
             experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
         )
         accelerator.wait_for_everyone()  # all processes check the folder before one writes
+        if resume:
+            if run.manifest_file.is_file():
+                manifest.check_data(run.manifest_file, experiment.protocol.fingerprint())
+            for note in trainer.learner.restore(run):
+                reporter.line(note)
+            accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             _open(run, experiment, trainer, accelerator, resume)
         accelerator.wait_for_everyone()
-        if resume:
-            trainer.learner.restore(run)
         start_trackers(accelerator, recipe)
         _announce(reporter, experiment, trainer, accelerator)
         try:

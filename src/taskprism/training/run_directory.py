@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,11 +12,11 @@ from typing import Any, Literal, Self
 
 import torch
 
-from taskprism.atomic import is_unfinished, recover_folder, write_text
+from taskprism.atomic import is_unfinished, recover_folder, write_bytes, write_text
 from taskprism.data.create import absolute_protocol
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
-from taskprism.recipes.files import load_recipe, to_yaml
+from taskprism.recipes.files import load_recipe, read_mapping, to_yaml
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.training.run_lock import HOLDER_FILE, LOCK_FILE, RunLock
@@ -25,6 +24,7 @@ from taskprism.training.run_lock import HOLDER_FILE, LOCK_FILE, RunLock
 STATE_FILE = "training_state.pt"
 CheckpointName = Literal["last", "best"]
 _CONFIG = "config.json"
+_DAMAGED = "damaged"
 _LEFT_BEHIND = (LOCK_FILE, HOLDER_FILE)
 #: Keys that a resumed run may change: they affect speed and places, not results.
 FREE_ON_RESUME = ("data.workers", "data.root", "trackers", "imports")
@@ -104,10 +104,17 @@ class RunDirectory:
         """The resolved recipe of this run, with absolute paths.
 
         Raises:
-            CheckpointError: The folder is not a run directory.
+            CheckpointError: The folder is not a run directory, or its recipe is not complete.
+            RecipeError: The recipe is damaged.
         """
         if not self.recipe_file.is_file():
             raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
+        missing = [key for key in ("model", "data") if key not in read_mapping(self.recipe_file)]
+        if missing:
+            raise CheckpointError(
+                f"{self.recipe_file} is damaged: it has no key {', '.join(missing)}. Restore it, "
+                "or start a new run."
+            )
         recipe = load_recipe(self.recipe_file)
         started_in = self._manifest().get("folder")  # earlier runs recorded relative paths
         return recipe if started_in is None else absolute_paths(recipe, Path(str(started_in)))
@@ -282,28 +289,64 @@ class RunLog:
             raise CheckpointError(f"Could not write {self.path}: {error}.") from error
 
     def entries(self) -> list[dict[str, Any]]:
-        """All entries; a last line cut short by a crash is left out."""
+        """All entries; a last line cut short by a crash is left out.
+
+        Raises:
+            CheckpointError: Another line is damaged.
+        """
         found = []
-        for line in self._lines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+        lines = self._lines()
+        for number, line in enumerate(lines, start=1):
+            entry = _entry(line)
+            if entry is not None:
+                found.append(entry)
+            elif number < len(lines):
+                raise CheckpointError(
+                    f"Line {number} of {self.path} is damaged. Delete the line; the run itself "
+                    "does not need it."
+                )
         return found
 
     def __len__(self) -> int:
         return len(self._lines())
 
-    def truncate(self, length: int) -> None:
-        """Delete the entries after the first ``length``: those of steps that are repeated."""
-        lines = self._lines()
-        if len(lines) > length or (lines and not lines[-1].endswith("\n")):
-            write_text(self.path, "".join(lines[:length]))
+    def truncate(self, length: int) -> list[int]:
+        """Delete the entries after the first ``length``: those of steps that are repeated.
 
-    def _lines(self) -> list[str]:
+        A damaged line is kept as the text of an entry ``{"event": "damaged", "text": ...}``.
+
+        Returns:
+            Numbers of the damaged lines.
+        """
+        before = self._lines()
+        lines, damaged = before[:length], []
+        if lines and not lines[-1].endswith(b"\n"):
+            lines.pop()  # cut short by a crash
+        for index, line in enumerate(lines):
+            if _entry(line) is None:
+                text = line.rstrip(b"\n").decode("utf-8", errors="backslashreplace")
+                lines[index] = json.dumps({"event": _DAMAGED, "text": text}).encode() + b"\n"
+                damaged.append(index + 1)
+        if lines != before:
+            write_bytes(self.path, b"".join(lines))
+        return damaged
+
+    def _lines(self) -> list[bytes]:
         if not self.path.exists():
             return []
-        return self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        try:
+            return self.path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error}.") from error
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Entry in a line of a log; None if it is damaged."""
+    try:
+        entry = json.loads(line)
+    except ValueError:  # no JSON, or not UTF-8
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def without_nan(value: Any) -> Any:
@@ -379,9 +422,20 @@ class TrainingState:
             if "optimiser" in content:  # the earlier spelling
                 content["optimizer"] = content.pop("optimiser")
             content["position"] = Position(**content["position"])
-            return cls(**content)
-        except (OSError, RuntimeError, EOFError, TypeError, KeyError, pickle.PickleError) as error:
-            raise CheckpointError(
-                f"{file} cannot be read ({error}), so the run cannot be resumed. Start a new one "
-                "in another --out."
-            ) from error
+            state = cls(**content)
+            counts = (*asdict(state.position).values(), state.log_length)
+            if not all(isinstance(count, int) and count >= 0 for count in counts):
+                raise ValueError(f"position {state.position}, log_length {state.log_length!r}")
+            state.selection["epoch"], state.meter["sums"], state.optimizer["param_groups"]
+        except Exception as error:  # broken bytes raise nearly anything in the libraries
+            raise state_error(file, error) from error
+        return state
+
+
+def state_error(file: Path, error: Exception) -> CheckpointError:
+    """Error that says that a training state is damaged, and what can be done."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(
+        f"{file} cannot be read ({reason}), so the run cannot be resumed. Its weights can still be "
+        "scored with `taskprism evaluate`; start a new run in another --out to train further."
+    )

@@ -147,8 +147,8 @@ class LossMeter:
 
     def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
         """Continue from :meth:`state`."""
-        self._sums = dict(state["sums"])
-        self._counts = dict(state["counts"])
+        self._sums = {key: float(value) for key, value in state["sums"].items()}
+        self._counts = {key: float(value) for key, value in state["counts"].items()}
 
     def _mean(self, key: str) -> float:
         count = self._counts.get(key, 0.0)

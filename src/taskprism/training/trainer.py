@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from safetensors.torch import load_model
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from taskprism.atomic import write_folder
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
-from taskprism.errors import DivergenceError, InputError
+from taskprism.errors import CheckpointError, DivergenceError, InputError
 from taskprism.models.base import MultiTaskModel
+from taskprism.models.hub import load_weights
+from taskprism.models.inference import check_finite_model
 from taskprism.progress import Reporter
 from taskprism.recipes.files import validate
 from taskprism.recipes.schema import Recipe
@@ -36,10 +37,12 @@ from taskprism.training.optimizers import (
     set_learning_rate,
 )
 from taskprism.training.run_directory import (
+    STATE_FILE,
     CheckpointName,
     Position,
     RunDirectory,
     TrainingState,
+    state_error,
 )
 from taskprism.training.steps import (
     Losses,
@@ -408,22 +411,37 @@ class Learner:
 
         write_folder(run.checkpoint(name), fill)
 
-    def restore(self, run: RunDirectory) -> None:
+    def restore(self, run: RunDirectory) -> list[str]:
         """Continue from the last checkpoint; without one, from the start.
 
         Log entries after the checkpoint are deleted.
 
+        Returns:
+            What was found damaged and does not stop the run.
+
         Raises:
-            CheckpointError: The checkpoint is broken.
+            CheckpointError: The checkpoint is damaged; the message names its file.
         """
         log_length = 0
         if run.has_checkpoint("last"):
             folder = run.find_checkpoint("last")
             state = TrainingState.load(folder)
-            self._load(state, folder)
+            try:
+                self._load(state, folder)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error} {_instead(run)}") from error
+            except Exception as error:  # a damaged state can raise nearly anything
+                raise state_error(folder / STATE_FILE, error) from error
             log_length = state.log_length
-        if self.accelerator.is_main_process:
-            run.log.truncate(log_length)
+        if not self.accelerator.is_main_process:
+            return []
+        lost = log_length - len(run.log)
+        notes = [f"{run.log.path} lacks {lost} earlier line(s)."] if lost > 0 else []
+        damaged = run.log.truncate(log_length)
+        if damaged:
+            lines = ", ".join(map(str, damaged))
+            notes.append(f"{run.log.path}: damaged line(s) {lines} are kept as text.")
+        return notes
 
     def _state(self, log_length: int) -> TrainingState:
         scaler = self.accelerator.scaler
@@ -445,7 +463,7 @@ class Learner:
             self.model.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
         else:
-            load_model(self.model, folder / "model.safetensors")
+            load_weights(self.model, folder)
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if self.adversary is not None and state.adversary is not None:
@@ -453,9 +471,24 @@ class Learner:
         if state.balancing is not None:
             self.balancing.load_state_dict(state.balancing)
         self.optimizer.load_state_dict(state.optimizer)
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+                    raise ValueError(f"the optimizer's {name} has the shape {tuple(value.shape)}")
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)
         self.position = state.position
+        check_finite_model(self.result, folder)
+
+
+def _instead(run: RunDirectory) -> str:
+    """What can be done with a run whose last checkpoint is damaged."""
+    if run.has_checkpoint("best"):
+        return (
+            f"The run cannot be resumed; `taskprism evaluate {run.path} --checkpoint best` scores "
+            "its best weights. Start a new run in another --out to train further."
+        )
+    return "The run cannot be resumed. Start a new one in another --out."
 
 
 def place_model(model: MultiTaskModel, device: torch.device) -> MultiTaskModel:
