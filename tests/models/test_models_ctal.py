@@ -71,7 +71,7 @@ class TestCTAL(ModelTests):
         assert outputs["semseg"].shape == (1, 5, *self.size)
 
     def test_bad_options(self) -> None:
-        with pytest.raises(InputError, match=r"one size of feature maps: give it as size=\(H, W\)"):
+        with pytest.raises(InputError, match=r"one size of feature maps: give size=\(H, W\)"):
             self.make(size=None)
         with pytest.raises(InputError, match="attention_stride=0"):
             self.make(attention_stride=0)

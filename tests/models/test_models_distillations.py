@@ -16,7 +16,7 @@ from taskprism.scoring.resources import count_macs
 from taskprism.tasks import resolve_tasks
 
 BACKBONES: dict[str, tuple[str, int]] = {
-    "hrnet": ("hrnet_w18_small", 0),
+    "hrnet": ("hrnet_w18_small", 32),  # has no neck
     "resnet_fpn": ("resnet10t", 32),
     "swin_v2": ("swinv2_tiny_window8_256", 32),
     "vit": ("test_vit", 32),

@@ -169,8 +169,8 @@ def create_distillation(
         if found.needs_size:
             if size is None:
                 raise InputError(
-                    f"Distillation {name!r} works at one size of feature maps: give it as "
-                    "size=(H, W), or give the size of the images to create_model."
+                    f"Distillation {name!r} works at one size of feature maps: give "
+                    "size=(H, W) here, or the size of the images in create_model."
                 )
             options["size"] = check_size(f"Distillation {name!r}", "size", size)
         if stride is not None:
