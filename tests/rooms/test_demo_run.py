@@ -77,7 +77,7 @@ def test_demo_writes_a_report_and_trains_only_unfinished_runs_again(tmp_path, ca
     assert "0 (reference)" in page.cells
     kinds = [kind for kind, _ in page.pictures]
     assert kinds == ["data:image/svg+xml"] + ["data:image/jpeg"] * 6  # 2 rooms, 4 photographs
-    assert any("motorcycle" in words for _, words in page.pictures)
+    assert any("Motorcycle" in words for _, words in page.pictures)
     assert "Photographs" in page.headings and "How to reproduce this page" in page.headings
     assert all(link.startswith("#") for link in page.links)
     metrics = {"semseg miou ↑", "depth rmse ↓", "normals mean_angle ↓", "edge loss ↓"}

@@ -181,7 +181,9 @@ def as_svg(figure: Figure) -> str:
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "taskprism"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.15
+        )
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -150,7 +151,7 @@ def _photographs_section(protocol: Protocol, models: Mapping[str, MultiTaskModel
             tasks=tasks,
             tile_width=TILE,
         )
-        figures.append(Figure(f"{photograph.name} ({photograph.origin})", picture))
+        figures.append(Figure(f"{photograph.name.capitalize()}: {photograph.origin}", picture))
     return Section(
         "Photographs",
         [
@@ -170,21 +171,24 @@ def _origin_section(
     hardware, versions = first["hardware"], first["versions"]
     size = " x ".join(str(side) for side in protocol.input_size)
     options = recipe.data.options
-    images = ", ".join(
-        f"{options[key]} for {what}"
+    rooms = ", ".join(
+        f"{options[key]} rooms for {what}"
         for key, what in [("train_length", "training"), ("test_length", "testing")]
         if key in options
     )
     facts = [
-        ("Data", f"protocol {protocol.name} at {size}; {images}; {protocol.license}"),
+        ("Data", f"protocol {protocol.name}, {size} pixels; {rooms}"),
+        ("License of the data", protocol.license),
         ("Backbone", f"{recipe.model.backbone}; weights: {first['licenses']['weights']}"),
-        ("Photographs", "; ".join(f"{photo.name}: {photo.origin}" for photo in photographs())),
-        ("Training", f"{recipe.epochs} epochs, batches of {recipe.data.batch_size}"),
+        ("Training", f"{recipe.epochs} epochs, batch size {recipe.data.batch_size}"),
         ("Seed", str(recipe.seed)),
-        ("Machine", f"{hardware['cores']} cores, {hardware['threads']} threads, {hardware['cpu']}"),
+        (
+            "Machine",
+            f"{hardware['cpu']}, CPU cores: {hardware['cores']}, threads: {hardware['threads']}",
+        ),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
-    runs = path.parent / "runs"
+    demo, runs = (shlex.quote(str(folder)) for folder in (path.parent, path.parent / "runs"))
     return Section(
         "How to reproduce this page",
         [
@@ -194,15 +198,15 @@ def _origin_section(
         ],
         facts=facts,
         commands=[
-            f"taskprism demo --out {path.parent} --seed {recipe.seed}",
+            f"taskprism demo --out {demo} --seed {recipe.seed}",
             "",
             "# or step by step",
             *(
-                f"taskprism train {runs / one.name / 'recipe.yaml'} --out runs/{one.name}"
+                f"taskprism train {runs}/{one.name}/recipe.yaml --out runs/{one.name}"
                 for one in plan.recipes
             ),
             f"taskprism compare {runs} --all-metrics",
-            f"taskprism predict {runs / plan.recipes[-1].name} PHOTO.jpg --out predictions",
+            f"taskprism predict {runs}/{plan.recipes[-1].name} PHOTO.jpg --out predictions",
         ],
     )
 
