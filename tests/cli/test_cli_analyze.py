@@ -69,7 +69,7 @@ def test_features_lists_and_draws_places(runs, tmp_path, capsys):
     with Image.open(file) as picture:
         assert picture.height > 4 * 100
     assert main([*words, "--places", "nothing"]) == 2
-    assert "No place of the network is like 'nothing'" in capsys.readouterr().err
+    assert "No place of the network matches 'nothing'" in capsys.readouterr().err
     assert main([*words, "--names", "nobody"]) == 2
     assert "has no image nobody" in capsys.readouterr().err
 
@@ -80,7 +80,7 @@ def test_modulation_draws_astmt_and_refuses_others(runs, tmp_path, capsys):
     assert "decoder.refine.se" in capsys.readouterr().out
     assert (tmp_path / "modulation.png").is_file()
     assert main(["analyze", "modulation", str(runs / "mti_net"), *options]) == 2
-    assert "train astmt" in capsys.readouterr().err
+    assert "Train astmt" in capsys.readouterr().err
 
 
 def test_sheet_combines_single_task_networks_in_one_row(runs, tmp_path, capsys):
