@@ -1,4 +1,4 @@
-"""A small table in a temporary folder, and a reporter whose output can be read."""
+"""Fixtures: a small table in a temporary folder, and a reporter that keeps its output."""
 
 from __future__ import annotations
 

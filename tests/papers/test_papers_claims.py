@@ -1,4 +1,4 @@
-"""Claims: one holder at a time, whatever dies when."""
+"""Claims have one holder at a time, even if processes die."""
 
 import json
 import multiprocessing
@@ -40,7 +40,7 @@ def _take_and_hang(folder):
         time.sleep(600)
 
 
-def test_the_claim_of_a_killed_process_on_this_machine_is_free_at_once(tmp_path):
+def test_claim_of_a_killed_local_process_is_free_immediately(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=_take_and_hang, args=(tmp_path,))
     process.start()
     deadline = time.monotonic() + 60
@@ -56,7 +56,7 @@ def test_the_claim_of_a_killed_process_on_this_machine_is_free_at_once(tmp_path)
     assert claims.take("row").abandoned
 
 
-def test_a_claim_of_another_machine_holds_until_its_lease_expires(tmp_path):
+def test_claim_of_another_machine_is_valid_until_its_lease_expires(tmp_path):
     claims = Claims(tmp_path, lease=60)
     claims.take("row")
     rewrite(claims, "row", 1, machine="elsewhere", host="far", pid=7, process="another")
@@ -68,7 +68,7 @@ def test_a_claim_of_another_machine_holds_until_its_lease_expires(tmp_path):
     assert claims.take("row") is not None
 
 
-def test_a_claim_being_written_counts_as_held_until_its_lease_ends(tmp_path):
+def test_unfinished_claim_file_is_valid_until_its_lease_expires(tmp_path):
     claims = Claims(tmp_path, lease=60)
     (tmp_path / "row").mkdir()
     (tmp_path / "row" / "1.json").touch()
@@ -95,7 +95,7 @@ def test_a_held_claim_renews_its_lease(tmp_path):
             time.sleep(0.01)
 
 
-def test_a_process_whose_lease_expired_is_interrupted_and_does_not_write(tmp_path):
+def test_process_with_expired_lease_is_interrupted_and_writes_nothing(tmp_path):
     claims = Claims(tmp_path, beat=0.01)
     claim = claims.take("row")
     calls = []
@@ -117,7 +117,7 @@ def _grab(folder, start, won):
 
 
 def test_only_one_of_several_concurrent_processes_gets_a_claim(tmp_path):
-    for name in map(str, range(40)):  # all of them left behind by somebody who died
+    for name in map(str, range(40)):  # claims of processes that died
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.json").write_text('{"released": true}')
     context = multiprocessing.get_context("fork")
@@ -132,7 +132,7 @@ def test_only_one_of_several_concurrent_processes_gets_a_claim(tmp_path):
     assert sorted(taken, key=int) == [str(n) for n in range(40)]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match="--out"):
         Claims(tmp_path / "file").take("row")

@@ -1,4 +1,4 @@
-"""Our numbers next to the paper's, compared with arithmetic done by hand."""
+"""Our numbers next to the paper's, compared with manual calculations."""
 
 import json
 
@@ -38,7 +38,7 @@ def cell(result, row, column):
     return rows[row].cells[column]
 
 
-def test_numbers_are_in_the_papers_unit(done):
+def test_numbers_have_the_unit_of_the_paper(done):
     seg = cell(done, "shared", "seg")
     assert seg.paper == 38
     assert seg.ours.mean == pytest.approx(45.5) and seg.ours.count == 2
@@ -46,8 +46,8 @@ def test_numbers_are_in_the_papers_unit(done):
     assert cell(done, "shared", "dep").ours.mean == pytest.approx(1.095)
 
 
-def test_gains_are_taken_seed_by_seed_against_our_own_baseline(done):
-    # seed 0: seg .45 for .50 and dep 1.1 for 1.0; seed 1: .46 for .51 and 1.09 for 0.99
+def test_gains_are_relative_to_our_baseline_of_the_same_seed(done):
+    # seed 0: seg .45 instead of .50, dep 1.1 instead of 1.0; seed 1: .46 and .51, 1.09 and 0.99
     first = (-10 - 10) / 2
     second = 100 * ((0.46 - 0.51) / 0.51 - (1.09 - 0.99) / 0.99) / 2
     gain = cell(done, "shared", "gain")
@@ -75,12 +75,12 @@ def test_a_seed_without_a_baseline_is_compared_with_the_mean(tmp_path):
     assert gain.ours.mean == pytest.approx(100 * ((0.46 - 0.5) / 0.5 - (1.09 - 1) / 1) / 2)
 
 
-def test_sizes_are_relative_to_the_baseline_if_printed_that_way(done):
+def test_relative_sizes_use_the_baseline_row(done):
     assert cell(done, "ours", "size").ours.mean == 0.5
     assert cell(done, "ours", "size").paper is None
 
 
-def test_sizes_are_known_before_anything_is_trained(tmp_path):
+def test_sizes_are_known_before_training(tmp_path):
     result = collect(make_plan(), Place(tmp_path))
     row = result.parts[0].rows[0]
     assert (row.parameters, row.macs, row.seeds) == (4000, 2 * 10**9, ())
@@ -96,7 +96,7 @@ def test_quoted_rows_show_only_the_papers_numbers(done):
     assert any("figures of its authors" in note for note in part_notes(done, done.parts[0]))
 
 
-def test_rows_that_share_runs_are_named(tmp_path):
+def test_notes_name_rows_that_share_runs(tmp_path):
     rows = make_table().parts[""].model_dump()["rows"]
     rows["twin"] = {"label": "Twin", "paper": {"seg": 45}}
     plan, place = make_plan(table=make_table(rows=rows)), Place(tmp_path)
@@ -108,7 +108,7 @@ def test_rows_that_share_runs_are_named(tmp_path):
     assert any(note.endswith("request share their runs: Ours [full], Twin.") for note in notes)
 
 
-def test_one_seed_says_so(tmp_path):
+def test_notes_mention_rows_with_one_seed(tmp_path):
     plan, place = make_plan(seeds=1), Place(tmp_path)
     run_all(plan, place)
     result = collect(plan, place)
@@ -123,7 +123,7 @@ def test_one_seed_says_so(tmp_path):
     )
 
 
-def test_the_setting_says_what_may_be_compared(done, tmp_path):
+def test_setting_notes_say_what_can_be_compared(done, tmp_path):
     assert any("not the numbers" in note for note in setting_notes(done))
     plan, place = make_plan(seeds=1, protocol=None, budget="full"), Place(tmp_path / "full")
     run_all(plan, place, rows=["single"])
@@ -132,7 +132,7 @@ def test_the_setting_says_what_may_be_compared(done, tmp_path):
     assert "Not finished: 1 of 3 runs have scores." in notes
 
 
-def test_the_order_and_whether_the_spread_hides_it(done):
+def test_order_of_rows_agrees_with_the_paper(done):
     part = done.parts[0]
     column = part.part.column("gain")
     order = ordering(part, column)
@@ -156,7 +156,7 @@ def with_gains(part, gains):
     return part.__class__(**{**vars(part), "rows": tuple(rows)})
 
 
-def test_overlapping_intervals_hide_an_order(done):
+def test_overlapping_intervals_make_the_order_uncertain(done):
     part = with_gains(done.parts[0], [(-1, 0, 1), (0.5, 2, 4), (-3, 1, 5)])
     order = ordering(part, part.part.column("gain"))
     # the paper: ours, single, shared; here: shared, ours, single
@@ -169,7 +169,7 @@ def test_overlapping_intervals_hide_an_order(done):
     assert "hides part of the order" in order.findings()[-1]
 
 
-def test_an_interrupted_run_counts_its_epochs_not_its_pauses(tmp_path):
+def test_duration_of_an_interrupted_run_excludes_pauses(tmp_path):
     plan, place = make_plan(seeds=1), Place(tmp_path)
     run = plan.runs[0]
     write_run(run.recipe, place.run(run).path)
@@ -186,7 +186,7 @@ def test_an_interrupted_run_counts_its_epochs_not_its_pauses(tmp_path):
     assert run_seconds(directory.path) is None
 
 
-def test_a_task_without_scores_is_left_out_of_gains_with_a_note(tmp_path):
+def test_gains_exclude_tasks_without_scores_with_a_note(tmp_path):
     columns = [*PART["columns"], {"key": "e", "header": "E", "task": "edge", "metric": "odsf"}]
     plan, place = make_plan(table=make_table(columns=columns), seeds=1), Place(tmp_path)
     run_all(plan, place)

@@ -1,4 +1,4 @@
-"""The tables of CTAL and ASTMT: sizes, learning rates and rows that are one run."""
+"""The tables of CTAL and ASTMT: sizes, learning rates and shared runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIRECT = {"model.options.distillation_options.method": "direct"}
 
 
 def built(row: str, **overrides: Any) -> Experiment:
-    """The row's experiment without values, which sizes do not need."""
+    """The experiment of a row, without values, which sizes do not need."""
     with torch.device("meta"):
         return build_experiment(load_recipe(row, {"model.pretrained": False, **overrides}))
 
@@ -41,7 +41,7 @@ def nameless(row: str) -> Recipe:
     return load_recipe(row, {"name": "row"})
 
 
-#: Counts of the released code, or of its modules where that was not released for the row.
+#: Counts of the released code, or of its modules if there is no code for the row.
 PARAMETERS = {
     "ctal/1/nyud_stl": 11_807_897,
     "ctal/1/cityscapes_ctal_ms": 8_474_086,
@@ -52,13 +52,13 @@ PARAMETERS = {
     "astmt/4a/sea": 37_722_346,
     "astmt/6a/uber_sea": 36_452_159,
     "astmt/7/encoder_decoder": 2_639_948,
-    # five single tasks: the network for segmentation, with other numbers of outputs
+    # five single-task networks: the one for segmentation, with other numbers of outputs
     "astmt/3b/single_task": 5 * 19_259_396 - 65 * (5 * 21 - (1 + 21 + 7 + 3 + 1)),
 }
 
 
 @pytest.mark.parametrize("row", PARAMETERS)
-def test_parameters(row: str) -> None:
+def test_parameters_agree_with_the_released_code(row: str) -> None:
     assert parameters_of(row) == PARAMETERS[row]
 
 
@@ -72,12 +72,12 @@ def test_relative_parameters_of_ctals_table_5() -> None:
 
 @pytest.mark.parametrize("row", ["mtl", "mti_net"])
 def test_operations_of_ctals_table_5(row: str) -> None:
-    """Multiply-adds of a batch of 8."""
+    """Multiply-adds for a batch of 8."""
     assert macs_of(f"ctal/5/{row}") * 8e-9 == pytest.approx(printed("ctal/5", row), rel=0.04)
 
 
 @pytest.mark.parametrize("row", ["pap_net", "ctal_ss", "ctal_ms_8"])
-def test_operations_of_ctals_table_5_with_all_pairs_written_out(row: str) -> None:
+def test_operations_of_ctals_table_5_with_explicit_affinities(row: str) -> None:
     ours = macs_of(f"ctal/5/{row}", **DIRECT) * 8e-9
     assert ours == pytest.approx(printed("ctal/5", row), rel=0.04)
 
@@ -100,7 +100,7 @@ def test_parameters_and_operations_are_swapped_in_ctals_table_3(row: str) -> Non
     assert ("flops" in load_table("ctal/3").row(row).misprints) == swapped
 
 
-def test_operations_stand_under_parameters_in_ctals_table_3() -> None:
+def test_operations_are_printed_as_parameters_in_ctals_table_3() -> None:
     expected = printed("ctal/3", "mtl", "parameters")
     assert 2e-9 * macs_of("ctal/3/mtl") == pytest.approx(expected, rel=0.02)
 
@@ -123,13 +123,13 @@ def learning_rates(row: str) -> set[float]:
         ("astmt/4b/multi_task", {0.001667, 0.005}),
     ],
 )
-def test_shared_layers_of_astmt_learn_slower_by_the_number_of_tasks(
+def test_learning_rate_of_shared_layers_is_divided_by_the_number_of_tasks(
     row: str, rates: set[float]
 ) -> None:
     assert learning_rates(row) == rates
 
 
-def test_multi_scale_systems_restart_on_cityscapes() -> None:
+def test_multi_scale_systems_use_restarts_on_cityscapes() -> None:
     for row, restarts in (("mti_net", True), ("ctal_ms", True), ("ctal_ss", False)):
         recipe = load_recipe(f"ctal/1/cityscapes_{row}")
         factor = learning_rate_factor(recipe.schedule, recipe.epochs, epoch=25, step=0, steps=1)
@@ -148,12 +148,12 @@ def test_multi_scale_systems_restart_on_cityscapes() -> None:
         ("astmt/6c/sea", "astmt/5b/r50_sea"),
     ],
 )
-def test_rows_that_are_one_run(one: str, other: str) -> None:
+def test_rows_with_equal_recipes_share_a_run(one: str, other: str) -> None:
     assert nameless(one) == nameless(other)
 
 
 @pytest.mark.parametrize("table", ["3a", "3b", "3c", "3d", "5a", "5b", "6a", "7"])
-def test_rows_of_a_table_of_astmt_differ(table: str) -> None:
+def test_rows_of_each_astmt_table_differ(table: str) -> None:
     rows = [
         nameless(f"astmt/{table}/{row}").model_dump_json()
         for row in load_table(f"astmt/{table}").rows
@@ -171,8 +171,8 @@ def test_only_rows_with_adversarial_training_have_a_discriminator() -> None:
             assert recipe.stepping.adversarial.kernel_size == (1 if table == "3d" else 3)
 
 
-def test_other_data_are_scored_as_the_papers() -> None:
-    """Edges by odsF, depth by its relative error, though rooms do otherwise by themselves."""
+def test_other_data_keep_the_metrics_of_the_paper() -> None:
+    """Edges by odsF and depth by its relative error, which are not the defaults of rooms."""
     recipes = [
         row_recipe(load_table(table), row, protocol="rooms", budget="tiny")
         for table, row in (("astmt/3b", "squeeze"), ("ctal/1", "nyud_mtl"), ("ctal/3", "mtl"))

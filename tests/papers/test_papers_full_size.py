@@ -22,7 +22,7 @@ def trained(table: str) -> list[str]:
 
 @cache
 def built(model: str) -> Experiment | Exception:
-    """The network of a recipe's JSON without values, once for all rows that have the same."""
+    """Network of a recipe's JSON, without values; cached, because rows share networks."""
     try:
         with torch.device("meta"):
             return build_experiment(Recipe.model_validate_json(model))
@@ -31,7 +31,7 @@ def built(model: str) -> Experiment | Exception:
 
 
 def without_training(recipe: Recipe) -> str:
-    """What of a recipe matters for its network."""
+    """The parts of a recipe that determine its network."""
     values = recipe.model_dump(mode="json")
     values["model"]["pretrained"] = False
     data = {key: values["data"][key] for key in ("protocol", "options")}
@@ -45,7 +45,7 @@ def test_every_row_is_a_recipe(table: str) -> None:
         recipe = load_recipe(f"{table}/{row}")
         assert recipe == row_recipe(load_table(table), row)
         assert recipe.model.pretrained, f"{row} starts from random weights"
-        assert recipe.data.protocol != "rooms", f"{row} has no protocol of its own"
+        assert recipe.data.protocol != "rooms", f"{row} has no protocol"
 
 
 @pytest.mark.slow
@@ -81,4 +81,4 @@ def test_every_row_builds_its_network_on_rooms(budget: str) -> None:
             if isinstance(made, Exception):
                 failed[f"{table}/{row}"] = repr(made)
     assert not failed
-    assert len(keys) > 90  # stand-ins leave most rows apart
+    assert len(keys) > 90  # most rows still differ with the backbones of the budget

@@ -1,4 +1,4 @@
-"""The tables of MTI-Net and TPIM: sizes, misprints, and figures that are printed more than once."""
+"""The tables of MTI-Net and TPIM: sizes, misprints, and numbers that are printed twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TPIM_HIGHER = {"semseg": True, "human_parts": True, "saliency": True, "depth": F
 
 
 def built(row: str) -> Experiment:
-    """The row's experiment without values, which sizes do not need."""
+    """The experiment of a row, without values, which sizes do not need."""
     with torch.device("meta"):
         return build_experiment(load_recipe(row, {"model.pretrained": False}))
 
@@ -35,7 +35,7 @@ def nameless(row: str) -> Recipe:
     return load_recipe(row, {"name": "row"})
 
 
-def test_every_table_is_there() -> None:
+def test_all_tables_are_listed() -> None:
     mti_net = ["2a", "2b", "3", "4", "5", "6a", "6b", "7a", "7b"]
     supplement = ["S1", "S2a", "S2b", "S3a", "S3b", "S3c"]
     wanted = [f"mti_net/{table}" for table in mti_net + supplement]
@@ -43,7 +43,7 @@ def test_every_table_is_there() -> None:
     assert sorted(wanted) == sorted(OURS)
 
 
-#: Counts of the released code, or of its modules where a row is put together from them.
+#: Counts of the released code, or of its modules if a row is composed of them.
 PARAMETERS = {
     "mti_net/2a/single_task": 7_879_971,
     "mti_net/2a/multi_task": 4_019_251,
@@ -68,18 +68,18 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("row", PARAMETERS)
-def test_parameters(row: str) -> None:
+def test_parameters_agree_with_the_released_code(row: str) -> None:
     assert sum(p.numel() for p in built(row).model.parameters()) == PARAMETERS[row]
 
 
-#: Row -> by how many points our parameters and operations may miss the printed percentage.
+#: Row -> allowed difference of our parameters and operations to the paper, in percentage points.
 RELATIVE_SIZES = {
     "mti_net/7a/multi_task": (2, 2),
     "mti_net/7a/pad_net": (5, 8),
-    "mti_net/7a/mti_net_unreduced": (4, 1),  # MTI-Net's own printed figures, see the table's notes
+    "mti_net/7a/mti_net_unreduced": (4, 1),  # the printed numbers of MTI-Net, see the table's notes
     "mti_net/7b/multi_task": (1, 1),
     "mti_net/7b/mti_net": (1, 1),
-    "mti_net/7b/astmt": (20, 2),  # no code says how ASTMT was put on a pyramid
+    "mti_net/7b/astmt": (20, 2),  # there is no code for ASTMT on a feature pyramid
 }
 
 
@@ -105,15 +105,15 @@ def test_sizes_of_single_task_networks(table: str) -> None:
 
 
 @pytest.mark.slow
-def test_mti_net_as_released_is_smaller_than_printed() -> None:
-    """The known deviation of table 7a: +57 % and -13 % are printed."""
+def test_released_mti_net_is_smaller_than_printed() -> None:
+    """The known deviation of table 7a, which prints +57 % and -13 %."""
     base, ours = size_of("mti_net/7a/single_task"), size_of("mti_net/7a/mti_net")
     assert ours.parameters / base.parameters - 1 == pytest.approx(0.089, abs=1e-3)
     assert ours.macs / base.macs - 1 == pytest.approx(-0.239, abs=1e-3)
 
 
-def test_figures_of_one_run_agree_wherever_they_are_printed() -> None:
-    """Figures that are printed in two tables, up to the coarser rounding."""
+def test_numbers_of_one_run_agree_between_tables() -> None:
+    """Numbers that are printed in two tables agree up to the coarser rounding."""
     printed: dict[tuple[str, str, str], list[tuple[str, float, float]]] = {}
     for name, (row, figures) in itertools.chain.from_iterable(
         ((name, item) for item in load_table(name).rows.items()) for name in OURS
@@ -152,11 +152,11 @@ def test_figures_of_one_run_agree_wherever_they_are_printed() -> None:
         ("tpim/4/alpha_03", "tpim/2a/tpim"),
     ],
 )
-def test_rows_that_are_one_run(row: str, run: str) -> None:
+def test_rows_with_equal_recipes_share_a_run(row: str, run: str) -> None:
     assert nameless(row) == nameless(run)
 
 
-def test_scales_are_read_where_the_network_has_them() -> None:
+def test_scales_of_the_recipe_exist_in_the_network() -> None:
     table = load_table("mti_net/4")
     read = {row.readout.initial_stride for row in table.rows.values() if row.readout}
     assert read == set(built("mti_net/4/mti_net").model.backbone.strides) == {4, 8, 16, 32}
@@ -176,7 +176,9 @@ def test_scales_are_read_where_the_network_has_them() -> None:
         ("tpim/2b/multi_task", 100, 8, "adam", 1e-4),
     ],
 )
-def test_training(row: str, epochs: int, batch: int, optimizer: str, lr: float) -> None:
+def test_training_settings_agree_with_the_papers(
+    row: str, epochs: int, batch: int, optimizer: str, lr: float
+) -> None:
     recipe = nameless(row)
     assert (recipe.epochs, recipe.data.batch_size) == (epochs, batch)
     assert (recipe.optimizer.name, recipe.optimizer.lr) == (optimizer, lr)
@@ -185,19 +187,19 @@ def test_training(row: str, epochs: int, batch: int, optimizer: str, lr: float) 
 
 
 @pytest.mark.parametrize("tasks", ["n", "ne"])
-def test_losses_on_nyud_are_simply_summed(tasks: str) -> None:
+def test_losses_on_nyud_are_summed_without_weights(tasks: str) -> None:
     weights = built(f"mti_net/2a/mti_net_{tasks}").criterion().balancing.weights
     assert set(weights.values()) == {1.0}
     assert len(weights) == 2 + len(tasks)
 
 
-def test_losses_on_pascal_are_weighed_as_in_astmt() -> None:
+def test_losses_on_pascal_have_the_weights_of_astmt() -> None:
     weights = built("mti_net/2b/mti_net_a").criterion().balancing.weights
     expected = {"semseg": 1, "human_parts": 2, "saliency": 5, "normals": 10, "edge": 50}
     assert weights == expected
 
 
-def test_one_printed_score_of_densemtl_is_not_meant() -> None:
+def test_one_printed_score_of_densemtl_is_a_misprint() -> None:
     table = load_table("tpim/2b")
     base, row = table.row("single_task").paper, table.row("dense_mtl")
     printed = {key: figure for key, figure in row.paper.items() if key != "gain"}
@@ -209,7 +211,7 @@ def test_one_printed_score_of_densemtl_is_not_meant() -> None:
 
 
 @pytest.mark.parametrize("name", ["tpim/2a", "tpim/3a", "tpim/4"])
-def test_gains_on_nyud_are_against_another_depth_than_printed(name: str) -> None:
+def test_gains_on_nyud_fit_another_depth_than_printed(name: str) -> None:
     table = load_table(name)
     base = table.row("single_task").paper
     for key, row in table.rows.items():

@@ -1,4 +1,4 @@
-"""A table in a user's folder whose rows use parts from outside taskprism."""
+"""Tables in your own folder whose rows use parts from outside taskprism."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_table_imports_the_parts_that_its_rows_name(table, tmp_path, monkeypat
     assert not (tmp_path / "cache").exists()  # the code of the parts may change at any time
 
 
-def test_the_key_of_a_run_follows_the_imported_code_and_not_its_folder(table, write, tmp_path):
+def test_run_key_depends_on_imported_code_but_not_on_its_folder(table, write, tmp_path):
     before = [run.key for run in make_plan(table, Request(seeds=1)).runs]
     sys.modules.pop("parts_of_table_9")
     write("elsewhere/parts_of_table_9.py", PARTS)
@@ -66,7 +66,7 @@ def test_the_key_of_a_run_follows_the_imported_code_and_not_its_folder(table, wr
     assert not set(changed) & set(before)
 
 
-def test_a_table_trains_on_a_protocol_from_outside(table):
+def test_table_can_use_your_own_protocol(table):
     plan = make_plan(table, Request(protocol="parts_of_table_9:OwnProtocol", budget="tiny"))
     check_data(plan)
     assert {run.recipe.data.protocol for run in plan.runs} == {"parts_of_table_9:OwnProtocol"}

@@ -1,4 +1,4 @@
-"""Which runs a request asks for."""
+"""The runs of a request."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_requested_rows_include_their_baselines(table):
     assert list(plan.recipes) == ["single"]
 
 
-def test_wrong_requests_raise(table):
+def test_invalid_requests_raise(table):
     with pytest.raises(UnknownNameError, match="Did you mean 'multi'"):
         make_plan(table, Request(rows=("mutli",), **ROOMS))
     with pytest.raises(UnknownNameError, match="part of table"):
@@ -58,21 +58,21 @@ def test_missing_data_is_reported_before_training(tmp_path):
         check_data(plan)
 
 
-def test_one_folder_may_hold_several_data_sets(tmp_path):
+def test_one_folder_can_contain_several_data_sets(tmp_path):
     (tmp_path / "nyud40").mkdir()
     request = Request(seeds=1, rows=("multi_task",), data=tmp_path)
     (recipe,) = make_plan(load_table("mti_net/2a"), request).recipes["multi_task"]
     assert recipe.data.root == tmp_path / "nyud40"
 
 
-def test_the_command_asks_for_the_same_again(table, tmp_path):
+def test_command_repeats_the_request(table, tmp_path):
     request = Request(seeds=2, rows=("multi",), data=tmp_path / "my data", **ROOMS)
     command = make_plan(table, request).command(tmp_path, "--retry-failed")
     assert command.startswith("taskprism reproduce paper/1 --protocol rooms --data '")
     assert "--budget tiny --seeds 2 --rows multi --retry-failed --out" in command
 
 
-def test_the_command_repeats_imports(table, tmp_path):
+def test_command_repeats_imports(table, tmp_path):
     request = Request(seeds=1, imports=("my parts.py", "other_parts"), **ROOMS)
     command = make_plan(table, request).command(tmp_path)
     assert "--import 'my parts.py' --import other_parts --out" in command
@@ -91,7 +91,7 @@ def test_budgets_and_protocols_have_separate_tables(table, tmp_path):
     }
 
 
-def test_sizes_are_counted_without_training_and_kept(table, tmp_path, monkeypatch):
+def test_sizes_are_computed_without_training_and_cached(table, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (recipe,) = make_plan(table, Request(seeds=1, rows=("multi",), **ROOMS)).recipes["multi"]
     size = size_of(recipe)

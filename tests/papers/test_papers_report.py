@@ -1,4 +1,4 @@
-"""What is printed and written about a table."""
+"""Results of a table in the terminal and in files."""
 
 import io
 import json
@@ -45,13 +45,13 @@ def test_markdown_shows_our_numbers_and_the_papers(make):
     assert shared[6] == "-9.98 ± 0.03 [-1.50, +2.50]"
     assert single[6] == "0 (reference)"
     assert ours[0] == "Ours [full]" and ours[5] == "+9.00*"
-    assert ours[2] == "**55.50 ± 0.71**"  # the best of ours is bold
+    assert ours[2] == "**55.50 ± 0.71**"  # our best number is bold
     assert theirs[1] == "36.00" and theirs[2] == "–"
     assert head[-4:] == ["seeds", "params (M)", "MACs (G)", "time"]
     assert single[-1] == "90 s" and single[-4:-2] == ["2", "0.00"]
 
 
-def test_differences_are_shown_only_where_they_mean_something(make):
+def test_differences_are_shown_only_for_comparable_numbers(make):
     assert "difference" not in table_of(markdown(make()))[0]
     head, _, single, *_ = table_of(markdown(make(protocol=None, budget="full")))
     assert head[1:4] == ["Seg ↑ paper", "ours", "difference"]
@@ -67,7 +67,7 @@ def test_markdown_has_all_notes(make):
     assert "budget tiny" in text.splitlines()[0]
 
 
-def test_json_holds_everything(make):
+def test_json_contains_all_numbers(make):
     content = json.loads(to_json(make()))
     assert content["done"] == content["runs"] == 6
     part = content["parts"][""]
@@ -79,7 +79,7 @@ def test_json_holds_everything(make):
     assert set(row["runs"]) == {"0", "1"}
 
 
-def test_commands_make_one_row(make):
+def test_commands_train_single_rows(make):
     text = markdown(make())
     assert "taskprism reproduce some_paper/1 --protocol rooms --budget tiny --seeds 2" in text
     assert "runs/rooms-shared-0123abcd-seed0 --out shared" in text
@@ -88,7 +88,7 @@ def test_commands_make_one_row(make):
 
 
 @pytest.mark.parametrize("width", [60, 300])
-def test_the_terminal_shows_every_cell(make, width):
+def test_terminal_shows_every_cell(make, width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True)
     print_result(make(), console)
     text = console.file.getvalue()
@@ -115,7 +115,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("request_", [{}, {"protocol": None, "budget": "full"}])
-def test_the_page_needs_no_other_files(make, tmp_path, request_):
+def test_page_is_self_contained(make, tmp_path, request_):
     page = write_result(make(**request_), tmp_path / "tables" / "one")
     text = page.read_text(encoding="utf-8")
     read = Page(text)

@@ -4,21 +4,21 @@ from taskprism.errors import RecipeError, UnknownNameError
 from taskprism.training import list_recipes, load_recipe
 
 
-def test_a_row_is_laid_over_the_common_recipe(table_file):
+def test_row_is_merged_into_the_common_recipe(table_file):
     recipe = load_recipe(table_file.parent / "1" / "multi", {"seed": 3})
     assert (recipe.name, recipe.model.name, recipe.seed) == ("multi", "multi_task", 3)
     assert (recipe.epochs, recipe.optimizer.lr, recipe.tasks) == (7, 0.01, ["semseg", "depth"])
     assert recipe.model.options["neck_channels"] == 32  # of rooms/_data, through _shared
 
 
-def test_a_row_that_extends_leaves_the_common_recipe(write, table_file):
+def test_row_with_extends_replaces_the_common_recipe(write, table_file):
     text = table_file.read_text().replace("{model: {name: multi_task}}", "{extends: rooms/ctal}")
     recipe = load_recipe(write("paper/2.yaml", text).with_suffix("") / "multi")
     common = load_recipe("rooms/ctal").model_dump()
     assert recipe.model_dump() == {**common, "name": "multi"}
 
 
-def test_a_row_extends_a_row(write, table_file):
+def test_row_can_extend_a_row(write, table_file):
     row = "{extends: 1/single, epochs: 9, model: {options: {neck_channels: 8}}}"
     text = table_file.read_text().replace("{model: {name: multi_task}}", row)
     recipe = load_recipe(write("paper/2.yaml", text).with_suffix("") / "multi")
@@ -26,12 +26,12 @@ def test_a_row_extends_a_row(write, table_file):
     assert recipe.model.options == {"neck_channels": 8, "head": "high_resolution"}
 
 
-def test_a_file_extends_a_row(write, table_file):
+def test_file_can_extend_a_row(write, table_file):
     recipe = load_recipe(write("mine.yaml", "extends: paper/1/single\nepochs: 1"))
     assert (recipe.name, recipe.model.name, recipe.epochs) == ("mine", "single_task", 1)
 
 
-def test_rows_in_a_circle_are_refused(write, table_file):
+def test_circular_extends_raise(write, table_file):
     row = "{extends: 1/multi}"
     text = table_file.read_text().replace("{model: {name: multi_task}}", row)
     table = write("paper/1.yaml", text).with_suffix("")
@@ -56,7 +56,7 @@ def test_rows_that_cannot_be_trained_raise(table_file, name, kind, message):
     assert message in str(caught.value)
 
 
-def test_tables_are_not_among_the_recipes():
+def test_tables_are_not_listed_as_recipes():
     folders = {name.split("/")[0] for name in list_recipes()}
     assert folders >= {"rooms", "osd"}
     assert not folders & {"papers", "budgets", "data"}

@@ -1,4 +1,4 @@
-"""Running a table: what is done is kept, what fails is output, others are waited for."""
+"""Training the runs of a table: resuming, failures, and several processes."""
 
 import json
 import multiprocessing
@@ -14,7 +14,7 @@ from taskprism.papers.plan import Place
 from taskprism.papers.runner import Runner, failures, retry
 
 
-def test_every_row_with_the_first_seed_comes_before_the_second(tmp_path, reporter, output):
+def test_all_rows_are_trained_with_one_seed_before_the_next(tmp_path, reporter, output):
     train = Recorder()
     Runner(make_plan(), Place(tmp_path), reporter, train).work()
     rows = ["single", "shared", "ours"]
@@ -31,7 +31,7 @@ def test_finished_runs_are_not_trained_again(tmp_path, reporter, output):
     assert "Found 3 of 6 runs finished" in output()
 
 
-def test_equal_recipes_of_two_rows_are_one_run(tmp_path, reporter):
+def test_rows_with_equal_recipes_share_a_run(tmp_path, reporter):
     plan = make_plan(seeds=1)
     plan.recipes["twin"] = plan.recipes["ours"]
     train = Recorder()
@@ -54,7 +54,7 @@ def test_a_failed_run_is_reported_and_the_others_are_trained(tmp_path, reporter,
     assert "Recorder" not in stored["error"] and "__call__" in stored["traceback"]
     again = Recorder()
     Runner(plan, place, reporter, again).work()
-    assert again.calls == []  # a failure stays one until a retry is asked for
+    assert again.calls == []  # failed runs are trained again only after a retry
     retry(plan, place)
     Runner(plan, place, reporter, again).work()
     assert again.calls == [("shared", 0, False)]
@@ -76,7 +76,7 @@ def test_ctrl_c_says_how_to_resume_and_releases_the_run(tmp_path, reporter, outp
     assert len(again.calls) == 5
 
 
-def test_debris_of_a_run_that_never_began_is_cleared(tmp_path, reporter):
+def test_remains_of_a_run_that_did_not_start_are_removed(tmp_path, reporter):
     plan, place = make_plan(), Place(tmp_path)
     folder = place.run(plan.runs[0]).path
     folder.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_debris_of_a_run_that_never_began_is_cleared(tmp_path, reporter):
     assert not (folder / ".recipe.yaml.partial").exists()
 
 
-def test_runs_of_other_processes_are_waited_for(tmp_path, reporter, output):
+def test_runner_waits_for_runs_of_other_processes(tmp_path, reporter, output):
     plan, place = make_plan(seeds=1), Place(tmp_path)
     held = plan.runs[0]
     file = tmp_path / "claims" / held.name / "1.json"
@@ -106,7 +106,7 @@ def test_runs_of_other_processes_are_waited_for(tmp_path, reporter, output):
     )
 
 
-def test_a_run_of_a_dead_process_is_taken_over_while_waiting(tmp_path, reporter, output):
+def test_waiting_runner_takes_over_runs_of_dead_processes(tmp_path, reporter, output):
     plan = make_plan(seeds=1)
     place = Place(tmp_path, Claims(tmp_path / "claims", lease=0.3))
     held = plan.runs[0]
@@ -147,7 +147,7 @@ def test_processes_that_share_a_folder_share_the_work(tmp_path, reporter):
     assert len(set(done)) == 12 and calls.empty()
 
 
-def test_several_launched_processes_are_refused(tmp_path, reporter, monkeypatch):
+def test_launching_several_processes_raises(tmp_path, reporter, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
         Runner(make_plan(), Place(tmp_path), reporter, Recorder()).work()

@@ -63,7 +63,7 @@ def budget(write):
     return str(write("mine.yaml", BUDGET))
 
 
-def test_at_full_budget_a_row_is_its_recipe(table, tmp_path):
+def test_full_budget_keeps_the_recipe_of_a_row(table, tmp_path):
     name = table.file.with_suffix("") / "all"
     assert row_recipe(table, "all") == load_recipe(name)
     recipe = row_recipe(table, "all", data=tmp_path, seed=2)
@@ -73,12 +73,12 @@ def test_at_full_budget_a_row_is_its_recipe(table, tmp_path):
 def test_a_row_that_is_not_trained_has_no_recipe(table):
     assert row_recipe(table, "theirs") is None
     with pytest.raises(UnknownNameError, match="row of table paper/3"):
-        row_recipe(table, "nobodys")
+        row_recipe(table, "unknown_row")
 
 
 def test_another_protocol_keeps_the_tasks_that_it_labels(table, real_data):
     recipe = row_recipe(table, "all", protocol="osd_rgbd", data=real_data / "osd_rgbd")
-    # PASCAL-Context has human parts too, which this data do not; saliency helps
+    # NYUD-v2 has no human parts; saliency is an auxiliary task
     assert recipe.tasks == ["semseg", "normals"]
     assert recipe.auxiliary_tasks == ["edge", "saliency"]
     nyud = row_recipe(table, "all", protocol="nyud40")
@@ -92,14 +92,14 @@ def test_another_protocol_keeps_the_tasks_that_it_labels(table, real_data):
     }
 
 
-def test_a_protocol_without_any_of_the_main_tasks_is_refused(table):
+def test_protocol_without_main_tasks_raises(table):
     with pytest.raises(
         InputError, match=r"paper/3/parts has the main tasks human_parts, none of which"
     ):
         row_recipe(table, "parts", protocol="nyud40")
 
 
-def test_layers_of_a_budget(table, budget):
+def test_budget_layers_are_merged_in_order(table, budget):
     recipe = row_recipe(table, "all", protocol="rooms", budget=budget)
     assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.epochs) == ("sgd", 0.5, 2)
     assert recipe.data.options == {"train_length": 10}
@@ -111,7 +111,7 @@ def test_layers_of_a_budget(table, budget):
     assert own.data.options == {"border": "zero"}
 
 
-def test_options_in_which_rows_differ_survive_a_budget(table, budget):
+def test_budget_keeps_options_in_which_rows_differ(table, budget):
     wide = row_recipe(table, "wide", budget=budget).model.options
     narrow = row_recipe(table, "narrow", budget=budget).model.options
     assert wide["distillation_options"] == {"steps": 2}
@@ -121,7 +121,7 @@ def test_options_in_which_rows_differ_survive_a_budget(table, budget):
     assert wide["distilled_channels"] == narrow["distilled_channels"] == 4
 
 
-def test_keys_of_runs_depend_on_settings_only(table, tmp_path):
+def test_run_keys_depend_on_settings_only(table, tmp_path):
     one = row_recipe(table, "all", protocol="rooms")
     key = run_key(one)
     assert key.startswith("mti_net-resnet18-rooms-")
@@ -152,7 +152,7 @@ def test_columns_fall_back_to_the_primary_metric(table):
     assert (edge.metric, edge.header, edge.scale) == ("loss", "Edge (loss)", 1.0)
 
 
-def test_wrong_budgets_raise(table, write):
+def test_invalid_budgets_raise(table, write):
     with pytest.raises(UnknownNameError, match=r"Unknown budget 'tini'. Did you mean 'tiny'"):
         row_recipe(table, "all", budget="tini")
     with pytest.raises(RecipeError, match=r"unknown key 'matches' in 'backbones.0'"):
@@ -162,7 +162,7 @@ def test_wrong_budgets_raise(table, write):
         row_recipe(table, "all", budget=wrong)
 
 
-def test_shipped_budgets():
+def test_shipped_budgets_are_listed():
     assert list_budgets() == ["full", "small", "tiny"]
     assert load_budget("full").recipe == {}
     assert all(load_budget(name).seeds == 3 for name in list_budgets())

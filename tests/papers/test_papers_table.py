@@ -5,7 +5,7 @@ from taskprism.errors import RecipeError, UnknownNameError
 from taskprism.papers import load_table
 
 
-def test_a_table_holds_what_is_printed(table_file):
+def test_table_file_is_read(table_file):
     table = load_table(table_file)
     assert (table.name, table.title) == ("paper/1", "Made up")
     assert list(table.rows) == ["single", "multi", "coarse", "other"]
@@ -20,14 +20,14 @@ def test_a_table_holds_what_is_printed(table_file):
     assert (table.notes, part.notes) == (("About the table.",), ())
 
 
-def test_a_table_can_have_several_parts(write):
+def test_table_with_several_parts_is_read(write):
     table = load_table(write("paper/2.yaml", PARTED))
     assert list(table.parts) == ["left", "right"]
     assert list(table.rows) == ["left_single", "left_multi", "right_single"]
     assert table.part_of("right_single").label == "Right"
 
 
-def test_the_baseline_is_the_columns_then_the_rows_then_the_parts(write):
+def test_baseline_of_column_precedes_row_and_part(write):
     text = PLAIN.replace("quantity: gain, digits: 2", "quantity: gain, baseline: multi")
     text = text.replace("coarse: {", "coarse: {baseline: multi, ")
     part = load_table(write("paper/1.yaml", text)).parts[""]
@@ -89,7 +89,7 @@ def test_the_baseline_is_the_columns_then_the_rows_then_the_parts(write):
         ),
     ],
 )
-def test_errors_name_the_file_the_key_and_the_remedy(write, old, new, message):
+def test_errors_name_the_file_and_the_key(write, old, new, message):
     assert old in PLAIN
     path = write("paper/1.yaml", PLAIN.replace(old, new))
     with pytest.raises(RecipeError) as caught:
@@ -110,7 +110,7 @@ def test_errors_in_parts_name_the_part(write):
         load_table(path)
 
 
-def test_unknown_names_suggest_those_that_exist(table_file):
+def test_unknown_names_suggest_similar_ones(table_file):
     table = load_table(table_file)
     with pytest.raises(
         UnknownNameError, match=r"row of table paper/1 'mutli'. Did you mean 'multi'"

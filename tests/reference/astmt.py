@@ -1,7 +1,7 @@
-"""ASTMT's forward pass for one task, spelled out in functions of the released checkpoints' tensors.
+"""ASTMT's forward pass for one task, as functions of the tensors in the released checkpoints.
 
-``state`` holds tensors under the names of those checkpoints. A layer that tasks have for themselves
-has the task's name before the last parts of its own.
+``state`` contains tensors under the names in those checkpoints. In the name of a layer that belongs
+to one task, the name of the task precedes the last parts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOBILENET_BLOCKS = [  # stride and dilation of each block, at output stride 16
 
 
 def own(state: State, layer: str, task: str) -> str:
-    """Name of a layer's tensors: the task's, or the shared ones."""
+    """Name of the tensors of a layer: those of the task, or the shared ones."""
     return f"{layer}.{task}" if any(key.startswith(f"{layer}.{task}.") for key in state) else layer
 
 

@@ -27,7 +27,7 @@ def random_batch(
     labels = output + torch.randn(shape, generator=generator)
     target = task.decode(labels)
     if task.target_dtype == torch.float32 and task.target_channels == 1:
-        # Yes-or-no tasks refuse anything else; distances must be positive.
+        # Binary tasks accept only 0 and 1; distances must be positive.
         everywhere = torch.ones_like(target[0], dtype=torch.bool)
         if task.validate_target(target[0], everywhere):
             target = (target > 0.5).float()
@@ -38,7 +38,7 @@ def random_batch(
 
 
 def mask_with_empty_image(seed: int) -> Tensor:
-    """Random mask ``MASK_SHAPE`` whose second image has no valid pixel."""
+    """Random mask ``MASK_SHAPE`` without valid pixels in the second image."""
     valid = torch.rand(MASK_SHAPE, generator=torch.Generator().manual_seed(100 + seed)) > 0.3
     valid[1] = False
     return valid

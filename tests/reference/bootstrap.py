@@ -43,11 +43,11 @@ def gain_draws(
 
     Args:
         method: Metric -> images, one dictionary per seed.
-        baseline: Likewise.
+        baseline: The same for the baseline.
         samples: Number of draws.
-        seed: Of the draws.
-        paired: The seeds of both sides belong together.
-        over: What is drawn; the other is taken whole.
+        seed: Seed of the draws.
+        paired: The seeds of both sides are drawn in pairs.
+        over: What is drawn; the other is not resampled.
     """
     dice = random.Random(seed)
     (count,) = {len(images) for run in [*method, *baseline] for images in run.values()}

@@ -1,4 +1,4 @@
-"""Boundary evaluation in its plainest form: one pixel, one threshold, one path at a time."""
+"""Simple implementation of boundary evaluation: one pixel, threshold and path at a time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def border_ramp(height, width):
 
 
 def label_boundaries(labels):
-    """With the 4-connected parts of every label numbered first, as SEISM does."""
+    """Boundaries between the 4-connected parts of every label, as in SEISM."""
     parts = np.zeros(labels.shape, dtype=int)
     for label in np.unique(labels):
         found, _ = ndimage.label(labels == label)
@@ -71,7 +71,7 @@ def label_boundaries(labels):
 
 
 def near_pairs(predicted, truth, radius):
-    """Numbers of the true pixels near each predicted pixel."""
+    """Indices of the true pixels near each predicted pixel."""
     true_pixels = np.argwhere(truth)
     return [
         [j for j, q in enumerate(true_pixels) if math.dist(p, q) <= radius]
@@ -80,7 +80,7 @@ def near_pairs(predicted, truth, radius):
 
 
 def most_pairs(near):
-    """Size of a maximum matching, by one augmenting path after the other."""
+    """Size of a maximum matching, from one augmenting path after another."""
     partner = {}
 
     def cover(p, seen):
@@ -96,7 +96,7 @@ def most_pairs(near):
 
 
 def most_pairs_of_all(near):
-    """The same by trying every assignment; only for a handful of pixels."""
+    """Size of a maximum matching, from all assignments; only for a few pixels."""
     if not near:
         return 0
     best = most_pairs_of_all(near[1:])
@@ -141,7 +141,7 @@ def photograph(name, rows=slice(None), columns=slice(None)):
 
 
 def made_labels(image, scale=200):
-    """Segments of a photograph, in place of those that a person would draw."""
+    """Segments of a photograph, instead of human annotations."""
     return segmentation.felzenszwalb(image, scale=scale, sigma=1, min_size=60)
 
 
@@ -165,7 +165,7 @@ def write_berkeley_truth(path, label_maps):
 
 
 def write_berkeley_tree(root, names=("coffee", "chelsea", "astronaut")):
-    """Made segments of photographs in ``groundTruth``, gradients in ``predictions``."""
+    """Computed segments of photographs in ``groundTruth``, gradients in ``predictions``."""
     (root / "groundTruth").mkdir(parents=True)
     (root / "predictions").mkdir()
     for number, name in enumerate(names):

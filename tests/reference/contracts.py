@@ -1,4 +1,4 @@
-"""What every task and every metric guarantees; for those of the package and for yours."""
+"""Checks that every task and every metric must pass, those of the package and yours."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def check_metric(task: Task, metric: Metric, size: tuple[int, int] = (7, 9)) -> 
 
 
 def check_metrics(task: Task, size: tuple[int, int]) -> None:
-    """Each metric of a task alone, and that the collection gives the same as each alone."""
+    """Each metric of a task alone; the collection gives the same values."""
     assert task.primary_metric in task.metrics()
     assert set(task.higher_is_better) == set(task.metrics())
     batch = random_batch(task, images=6, size=size)

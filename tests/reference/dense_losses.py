@@ -1,4 +1,4 @@
-"""Losses of dense prediction written out pixel by pixel, on NumPy arrays (B, C, H, W)."""
+"""Losses of dense prediction, computed pixel by pixel on NumPy arrays ``(B, C, H, W)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of dense prediction in their plainest form: NumPy, one image or pixel at a time."""
+"""Simple NumPy implementations of the metrics, one image or pixel at a time."""
 
 from __future__ import annotations
 

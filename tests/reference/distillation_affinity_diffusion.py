@@ -1,4 +1,4 @@
-"""PAP-Net's diffusion with every affinity matrix written out."""
+"""PAP-Net's diffusion with explicit affinity matrices."""
 
 from __future__ import annotations
 

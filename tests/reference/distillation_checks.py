@@ -1,4 +1,4 @@
-"""Comparisons that all tests of cross-task modules share."""
+"""Comparisons for the tests of cross-task modules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def gradients(outputs: dict[str, Tensor], inputs: list[Tensor]) -> list[Tensor]:
 
 
 def assert_same(module: nn.Module, ours, theirs, features, tolerance=1e-10):
-    """Outputs and all gradients (of features and parameters) agree, relative to the largest."""
+    """Check that outputs and all gradients agree, relative to the largest."""
     assert list(ours) == list(theirs)
     for task in theirs:
         assert_close(ours[task], theirs[task], tolerance, task)

@@ -1,4 +1,4 @@
-"""CTAL as the paper writes it: HW x HW affinities, interleaved, convolved in groups, multiplied."""
+"""CTAL as in the paper: HW x HW affinities, interleaved, convolved in groups, multiplied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def ctal_loops(features, values, kernel, bias, gamma):
-    """Numbers one by one. Lists of (C, H, W); kernel per target (HW, N, f, f), bias (HW,)."""
+    """One number at a time. Lists of (C, H, W); kernel per target (HW, N, f, f), bias (HW,)."""
     _, height, width = features[0].shape
     reach = kernel[0].shape[-1] // 2
     places = [(y, x) for y in range(height) for x in range(width)]
@@ -34,7 +34,7 @@ def ctal_loops(features, values, kernel, bias, gamma):
 
 
 def ctal_direct(module, features):
-    """The released arrangement: stack affinities, interleave, one grouped convolution, multiply."""
+    """As in the released code: stack affinities, interleave, one grouped convolution, multiply."""
     planes = []
     for source in module.sources:
         x = features[source]

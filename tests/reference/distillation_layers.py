@@ -1,4 +1,4 @@
-"""Plain forms of the layers of attention modules."""
+"""Simple implementations of the layers of attention modules."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gated(message, x):
 
 
 def attend(query, key, value):
-    """``(d, n)``, ``(d, m)``, ``(C, m)`` -> ``(C, n)``, a position at a time."""
+    """``(d, n)``, ``(d, m)``, ``(C, m)`` -> ``(C, n)``, one position at a time."""
     columns = []
     for i in range(query.shape[1]):
         scores = (key * query[:, i : i + 1]).sum(0) / query.shape[0] ** 0.5

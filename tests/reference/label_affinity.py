@@ -8,7 +8,7 @@ import numpy as np
 
 
 def similar(kind: str, first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two pixels' labels ``(C,)`` are alike, by the rules that the manual states."""
+    """Whether two pixels' labels ``(C,)`` are similar, by the rules in the docs."""
     if kind in ("semseg", "human_parts"):
         return int(first[0]) == int(second[0])
     if kind in ("depth", "disparity"):

@@ -1,4 +1,4 @@
-"""A slanted plane seen by a pinhole camera: depth, disparity and normals are known everywhere.
+"""A slanted plane seen by a pinhole camera, with known depth, disparity and normals.
 
 Axes: x right, y up, z toward the camera. The principal point is the image center.
 """
@@ -40,7 +40,7 @@ def unit(x, y, z):
 
 
 def plane_sample(normal, height=64, width=96, hole=None):
-    """A sample whose image and ``where`` target hold each pixel's own position.
+    """A sample whose image and ``where`` target contain the position of each pixel.
 
     ``hole`` is a slice pair of pixels without depth and normals.
     """

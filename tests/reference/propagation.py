@@ -39,7 +39,7 @@ def excitation(x: Tensor, squeeze: tuple[Tensor, Tensor], expand: tuple[Tensor, 
 
 
 def convolve3x3(x: Tensor, weight: Tensor) -> Tensor:
-    """3x3 cross-correlation with zero padding, no bias, one output pixel after the other."""
+    """3x3 cross-correlation with zero padding, no bias, one output pixel at a time."""
     batch, _, height, width = x.shape
     padded = torch.zeros(batch, x.shape[1], height + 2, width + 2, dtype=x.dtype)
     padded[:, :, 1:-1, 1:-1] = x

@@ -1,4 +1,4 @@
-"""Released PAP-Net and CTAL: forward passes in functions of released names."""
+"""Forward passes of the released PAP-Net and CTAL, as functions of tensors by released name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pap_net(
 def learn_affinities(
     p: Released, name: str, fusion: str, features: Maps, gamma: float = 0.05
 ) -> Maps:
-    """CTAL with a kernel that all tasks share, and what follows up to the final heads."""
+    """CTAL with one kernel for all tasks, and the layers up to the final heads."""
     attention = f"{name}.spatial_att"
     narrow = {t: p.conv(f"{name}.conv_in.{t}", x, 128, bias=True) for t, x in features.items()}
     count = len(narrow)

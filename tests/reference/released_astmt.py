@@ -1,4 +1,4 @@
-"""Names and shapes of the tensors in ASTMT's released checkpoints, for every variant of them."""
+"""Names and shapes of the tensors in ASTMT's released checkpoints, for every variant."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MOBILENET = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160
 
 @dataclass(frozen=True)
 class Variant:
-    """What a released network was built with.
+    """Options of a released network.
 
     Attributes:
         tasks: Released name -> channels.
-        depth: Of the SE-ResNet, or None for MobileNetV2.
+        depth: Depth of the SE-ResNet, or None for MobileNetV2.
         squeeze_encoder: Squeeze-and-excitation per task in the encoder; otherwise it is shared.
-        squeeze_decoder: The same in the decoder; otherwise there is none.
+        squeeze_decoder: Squeeze-and-excitation per task in the decoder; otherwise it has none.
         adapters: Residual adapters, in encoder and decoder.
-        norm: Batch norm per task: in an SE-ResNet always, elsewhere with squeeze-and-excitation.
+        norm: Batch norm per task: always in an SE-ResNet, otherwise with squeeze-and-excitation.
     """
 
     tasks: dict[str, int]
@@ -119,12 +119,12 @@ class Variant:
             ("conv_concat", WIDTH + LOW_WIDTH, WIDTH, 3),
             ("conv_process", WIDTH, WIDTH, 3),
         ]
-        # "Depth-wise" layers have as many groups as both sides allow.
+        # "Depth-wise" layers have as many groups as input and output channels allow.
         groups = [1, 64, 64, 64, 64, 64, 12, 4, 64] if is_mobile else [1] * len(units)
         for (short, entering, out, kernel), group in zip(units, groups, strict=True):
             name = f"decoder.{short}"
             is_global = short.endswith("list.4")
-            place = 1 if is_global else 0  # behind its pooling
+            place = 1 if is_global else 0  # after its pooling
             yield f"{name}.process.{place}.weight", (out, entering // group, kernel, kernel)
             if not is_global:
                 yield from self.adapt(name, entering, out)

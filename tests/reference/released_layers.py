@@ -1,7 +1,7 @@
-"""Tensors under their released names, made when a reference first asks for them.
+"""Tensors under their released names, created when a reference first reads them.
 
-A reference forward pass is written in functions of names; running it once makes the checkpoint that
-belongs to it: every name that it reads, in the shape in which it reads it.
+A reference forward pass reads tensors by name. Running it once creates its checkpoint: every name
+that it reads, in the shape in which it reads it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Released(dict[str, Tensor]):
-    """A checkpoint in the making; values are float32, computations are in the images' type."""
+    """A float32 checkpoint that grows when it is read; it computes in the type of the images."""
 
     def __init__(self, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Released(dict[str, Tensor]):
         self.generator = torch.Generator().manual_seed(seed)
 
     def param(self, name: str, shape: tuple[int, ...], mean: float, spread: float) -> Tensor:
-        """Uniform in mean +- spread."""
+        """Uniform random values in mean ± spread."""
         if name not in self:
             if self.device == "meta":
                 self[name] = torch.empty(shape, device="meta")
@@ -41,7 +41,7 @@ class Released(dict[str, Tensor]):
         dilation: int = 1,
         bias: bool = False,
     ) -> Tensor:
-        """Convolution that keeps the size but for its stride."""
+        """Convolution that keeps the size, except for its stride."""
         entering = x.shape[1]
         spread = math.sqrt(4.0 / (entering * kernel * kernel))
         weight = self.param(f"{name}.weight", (out, entering, kernel, kernel), 0.0, spread)
@@ -50,7 +50,7 @@ class Released(dict[str, Tensor]):
         return F.conv2d(x, weight.to(x), offset, stride, padding, dilation)
 
     def norm(self, name: str, x: Tensor) -> Tensor:
-        """Batch norm in evaluation mode, spelled out."""
+        """Batch norm in evaluation mode."""
         shape = (x.shape[1],)
         weight = self.param(f"{name}.weight", shape, 0.5, 0.3).to(x)
         bias = self.param(f"{name}.bias", shape, 0.0, 0.2).to(x)

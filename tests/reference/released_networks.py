@@ -1,4 +1,4 @@
-"""Released networks on HRNet: forward passes in functions of released names.
+"""Forward passes of the released networks on HRNet, as functions of tensors by released name.
 
 Each takes images and tasks (released name -> channels, in the released order) and gives the final
 outputs at the images' size, and the initial ones per scale, finest first.
@@ -17,7 +17,7 @@ Maps = dict[str, Tensor]
 
 
 def fuse(p: Released, name: str, maps: list[Tensor]) -> Tensor:
-    """All branches at the finest size, mixed."""
+    """All branches resized to the finest size and fused."""
     x = torch.cat([upsample(each, maps[0].shape[-2:]) for each in maps], dim=1)
     return p.norm(f"{name}.1", p.conv(f"{name}.0", x, x.shape[1], bias=True)).relu()
 
@@ -28,7 +28,7 @@ def high_resolution(p: Released, name: str, maps: list[Tensor], out: int) -> Ten
 
 
 def single_task(p: Released, images: Tensor, out: int, depth: int | None = None) -> Tensor:
-    """One network; on a dilated ResNet of that depth instead of the HRNet."""
+    """One single-task network, on an HRNet or on a dilated ResNet of this depth."""
     if depth is None:
         output = high_resolution(p, "decoder", hrnet(p, "backbone", images), out)
     else:
@@ -37,7 +37,7 @@ def single_task(p: Released, images: Tensor, out: int, depth: int | None = None)
 
 
 def single_tasks(p: Released, images: Tensor, tasks: Tasks) -> Maps:
-    """Several networks in one file."""
+    """Several single-task networks in one file."""
     outputs = {}
     for task, out in tasks.items():
         maps = hrnet(p, f"backbones.{task}", images)
@@ -79,7 +79,7 @@ def bottleneck_head(p: Released, name: str, x: Tensor, out: int) -> Tensor:
 
 
 def attend(p: Released, name: str, features: Maps, tasks: Tasks) -> Maps:
-    """Every other task's features, gated."""
+    """Gated features of all other tasks."""
     distilled = {}
     for task in tasks:
         total = features[task]

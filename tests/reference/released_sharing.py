@@ -1,4 +1,4 @@
-"""Released cross-stitch, NDDR-CNN and MTAN on a dilated ResNet, in functions of released names."""
+"""Released cross-stitch, NDDR-CNN and MTAN on a dilated ResNet, by released names."""
 
 from __future__ import annotations
 

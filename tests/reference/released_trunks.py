@@ -1,4 +1,4 @@
-"""HRNet and dilated ResNet, forward passes in functions of released names."""
+"""Forward passes of HRNet and dilated ResNet, as functions of tensors by released name."""
 
 from __future__ import annotations
 

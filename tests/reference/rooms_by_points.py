@@ -1,7 +1,7 @@
-"""A slow look at a room: walk along each ray and ask every solid whether the point is inside it.
+"""A slow renderer of rooms: step along each ray and test whether the point is inside a solid.
 
-Shares nothing with the renderer but the list of solids: no intersections, no bounding boxes, no
-unit shapes, float64 throughout.
+It shares only the list of solids with the renderer. It uses no intersections, bounding boxes or
+unit shapes, and computes in float64.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def inside(solid, points):
 
 
 def first_inside(solids, room, origin, direction, step):
-    """Ray parameter of the first point of a walk that is in a solid or outside the room.
+    """Ray parameter of the first step that is inside a solid or outside the room.
 
     Returns:
         The parameter, and the index of a solid there (-1 for the room's walls).
@@ -43,7 +43,7 @@ def first_inside(solids, room, origin, direction, step):
 
 
 def something_between(solids, a, b, step):
-    """Whether a solid holds a point of the way from ``a`` to ``b``, both ends left out."""
+    """Whether a solid contains a point between ``a`` and ``b``, excluding both ends."""
     a, b = np.array(a, np.float64), np.array(b, np.float64)
     length = np.linalg.norm(b - a)
     t = np.arange(4 * step, length - 4 * step, step) / length

@@ -1,4 +1,4 @@
-"""One hash of everything that a room holds."""
+"""A hash of all arrays of a room."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What a run directory holds, read by plain means."""
+"""Read the files of a run directory without taskprism."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def weights(run: Path, name: str = "last") -> dict[str, Tensor]:
 
 
 def log(run: Path) -> list[dict[str, Any]]:
-    """Entries of the log without the times, which no two runs share."""
+    """Entries of the log without times, which differ between runs."""
     file = run / "log.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     entries = [json.loads(line) for line in lines]

@@ -1,4 +1,4 @@
-"""A small table whose runs are written, not trained."""
+"""A small table whose runs are written without training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PART = {
         "theirs": {"paper": {"seg": 36}, "quoted": "figures of its authors"},
     },
 }
-#: Row -> scores of seed 0; each further seed is a little better.
+#: Row -> scores of seed 0; every further seed is slightly better.
 SCORES = {"single": (0.50, 1.0), "shared": (0.45, 1.1), "ours": (0.55, 0.8)}
 
 
@@ -54,7 +54,7 @@ def make_plan(rows=SCORES, seeds=2, table=None, **request) -> Plan:
 
 
 def write_run(recipe: Recipe, folder: Path, metrics=None, parameters=1000) -> None:
-    """What a finished run leaves, as far as tables read it."""
+    """Write the files of a finished run that tables read."""
     row = recipe.name.split("-")[1]
     seg, dep = SCORES.get(row, (0.3, 2.0))
     step = 0.01 * recipe.seed
@@ -93,7 +93,7 @@ def write_run(recipe: Recipe, folder: Path, metrics=None, parameters=1000) -> No
 
 
 class Recorder:
-    """Stands in for training: writes what a run leaves, and remembers what it was asked."""
+    """Replaces training: writes the files of a finished run and records the calls."""
 
     def __init__(self, fail=(), stop_at=None) -> None:
         self.calls: list[tuple[str, int, bool]] = []

@@ -1,4 +1,4 @@
-"""Run directories on tiny rooms whose networks have random weights, made without training."""
+"""Run directories on tiny rooms, with random weights and without training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SIZE = [32, 48]
 
 
 def make_run(folder: Path, model: str, tasks: list[str], **changes: Any) -> Path:
-    """Write a run of ``model`` with a last checkpoint and scores that were made up.
+    """Write a run of ``model`` with a last checkpoint and invented scores.
 
     Args:
-        folder: Run directory to make.
-        model: Name of the system.
+        folder: Run directory to write.
+        model: Name of the model.
         tasks: Names of its tasks in ``rooms``.
         changes: ``name``, ``seed``, ``options`` and ``backbone`` of the recipe; ``scores``, task ->
             value of the primary metric; ``parameters`` and ``macs``.

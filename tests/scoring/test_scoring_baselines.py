@@ -1,4 +1,4 @@
-"""Trivial baselines against answers worked out by hand."""
+"""Constant baselines compared with manual calculations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taskprism.tasks import ValidMask, create_task
 
 
 def sample(labels: dict[str, tuple[list, list]]) -> Sample:
-    """One image of a single row from lists of values and of who is valid, per task."""
+    """An image with a single row, from a list of values and of validity per task."""
     targets, valid = {}, {}
     width = 0
     for name, (values, mask) in labels.items():
@@ -48,7 +48,7 @@ def constants(task, samples):
 YES, NO = True, False
 
 
-def test_majority_class_over_all_images_counts_valid_pixels_only():
+def test_majority_class_counts_valid_pixels_of_all_images():
     samples = [
         sample({"semseg": ([0, 0, 0, 2], [NO, NO, YES, YES])}),
         sample({"semseg": ([2, 1, 1, 2], [YES, YES, NO, YES])}),
@@ -56,7 +56,7 @@ def test_majority_class_over_all_images_counts_valid_pixels_only():
     assert constants(create_task("semseg", 3), samples).item() == 2
 
 
-def test_mean_depth_is_over_pixels_and_not_over_images():
+def test_mean_depth_is_over_pixels():
     samples = [
         sample({"depth": ([1.0, 9.0], [YES, NO])}),
         sample({"depth": ([2.0, 6.0], [YES, YES])}),
@@ -64,14 +64,14 @@ def test_mean_depth_is_over_pixels_and_not_over_images():
     assert constants(create_task("depth"), samples).item() == pytest.approx(3.0)
 
 
-def test_mean_normal_is_a_unit_vector_along_the_sum():
+def test_mean_normal_has_unit_length():
     samples = [sample({"normals": ([[0, 0, 1], [0, 0.6, 0.8], [1, 0, 0]], [YES, YES, NO])})]
     length = math.hypot(0.6, 1.8)
     expected = torch.tensor([0, 0.6 / length, 1.8 / length])
     torch.testing.assert_close(constants(create_task("normals"), samples), expected)
 
 
-def test_edge_probability_makes_the_balanced_loss_smallest():
+def test_edge_probability_minimizes_the_balanced_loss():
     labels = [1.0] + [0.0] * 24
     samples = [sample({"edge": (labels, [YES] * 25)})]
     task = create_task("edge", positive_weight=0.8)
@@ -92,7 +92,7 @@ def test_albedo_is_the_mean_color():
     )
 
 
-def test_images_without_a_label_add_nothing_and_none_at_all_is_an_error():
+def test_images_without_labels_are_ignored_and_no_label_raises():
     unlabeled = sample({"depth": ([5.0, 5.0], [NO, NO])})
     labeled = sample({"depth": ([1.0, 2.0], [YES, YES])})
     other = sample({"edge": ([1.0, 0.0], [YES, YES])})
@@ -101,7 +101,7 @@ def test_images_without_a_label_add_nothing_and_none_at_all_is_an_error():
         fit_constants([unlabeled, other], [create_task("depth")])
 
 
-def test_scores_come_from_the_same_metrics():
+def test_baseline_is_scored_with_the_metrics_of_the_tasks():
     tasks = [create_task("semseg", 3), create_task("depth")]
     train = [sample({"semseg": ([0, 0, 1, 2], [YES] * 4), "depth": ([1, 1, 3, 3], [YES] * 4)})]
     test = [sample({"semseg": ([0, 1, 1, 0], [YES] * 4), "depth": ([2, 5, 2, 2], [YES] * 4)})]
@@ -141,7 +141,7 @@ def test_command_writes_a_run_that_compare_shows(folder, tmp_path, capsys):
     assert main(command) == 0
     content = json.loads((out / "metrics.json").read_text())
     assert content["metrics"]["semseg"]["miou"] == pytest.approx(0.75 / 2)
-    # 3 m and 4 m against the 1.5 m of the training images.
+    # 3 m and 4 m, compared with the 1.5 m of the training images.
     assert content["metrics"]["depth"]["rmse"] == pytest.approx(math.sqrt((1.5**2 + 2.5**2) / 2))
     assert len(list((out / "pictures").glob("*.png"))) == 2
     assert main(["compare", str(tmp_path / "runs")]) == 0

@@ -1,4 +1,4 @@
-"""Intervals of Δm: against a slow reference, their coverage, and what they refuse."""
+"""Intervals of Δm: comparison with a slow reference, coverage, and errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def confusions(rng, difficulty, skill):
 
 
 def squared_errors(rng, difficulty, size):
-    """Sums of depth errors per image; only those that the pooled RMSE reads are filled."""
+    """Sums of depth errors per image; only those that the pooled RMSE uses are filled."""
     found = np.zeros((len(difficulty), len(DepthSums._fields)))
     found[:, SQUARED] = PIXELS * (size * (1 + difficulty) + rng.normal(0, 0.02)) ** 2
     found[:, COUNT] = PIXELS
@@ -111,7 +111,7 @@ def arrays():
 
 @pytest.fixture
 def runs(arrays, tmp_path):
-    """The same as runs; single-task networks have one task each."""
+    """The same data as runs; each single-task network has one task."""
     method, baseline = arrays
     ours = [a_run(tmp_path / f"mti{s}", s, one) for s, one in enumerate(method)]
     theirs = [
@@ -123,14 +123,14 @@ def runs(arrays, tmp_path):
 
 
 def plain(arrays):
-    """What the reference reads: lists of images by metric."""
+    """Input of the reference: lists of images by metric."""
     return [
         {"miou": list(one["semseg"]), "rmse": list(one["depth"][:, [SQUARED, COUNT]])}
         for one in arrays
     ]
 
 
-def test_scores_of_draws_are_those_of_repeated_images(arrays):
+def test_scores_of_draws_equal_scores_of_repeated_images(arrays):
     one = arrays[0][0]
     counts = image_counts(len(NAMES), 5, seed=3)
     assert counts[0].tolist() == [1.0] * len(NAMES)
@@ -152,8 +152,8 @@ def test_scores_of_draws_are_those_of_repeated_images(arrays):
     ],
     ids=lambda task: f"{task.kind} {task.primary_metric}",
 )
-def test_scores_of_every_task_are_those_of_its_metric(task):
-    """Including those whose computation cannot be done for all draws at once."""
+def test_resampled_scores_equal_the_metric_for_every_task(task):
+    """Includes metrics that cannot be computed for all draws at once."""
     rng = np.random.default_rng(1)
     empty = task.metrics()[task.primary_metric].metric_state
     states = {
@@ -173,7 +173,7 @@ def test_scores_of_every_task_are_those_of_its_metric(task):
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_interval_is_that_of_the_slow_reference(arrays, runs, paired):
+def test_interval_equals_the_reference(arrays, runs, paired):
     method, baseline = arrays
     ours, theirs = runs
     if not paired:
@@ -185,7 +185,7 @@ def test_interval_is_that_of_the_slow_reference(arrays, runs, paired):
     from_seeds = np.var(gain_draws(*sides, 2000, paired=paired, over="seeds"))
     assert found.seed_share == pytest.approx(from_seeds / (from_images + from_seeds), abs=0.1)
     once = max(2 * (from_images + from_seeds) - np.var(both), from_images, from_seeds)
-    # Seeds vary with two degrees of freedom; unpaired, those of either side do, much alike.
+    # Seeds vary with two degrees of freedom on each side; both sides vary about equally.
     unsure = from_seeds**2 / (2 if paired else 4) + (once - from_seeds) ** 2 / 23
     freedom = once**2 / unsure
     scale = np.sqrt(once / np.var(both)) * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975)
@@ -197,7 +197,7 @@ def test_interval_is_that_of_the_slow_reference(arrays, runs, paired):
     assert found.remark == ""
 
 
-def test_one_seed_has_images_only_and_says_so(arrays, runs):
+def test_one_seed_resamples_images_only_and_has_a_remark(arrays, runs):
     method, baseline = arrays
     ours, theirs = runs
     found = bootstrap_gain(ours[:1], theirs, samples=4000)
@@ -211,8 +211,8 @@ def test_one_seed_has_images_only_and_says_so(arrays, runs):
     assert one.remark.startswith("One seed of the method and of the baseline:")
 
 
-def test_a_method_against_itself_gains_exactly_nothing(arrays, runs, tmp_path):
-    """The same images on both sides: what they have in common cancels."""
+def test_gain_of_a_method_over_itself_is_zero(arrays, runs, tmp_path):
+    """The variation that both sides share cancels, because they have the same images."""
     ours, _ = runs
     found = bootstrap_gain(ours, ours, samples=50)
     assert (found.estimate, found.low, found.high) == (0, 0, 0)
@@ -233,7 +233,7 @@ def values_in(run, task):
     return values
 
 
-def test_another_metric_can_be_asked_for_and_what_was_not_scored_is_left_out(runs):
+def test_metrics_can_be_chosen_and_tasks_without_scores_are_excluded(runs):
     ours, theirs = runs
     both = bootstrap_gain(ours, theirs, samples=20)
     for run in [*ours, *theirs]:
@@ -249,7 +249,7 @@ def test_another_metric_can_be_asked_for_and_what_was_not_scored_is_left_out(run
     )
 
 
-def test_what_cannot_be_compared_is_refused(arrays, runs, tmp_path):
+def test_incomparable_runs_raise(arrays, runs, tmp_path):
     ours, theirs = runs
     method, _ = arrays
     other = a_run(tmp_path / "other", 0, method[0], names=NAMES[::-1])
@@ -269,7 +269,7 @@ def test_what_cannot_be_compared_is_refused(arrays, runs, tmp_path):
         bootstrap_gain(ours, theirs, samples=5)
 
 
-def test_sums_of_another_metric_are_refused():
+def test_missing_states_of_a_metric_raise():
     normals = create_task("normals")
     sums = normals.metrics()["mean_angle"].metric_state["angle_sums"]
     states = ImageStates(
@@ -283,7 +283,7 @@ def test_sums_of_another_metric_are_refused():
         resampled_scores(states, "depth", "rmse", np.ones((1, 1)))
 
 
-def test_a_comparison_shows_the_interval(runs):
+def test_comparison_shows_the_interval(runs):
     ours, theirs = runs
     table = compare([*ours, *theirs])
     (row,) = [row for row in table.rows if not row.is_baseline]
@@ -303,7 +303,7 @@ def test_a_comparison_shows_the_interval(runs):
     assert str(expected) in screen.getvalue()
 
 
-def test_a_comparison_says_why_there_is_no_interval_or_what_it_lacks(runs):
+def test_comparison_explains_missing_and_partial_intervals(runs):
     ours, theirs = runs
     one = compare([*ours[:1], *theirs])
     assert any(note.startswith("Δm of mti_net: one seed of the method") for note in one.notes)
@@ -324,8 +324,8 @@ def test_a_comparison_says_why_there_is_no_interval_or_what_it_lacks(runs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 0.05], ids=["images alone", "mostly seeds"])
-def test_coverage(noise, monkeypatch):
-    """19 of 20 intervals hold the truth, also where three seeds make the difference."""
+def test_intervals_have_the_nominal_coverage(noise, monkeypatch):
+    """19 of 20 intervals contain the true value, even if most variance is from three seeds."""
     rng = np.random.default_rng(5)
     states: dict[Path, ImageStates] = {}
     monkeypatch.setattr("taskprism.scoring.intervals.read_image_states", states.__getitem__)

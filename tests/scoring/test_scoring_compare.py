@@ -1,4 +1,4 @@
-"""Comparison tables against numbers worked out by hand."""
+"""Comparison tables compared with manual calculations."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def row(comparison, name):
     return found
 
 
-def test_numbers_match_the_table_worked_out_by_hand(runs):
+def test_numbers_equal_manual_calculation(runs):
     table = compare(find_runs([runs]))
     assert [r.name for r in table.rows] == ["single_task", "mti_net", "multi_task"]
     assert [(c.task, c.metric, c.higher_is_better) for c in table.columns if c.primary] == [
@@ -85,21 +85,21 @@ def test_numbers_match_the_table_worked_out_by_hand(runs):
     assert mti.gain.std == pytest.approx(15 / math.sqrt(2))
     assert mti.task_gains["semseg"].mean == pytest.approx(22.5)
     assert mti.task_gains["depth"].mean == pytest.approx(7.5)
-    # One seed: -25 % mIoU and no change of the error against the networks of seed 1.
+    # One seed: -25 % mIoU and the same error, relative to the networks of seed 1.
     multi = row(table, "multi_task")
     assert multi.gain.mean == pytest.approx(-12.5)
     assert multi.gain.std is None
     assert any("One seed, so no" in note and "multi_task" in note for note in table.notes)
 
 
-def test_single_task_networks_make_one_row_with_summed_cost(runs):
+def test_single_task_networks_share_a_row_with_summed_sizes(runs):
     single = row(compare(find_runs([runs])), "single_task")
     assert single.is_baseline and single.gain is None
     assert single.parameters == 3_000_000 and single.macs == 4_000_000_000
     assert single.values["depth", "rmse"].mean == pytest.approx(1.5)
 
 
-def test_a_seed_without_its_own_baseline_uses_the_mean_and_says_so(tmp_path):
+def test_seed_without_baseline_is_compared_with_the_mean_and_noted(tmp_path):
     make_run(tmp_path, "single_task-semseg", "single_task", 0, semseg(0.4))
     make_run(tmp_path, "single_task-semseg", "single_task", 1, semseg(0.6))
     make_run(tmp_path, "mti_net", "mti_net", 7, semseg(0.6))
@@ -108,7 +108,7 @@ def test_a_seed_without_its_own_baseline_uses_the_mean_and_says_so(tmp_path):
     assert any("no single_task run with seed 7" in note for note in table.notes)
 
 
-def test_without_single_task_runs_there_is_no_gain_but_a_note(tmp_path):
+def test_missing_single_task_runs_are_noted(tmp_path):
     make_run(tmp_path, "mti_net", "mti_net", 0, semseg(0.6))
     table = compare(find_runs([tmp_path]))
     assert row(table, "mti_net").gain is None
@@ -124,7 +124,7 @@ def test_gain_needs_the_same_backbone(tmp_path):
     assert any("no single_task run has the backbone other" in note for note in table.notes)
 
 
-def test_one_method_on_two_backbones_makes_two_rows_each_with_its_own_baseline(tmp_path):
+def test_method_on_two_backbones_has_two_rows_and_baselines(tmp_path):
     for backbone, single, multi in [("small", 0.4, 0.5), ("large", 0.5, 0.6)]:
         folder = tmp_path / backbone
         make_run(folder, "single_task-semseg", "single_task", 0, semseg(single), backbone=backbone)
@@ -134,7 +134,7 @@ def test_one_method_on_two_backbones_makes_two_rows_each_with_its_own_baseline(t
     assert row(table, "mti_net (large)").gain.mean == pytest.approx(20)
 
 
-def test_several_baselines_of_one_backbone_are_not_chosen_between(tmp_path):
+def test_several_baselines_of_one_backbone_give_no_gain(tmp_path):
     make_run(tmp_path, "slow-semseg", "single_task", 0, semseg(0.4))
     make_run(tmp_path, "fast-semseg", "single_task", 0, semseg(0.5))
     make_run(tmp_path, "mti_net", "mti_net", 0, semseg(0.6))
@@ -144,7 +144,7 @@ def test_several_baselines_of_one_backbone_are_not_chosen_between(tmp_path):
     assert any("several sets" in note for note in table.notes)
 
 
-def test_tasks_without_a_usable_baseline_score_are_left_out(tmp_path):
+def test_gain_excludes_tasks_without_a_baseline_score(tmp_path):
     make_run(tmp_path, "single_task-semseg", "single_task", 0, semseg(0.5))
     make_run(tmp_path, "single_task-depth", "single_task", 0, depth(None))
     make_run(tmp_path, "mti_net", "mti_net", 0, semseg(0.6) | depth(1.0))
@@ -154,7 +154,7 @@ def test_tasks_without_a_usable_baseline_score_are_left_out(tmp_path):
     assert ("depth", "rmse") not in row(table, "single_task").values
 
 
-def test_a_method_with_fewer_tasks_says_so(tmp_path):
+def test_method_with_fewer_tasks_is_noted(tmp_path):
     make_run(tmp_path, "single_task-semseg", "single_task", 0, semseg(0.5))
     make_run(tmp_path, "single_task-depth", "single_task", 0, depth(1.0))
     make_run(tmp_path, "narrow", "mti_net", 0, semseg(0.6))
@@ -173,21 +173,21 @@ def test_names_with_a_seed_are_seeds_of_one_method(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"protocol": "other"}, {"split": "val"}, {"input_size": [6, 8]}]
 )
-def test_protocols_and_splits_do_not_mix(tmp_path, change):
+def test_different_protocols_or_splits_raise(tmp_path, change):
     make_run(tmp_path, "a", "mti_net", 0, semseg(0.6))
     make_run(tmp_path, "b", "mti_net", 0, semseg(0.6), **change)
     with pytest.raises(InputError, match=r"different protocols.*one protocol at a time"):
         compare(find_runs([tmp_path]))
 
 
-def test_the_same_method_and_seed_twice_is_refused(tmp_path):
+def test_duplicate_method_and_seed_raises(tmp_path):
     make_run(tmp_path / "x", "a", "mti_net", 0, semseg(0.6))
     make_run(tmp_path / "y", "a", "mti_net", 0, semseg(0.6))
     with pytest.raises(InputError, match="same method, seed"):
         compare(find_runs([tmp_path]))
 
 
-def test_one_name_for_two_models_or_task_sets_is_refused(tmp_path):
+def test_one_name_for_two_models_or_task_sets_raises(tmp_path):
     make_run(tmp_path, "a", "mti_net", 0, semseg(0.6))
     make_run(tmp_path, "a", "pad_net", 1, semseg(0.6))
     with pytest.raises(InputError, match="different models"):
@@ -205,7 +205,7 @@ def test_different_data_is_noted(tmp_path):
     assert any("fingerprint" in note for note in compare(find_runs([tmp_path])).notes)
 
 
-def test_a_folder_without_runs_and_a_broken_file_are_named(tmp_path):
+def test_missing_and_broken_runs_are_named(tmp_path):
     with pytest.raises(InputError, match="no finished run"):
         find_runs([tmp_path])
     with pytest.raises(InputError, match="absent is not a folder"):
@@ -222,12 +222,12 @@ def test_a_folder_without_runs_and_a_broken_file_are_named(tmp_path):
         compare([])
 
 
-def test_a_run_named_twice_counts_once(runs):
+def test_run_given_twice_counts_once(runs):
     single = next(runs.glob("mti_net-0*"))
     assert len(find_runs([runs, single])) == 7
 
 
-def test_markdown_shows_arrows_best_and_spread(runs):
+def test_markdown_shows_arrows_best_values_and_standard_deviations(runs):
     text = markdown(compare(find_runs([runs])))
     assert "**protocol toy, split test**" in text
     assert "| semseg miou ↑ | depth rmse ↓ | Δm (%) ↑ |" in text
@@ -254,7 +254,7 @@ def test_csv_and_json_keep_full_precision(runs):
 
 
 @pytest.mark.parametrize(("width", "terminal"), [(200, True), (60, True), (20, False)])
-def test_the_printed_table_is_whole_at_any_width(runs, width, terminal):
+def test_printed_table_is_complete_at_any_width(runs, width, terminal):
     console = Console(width=width, file=io.StringIO(), force_terminal=terminal, no_color=True)
     text_table(compare(find_runs([runs]))).print(console)
     text = console.file.getvalue()
@@ -272,12 +272,12 @@ def test_command_prints_and_writes(runs, tmp_path, capsys):
     assert "mti_net" in out.read_text()
 
 
-def test_command_refuses_an_unknown_ending_before_any_work(tmp_path, capsys):
+def test_command_rejects_unknown_file_formats_first(tmp_path, capsys):
     assert main(["compare", str(tmp_path), "--out", "table.xls"]) == 2
     assert ".md, .csv, .json" in capsys.readouterr().err
 
 
-def test_a_table_that_cannot_be_written_is_named(runs, tmp_path):
+def test_unwritable_table_is_named(runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="Cannot write the table"):
         write(compare(find_runs([runs])), tmp_path / "file" / "table.md")

@@ -8,7 +8,7 @@ from taskprism.scoring.resources import PeakMemory, count_macs, count_parameters
 
 
 class Chain(nn.Module):
-    """Three layers one after the other; each result dies when the next is made."""
+    """Three layers in sequence; each result is freed when the next one exists."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Chain(nn.Module):
         return self.last(self.norm(self.first(images)).relu_())
 
 
-def test_counts_by_hand() -> None:
+def test_counts_equal_manual_calculation() -> None:
     model = Chain()
     resources = profile(model, (6, 10), batch=2, repeats=2)
     assert resources.parameters == count_parameters(model) == 3 * 8 * 9 + 8 + 16 + 16
@@ -31,11 +31,11 @@ def test_counts_by_hand() -> None:
     assert resources.latency_s > 0
     weights = 4 * (3 * 8 * 9 + 8 + 16 + 16) + 4 * 16 + 8  # and running statistics, and a counter
     images, eight = 4 * pixels * 3, 4 * pixels * 8
-    # A batch norm may hand out its statistics beside the result.
+    # A batch norm may return its statistics in addition to the result.
     assert resources.peak_memory_bytes == pytest.approx(weights + images + 2 * eight, abs=64)
 
 
-def test_a_model_is_left_as_it_was() -> None:
+def test_profile_does_not_change_the_model() -> None:
     model = Chain().train()
     model.norm.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -46,16 +46,16 @@ def test_a_model_is_left_as_it_was() -> None:
         assert torch.equal(value, before[name])
 
 
-def test_latency_can_be_left_out() -> None:
+def test_latency_is_optional() -> None:
     assert profile(Chain(), (4, 4), repeats=0).latency_s is None
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_memory_is_freed_memory_too(device: str) -> None:
+def test_peak_memory_accounts_for_freed_tensors(device: str) -> None:
     with PeakMemory() as memory:
         x = torch.zeros(256, device=device)
         y = x + 1
-        view = y.view(16, 16)  # no memory of its own
+        view = y.view(16, 16)  # shares the memory of y
         y.add_(1)
         assert memory.current == 2 * 1024
         del x

@@ -14,24 +14,24 @@ def results(miou, rmse):
     return {"semseg": {"miou": miou, "pixel_accuracy": 0.5}, "depth": {"rmse": rmse, "delta1": 0}}
 
 
-def test_signs_come_from_the_metrics():
+def test_direction_comes_from_the_metrics():
     selection = Selection(TASKS)
     assert selection.improves(results(0.5, 1.0), epoch=1)
     assert not selection.improves(results(0.5, 1.1), epoch=2)  # larger error
     assert not selection.improves(results(0.4, 1.0), epoch=3)  # smaller overlap
-    assert selection.improves(results(0.6, 1.05), epoch=4)  # more is gained than lost
-    assert not selection.improves(results(0.6, 1.05), epoch=5)  # the first of equals stays
+    assert selection.improves(results(0.6, 1.05), epoch=4)  # mIoU gains more
+    assert not selection.improves(results(0.6, 1.05), epoch=5)  # ties do not improve
     assert selection.state()["epoch"] == 4
 
 
-def test_score_by_hand():
+def test_score_equals_manual_calculation():
     selection = Selection(TASKS)
     selection.improves(results(0.4, 2.0), 1)
     selection.improves(results(0.6, 1.0), 2)
     assert selection.state()["best"] == pytest.approx((0.2 / 0.5 + 1.0 / 1.5) / 2)
 
 
-def test_zero_and_nan_do_no_harm():
+def test_zero_and_nan_give_finite_scores():
     selection = Selection(TASKS)
     assert selection.improves(results(0.0, 0.0), 1)
     assert selection.improves(results(0.1, 0.0), 2)
@@ -41,7 +41,7 @@ def test_zero_and_nan_do_no_harm():
     assert fresh.improves(results(0.1, 1.0), 2)
 
 
-def test_goes_on_from_its_state():
+def test_restored_selection_continues_from_its_state():
     selection = Selection(TASKS)
     selection.improves(results(0.5, 1.0), 1)
     selection.improves(results(0.7, 1.0), 2)
@@ -52,13 +52,13 @@ def test_goes_on_from_its_state():
 
 
 class Alone:
-    """One process: nothing to reduce."""
+    """Accelerator of a single process, which has nothing to reduce."""
 
     def reduce(self, tensor, how):
         return tensor
 
 
-def test_meter_averages_over_the_batches_that_have_a_label():
+def test_meter_averages_over_batches_with_labels():
     meter = LossMeter()
     yes, no = torch.ones(1, 1, 2, 2, dtype=torch.bool), torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     for total, a, b, valid_b in [(4.0, 1.0, 3.0, yes), (2.0, 2.0, 0.0, no)]:
@@ -76,7 +76,7 @@ def test_meter_averages_over_the_batches_that_have_a_label():
     assert again.means("final") == meter.means("final")
 
 
-def test_a_task_never_labeled_has_no_mean():
+def test_task_without_labels_has_no_mean():
     meter = LossMeter()
     losses = {"total": torch.tensor(0.0), "final": {"a": torch.tensor(0.0)}, "initial": {}}
     meter.add(losses, {"a": torch.zeros(1, 1, 1, 1, dtype=torch.bool)}, Alone())
