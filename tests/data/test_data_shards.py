@@ -1,7 +1,12 @@
 """Packing into tar files and reading them returns the same samples."""
 
+import errno
+import hashlib
 import json
 import pickle
+import shutil
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +17,11 @@ from torch.utils.data import DataLoader
 from trees_pascal import write_pascal
 from trees_single import write_bsds, write_fsv
 
+from taskprism.cli import main
 from taskprism.data import collate, create_protocol
 from taskprism.data.shards import pack
 from taskprism.data.shards.encoding import decode, encode
-from taskprism.errors import DataError, InputError
+from taskprism.errors import DataError, InputError, TaskprismError
 
 
 def same(first, second):
@@ -216,3 +222,85 @@ def test_errors_say_what_to_do(packed, tmp_path):
     (copy / "index.json").write_text(yaml.safe_dump(["no"]) + "{")
     with pytest.raises(DataError, match="not valid JSON"):
         create_protocol("shards", root=copy)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("failing", ["addfile", "index", "replace", "interrupt"])
+def test_a_pack_that_fails_leaves_nothing(packed, tmp_path, monkeypatch, failing):
+    protocol, _ = packed
+    full = OSError(errno.ENOSPC, "No space left on device")
+    done = 0
+
+    def fail_late(original, error):
+        def call(self, *arguments, **options):
+            nonlocal done
+            done += 1
+            if done > 20 or failing in ("index", "replace"):
+                raise error
+            return original(self, *arguments, **options)
+
+        return call
+
+    (tmp_path / "mine.txt").write_text("precious")
+    with monkeypatch.context() as patch:
+        if failing in ("addfile", "interrupt"):
+            error = KeyboardInterrupt() if failing == "interrupt" else full
+            patch.setattr(tarfile.TarFile, "addfile", fail_late(tarfile.TarFile.addfile, error))
+        elif failing == "index":
+            patch.setattr(Path, "write_bytes", fail_late(Path.write_bytes, full))
+        else:
+            patch.setattr(Path, "replace", fail_late(Path.replace, full))
+        for out in (tmp_path, tmp_path / "new" / "folder"):
+            expected = KeyboardInterrupt if failing == "interrupt" else TaskprismError
+            with pytest.raises(expected, match=None if failing == "interrupt" else "No space left"):
+                pack(protocol, out, shard_bytes=20_000)
+            assert names(tmp_path) == ["mine.txt"]
+    pack(protocol, tmp_path, shard_bytes=20_000)
+    assert "index.json" in names(tmp_path)
+
+
+def test_a_full_disk_ends_the_command_without_a_traceback(tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", fail)
+    words = "data pack rooms --options train_length=2 val_length=1 test_length=1 --out"
+    assert main([*words.split(), str(tmp_path / "out")]) == 2
+    assert "Free some space or choose another" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../out/test-000000.tar", "..", "a/b.tar", ".tar"])
+def test_an_index_names_no_file_outside_its_folder(packed, tmp_path, file):
+    index = json.loads((packed[1] / "index.json").read_text())
+    index["splits"]["test"][0]["file"] = file
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"splits\.test\.0\.file"):
+        create_protocol(str(tmp_path))
+
+
+def test_an_index_names_no_bytes_beyond_a_file(packed, tmp_path):
+    index = json.loads((packed[1] / "index.json").read_text())
+    index["splits"]["test"][0]["samples"][0]["members"]["image"]["offset"] = 10**9
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match="beyond the end of test-000000"):
+        create_protocol(str(tmp_path))
+
+
+def test_the_hash_of_every_file_is_checked(packed, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(packed[1], copy)
+    fingerprint = create_protocol(str(copy)).fingerprint()
+    assert fingerprint == create_protocol(str(packed[1])).fingerprint()
+    with monkeypatch.context() as patch:  # a second time, nothing is read
+        patch.setattr(hashlib, "file_digest", None)
+        assert create_protocol(str(copy)).fingerprint() == fingerprint
+    tar = copy / "train-000000.tar"
+    content = bytearray(tar.read_bytes())
+    content[len(content) // 2] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-000000\.tar is not the file that was packed"):
+        create_protocol(str(copy)).fingerprint()

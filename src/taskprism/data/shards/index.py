@@ -49,10 +49,18 @@ class Entry(_Frozen):
 class Shard(_Frozen):
     """A tar file: its name, size, hash and samples in their order."""
 
-    file: str
-    size: int
+    file: str = Field(pattern=r"^\w[\w.-]*\.tar$")  # in the folder of the index, nowhere else
+    size: int = Field(ge=0)
     sha256: str
     samples: list[Entry]
+
+    @model_validator(mode="after")
+    def _members_are_inside(self) -> Shard:
+        for entry in self.samples:
+            for name, member in entry.members.items():
+                if member.offset + member.size > self.size:
+                    raise ValueError(f"{name} of {entry.name!r} lies beyond the end of {self.file}")
+        return self
 
 
 class Index(_Frozen):

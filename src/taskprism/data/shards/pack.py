@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from taskprism.atomic import missing_folders, remove_empty, write_text
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.joint import JointProtocol
 from taskprism.data.protocol import PROTOCOLS, Protocol, SizedDataset, Split
@@ -70,7 +72,8 @@ def pack(
 
     Raises:
         InputError: The protocol is joint, or is packed already.
-        DataError: ``out`` contains shards already, or the data are invalid.
+        DataError: ``out`` contains shards already or cannot be written, or the data are invalid;
+            no new file is left.
     """
     if isinstance(protocol, (JointProtocol, ShardsProtocol)):
         raise InputError(
@@ -82,20 +85,41 @@ def pack(
     out = Path(out)
     if (out / FILE).exists():
         raise DataError(f"{out} contains packed shards already. Choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
     if isinstance(protocol, FolderProtocol):  # a cache would resize samples to the input size
         uncached = protocol.config.model_copy(update={"cache": False})
         protocol = dataclasses.replace(protocol, config=uncached)
-    splits: dict[Split, list[Shard]] = {}
-    for split in protocol.splits:
-        loader = DataLoader(
-            _EncodedDataset(protocol.dataset(split)),
-            batch_size=None,
-            num_workers=workers,
-            collate_fn=_identity,
-        )
-        splits[split] = list(_write(split, iter(loader), out, shard_bytes, on_sample))
-    index = Index(
+    written: list[Path] = []
+    created = missing_folders(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        splits: dict[Split, list[Shard]] = {}
+        for split in protocol.splits:
+            loader = DataLoader(
+                _EncodedDataset(protocol.dataset(split)),
+                batch_size=None,
+                num_workers=workers,
+                collate_fn=_identity,
+            )
+            shards = _write(split, iter(loader), out, shard_bytes, written, on_sample)
+            splits[split] = list(shards)
+        index = _index(protocol, splits)
+        write_text(out / FILE, index.model_dump_json(exclude_defaults=True))
+    except BaseException as error:  # Ctrl-C too leaves nothing
+        for path in written:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        remove_empty(created)
+        if isinstance(error, OSError):
+            raise DataError(
+                f"Could not write the shards to {out}: {error}. Free some space or choose another "
+                "folder; nothing was left there."
+            ) from error
+        raise
+    return index
+
+
+def _index(protocol: Protocol, splits: dict[Split, list[Shard]]) -> Index:
+    return Index(
         format=FORMAT,
         protocol=protocol.name,
         options=_options(protocol),
@@ -105,10 +129,6 @@ def pack(
         splits=splits,
         part=_part(protocol),
     )
-    unfinished = out / f"{FILE}.part"
-    unfinished.write_text(index.model_dump_json(exclude_defaults=True), encoding="utf-8")
-    unfinished.replace(out / FILE)
-    return index
 
 
 def _identity(sample: Any) -> Any:
@@ -141,14 +161,19 @@ def _write(
     samples: Iterator[Encoded],
     out: Path,
     shard_bytes: int,
+    written: list[Path],
     on_sample: Callable[[Split], None] | None,
 ) -> Iterator[Shard]:
-    """Shards of a split, each under a temporary name until it is complete."""
+    """Shards of a split, each under a temporary name until it is complete.
+
+    Every file is added to ``written`` before it is opened.
+    """
     number = count = 0
     following = next(samples, None)
     while following is not None:
         path = out / f"{split}-{number:06d}.tar"
         unfinished = path.with_suffix(".tar.part")
+        written += [unfinished, path]
         entries: list[Entry] = []
         # USTAR headers have a fixed length, so that data begin one block after a header.
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from taskprism.atomic import write_json
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.folder_config import FolderConfig
 from taskprism.data.folder_files import FolderFiles
@@ -26,10 +29,13 @@ from taskprism.data.protocol import (
 from taskprism.data.sample import Sample
 from taskprism.data.shards.encoding import as_target, decode
 from taskprism.data.shards.index import FILE, Entry, Index, Shard, read_index
-from taskprism.errors import DataError, InputError
+from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.options import Size
 from taskprism.tasks import Task, task_from_config
 from taskprism.tasks.target import DenseTarget, ValidMask
+
+#: File next to the index: tar files whose hashes were right, with their sizes and times.
+VERIFIED = ".verified.json"
 
 
 class ShardDataset(Dataset[Sample]):
@@ -187,7 +193,14 @@ class ShardsProtocol(Protocol):
         return self._opened.packed.evaluation_transform()
 
     def fingerprint(self) -> str:
-        """Hash of the index, which contains the hash of every tar file."""
+        """Hash of the index, which contains the hash of every tar file.
+
+        Raises:
+            DataError: A tar file is not the one that was packed.
+        """
+        opened = self._opened
+        shards = [shard for shards in opened.index.splits.values() for shard in shards]
+        _check_hashes(opened.folder, shards)
         return hashlib.sha256((self._opened.folder / FILE).read_bytes()).hexdigest()
 
     @property
@@ -198,6 +211,44 @@ class ShardsProtocol(Protocol):
                 "data pack` as root=... to create_protocol, or set data.root in the recipe."
             )
         return self._content
+
+
+def _check_hashes(folder: Path, shards: Sequence[Shard]) -> None:
+    """Check the hash of every tar file, once per file as long as its size and time stay.
+
+    Raises:
+        DataError: A file is missing or another one.
+    """
+    record = folder / VERIFIED
+    known = _read_verified(record)
+    found: dict[str, list[Any]] = {}
+    for shard in shards:
+        path = folder / shard.file
+        try:
+            state = path.stat()
+            found[shard.file] = [shard.sha256, state.st_size, state.st_mtime_ns]
+            if known.get(shard.file) == found[shard.file]:
+                continue
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error}). Copy it again.") from error
+        if digest != shard.sha256:
+            raise DataError(
+                f"{path} is not the file that was packed (its sha256 is {digest}, not "
+                f"{shard.sha256}). Copy it again, or pack again."
+            )
+    if found != known:
+        with suppress(CheckpointError):  # the folder may be read-only
+            write_json(record, found)
+
+
+def _read_verified(record: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
