@@ -142,7 +142,7 @@ class DeepLabHead(Head):
 
 
 @register_head
-class BottleneckHead(Head, nn.Sequential):
+class BottleneckHead(Head):
     """Two bottlenecks and a 1x1 convolution on the finest map (PAD-Net's final head).
 
     Args:
@@ -160,16 +160,22 @@ class BottleneckHead(Head, nn.Sequential):
     name = "bottleneck"
 
     def __init__(self, channels: Sequence[int], out_channels: int) -> None:
+        super().__init__()
         check_channels("BottleneckHead", "out_channels", out_channels)
-        super().__init__(
+        layers = (
             bottleneck(channels[0], channels[0]),
             bottleneck(channels[0], channels[0]),
             nn.Conv2d(channels[0], out_channels, kernel_size=1),
         )
+        for index, layer in enumerate(layers):  # saved models have these keys
+            self.add_module(str(index), layer)
 
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:  # pyrefly: ignore[bad-override-param-name]
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Predict at the finest map's size."""
-        return nn.Sequential.forward(self, maps[0])
+        x = maps[0]
+        for layer in self.children():
+            x = layer(x)
+        return x
 
 
 def list_heads() -> list[str]:
