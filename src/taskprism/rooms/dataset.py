@@ -40,6 +40,12 @@ def check_root(owner: str, option: str, root: object) -> None:
     """Raise :class:`InputError` if ``root`` cannot be the folder of rendered rooms.
 
     The folder need not exist.
+
+    Example:
+        >>> from taskprism.rooms.dataset import check_root
+        >>> check_root("Rooms", "cache", 5)
+        Traceback (most recent call last):
+        taskprism.errors.InputError: Rooms: cache must be the path of a folder, got 5.
     """
     if not isinstance(root, str | Path) or "\0" in str(root):
         raise InputError(f"{owner}: {option} must be the path of a folder, got {root!r}.")

@@ -22,6 +22,16 @@ class Piece(ABC):
         width: Extent along x, meters.
         depth: Extent along y, meters.
         height: Extent along z, meters.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.builder import Builder
+        >>> from taskprism.rooms.camera import Frame
+        >>> from taskprism.rooms.furniture import Sofa
+        >>> builder, dice = Builder(), Dice(0)
+        >>> Sofa.random(dice).build(builder, Frame(), dice)
+        >>> len(builder.solids) > 5
+        True
     """
 
     width: float

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from taskprism.checks import check_integer
+from pydantic import Field
+
 from taskprism.data import transforms
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform, register_protocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.options import Seed, read_options
 from taskprism.rooms.classes import CLASS_NAMES
 from taskprism.rooms.dataset import LABELS, LONGEST, Rooms, check_root
-from taskprism.rooms.render import GENERATOR_VERSION, check_image_size
+from taskprism.rooms.render import GENERATOR_VERSION, LARGEST_SIDE, SMALLEST_SIDE
 from taskprism.tasks import (
     Albedo,
     ClassMap,
@@ -36,6 +38,8 @@ TASKS: tuple[Task, ...] = (
     Albedo(),
     Disparity(),
 )
+Side = Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
+Length = Annotated[int, Field(ge=1, le=LONGEST)]
 
 
 @register_protocol
@@ -66,24 +70,20 @@ class RoomsProtocol(Protocol):
 
     name: str = "rooms"
     tasks: tuple[Task, ...] = TASKS
-    input_size: tuple[int, int] = (96, 128)
+    input_size: tuple[Side, Side] = (96, 128)
     license: str = "Apache-2.0, drawn by taskprism"
-    train_length: int = 800
-    val_length: int = 100
-    test_length: int = 200
-    seed: int = 0
+    train_length: Length = 800
+    val_length: Length = 100
+    test_length: Length = 200
+    seed: Seed = 0
 
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
 
     def __post_init__(self) -> None:
         owner = f"Protocol {self.name!r}"
-        size = check_image_size(owner, "input_size", self.input_size)
-        object.__setattr__(self, "input_size", size)
-        for split in self.splits:
-            option = f"{split}_length"
-            length = check_integer(owner, option, getattr(self, option), 1, LONGEST)
-            object.__setattr__(self, option, length)
-        object.__setattr__(self, "seed", check_integer(owner, "seed", self.seed, 0, 2**63 - 1))
+        options = {name: getattr(self, name) for name in RoomsProtocol.option_names()}
+        for name, value in read_options(owner, options, RoomsProtocol).items():
+            object.__setattr__(self, name, value)
         if self.root is not None:
             check_root(owner, "root", self.root)
         super().__post_init__()

@@ -24,7 +24,18 @@ _GRID = (6, 8)  # rays that a viewpoint is scored with
 
 
 def choose_camera(table: SolidTable, plan: Plan, dice: Dice) -> Camera:
-    """The best of some random viewpoints: many pieces in view, none of them close."""
+    """The best of some random viewpoints: many pieces in view, none of them close.
+
+    Example:
+        >>> from taskprism.rooms.arithmetic import Dice
+        >>> from taskprism.rooms.plan import Plan
+        >>> from taskprism.rooms.scene import choose_camera
+        >>> from taskprism.rooms.solids import pack
+        >>> empty = pack((4.0, 6.0, 3.0), (0,) * 6, [])
+        >>> camera = choose_camera(empty, Plan(4.0, 6.0, 3.0), Dice(0))
+        >>> abs(camera.frame.origin[0]) < 2.0
+        True
+    """
     best: Camera | None = None
     best_score = -1e9
     for _ in range(_CANDIDATES):

@@ -18,7 +18,13 @@ FLOOR_FACE, CEILING_FACE = 4, 5
 
 
 class Shape(IntEnum):
-    """The unit shapes, in coordinates from -1 to 1."""
+    """The unit shapes, in coordinates from -1 to 1.
+
+    Example:
+        >>> from taskprism.rooms.solids import Shape
+        >>> [shape.name for shape in Shape]
+        ['BOX', 'ELLIPSOID', 'FRUSTUM']
+    """
 
     BOX = 0
     ELLIPSOID = 1
@@ -67,6 +73,11 @@ class Group:
         low: Smallest world coordinates of the box, meters.
         high: Largest world coordinates.
         runs: Shape, first solid and last solid + 1 of each run of solids of one shape.
+
+    Example:
+        >>> from taskprism.rooms.solids import Group, Shape
+        >>> Group((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), ((Shape.BOX, 1, 3),)).runs[0][1:]
+        (1, 3)
     """
 
     low: Vec

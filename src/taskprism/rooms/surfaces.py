@@ -24,6 +24,9 @@ class Surface:
         depth: float32 ``(N,)``, meters along the optical axis.
         face: int32 ``(N,)``, ``solid * FACES + face``.
         spots: The same points in the coordinates of their surfaces.
+
+    Example:
+        See :func:`visible_surface`, which computes it.
     """
 
     point: np.ndarray

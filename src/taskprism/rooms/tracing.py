@@ -57,7 +57,16 @@ def interval(
 
 
 def slab(origin: Triple, direction: Triple) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`interval` of the cube."""
+    """:func:`interval` of the box.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.rooms.tracing import slab
+        >>> zero = np.zeros(1)
+        >>> near, far = slab([zero, zero, zero - 5], [zero, zero, zero + 2])
+        >>> float(near[0]), float(far[0])
+        (2.0, 3.0)
+    """
     near = far = None
     for o, d in zip(origin, direction, strict=True):
         inverse = 1.0 / _not_zero(d)

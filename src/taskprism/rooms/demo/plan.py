@@ -33,6 +33,16 @@ class Plan:
     Attributes:
         recipes: One per method, in the order of the table.
         notes: Remarks that are printed with the results.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from taskprism.progress import Reporter
+        >>> from taskprism.rooms.demo.plan import load_plan, with_epochs
+        >>> plan = load_plan(Path("rooms"), seed=0, overrides={}, reporter=Reporter(quiet=True))
+        >>> [recipe.name for recipe in plan.recipes]
+        ['single_task', 'multi_task', 'mti_net']
+        >>> with_epochs(plan, 2).recipes[0].epochs
+        2
     """
 
     recipes: tuple[Recipe, ...]

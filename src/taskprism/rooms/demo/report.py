@@ -221,6 +221,12 @@ class Photograph:
         origin: Author and license.
         targets: Task name -> measured label ``(C, H, W)``, if known.
         valid: Task name -> boolean ``(1, H, W)``.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.rooms.demo.report import Photograph
+        >>> Photograph("gray", torch.full((3, 8, 8), 0.5), "made up, CC0").targets
+        {}
     """
 
     name: str
@@ -231,7 +237,13 @@ class Photograph:
 
 
 def photographs() -> list[Photograph]:
-    """Four photographs; the motorcycle has a measured depth."""
+    """Four photographs; the motorcycle has a measured depth.
+
+    Example:
+        >>> from taskprism.rooms.demo.report import photographs
+        >>> [photograph.name for photograph in photographs()]
+        ['motorcycle', 'coffee', 'astronaut', 'chelsea']
+    """
     left, _, disparity = data.stereo_motorcycle()
     known = np.isfinite(disparity)
     pixels = np.where(known, disparity, 0) + _OFFSET_PIXELS
