@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from taskprism.backbones import create_backbone
+from taskprism.backbones import Backbone, create_backbone
 from taskprism.errors import InputError, UnknownNameError
 
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = {
@@ -102,3 +102,34 @@ def test_options_that_timm_does_not_support() -> None:
         create_backbone("mixer_s16_224", output_stride=8)
     with pytest.raises(InputError, match='use neck="vit_pyramid"'):
         create_backbone("vit_tiny_patch16_224", neck="fpn")
+
+
+class Patches(Backbone):
+    channels, strides = (8,), (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Conv2d(3, 8, kernel_size=8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [self.embed(images)]
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", Patches, Patches()])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"neck_channels": 0}, "neck_channels must be an integer from 1 to 65536, got 0"),
+        ({"neck_channels": -8}, "neck_channels must be an integer from 1 to 65536, got -8"),
+        ({"neck_channels": 10**9}, "neck_channels must be an integer from 1 to 65536"),
+        ({"neck_channels": True}, "neck_channels must be an integer from 1 to 65536, got True"),
+        ({"neck_channels": "16"}, "neck_channels must be an integer from 1 to 65536, got '16'"),
+        ({"neck_stride": 0}, "neck_stride must be an integer"),
+        ({"batch_norm_momentum": 0.0}, "batch_norm_momentum must be"),
+        ({"batch_norm_momentum": 2.0}, "batch_norm_momentum must be"),
+        ({"batch_norm_momentum": float("nan")}, "batch_norm_momentum must be"),
+    ],
+)
+def test_values_out_of_range(backbone: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        create_backbone(backbone, **{"neck": "fpn", **options})

@@ -55,6 +55,14 @@ def test_clear_errors() -> None:
         create_model("multi_task", ["dept"])
     with pytest.raises(UnknownNameError, match=r"backbone 'hrnet_w19'.*'hrnet_w18'"):
         create_model("multi_task", ["depth"], backbone="hrnet_w19")
+    with pytest.raises(UnknownNameError, match=r"option of model 'multi_task' 'name'"):
+        create_model("multi_task", ["depth"], name="pad_net", **LIGHT)
+    with pytest.raises(UnknownNameError, match=r"backbone_options of model .*'neck_chanels'"):
+        create_model("multi_task", ["depth"], backbone_options={"neck_chanels": 8})
+    with pytest.raises(InputError, match="backbone_options must map names to values, got 'fpn'"):
+        create_model("multi_task", ["depth"], backbone_options="fpn")
+    with pytest.raises(InputError, match="decoder_channels must be an integer"):
+        create_model("astmt_single_task", ["depth"], backbone="mobilenet_v2", decoder_channels="x")
     with pytest.raises(InputError, match="number of classes"):
         create_model("multi_task", ["semseg"])
     with pytest.raises(InputError, match="at least one main task"):

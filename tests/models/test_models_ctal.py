@@ -73,7 +73,9 @@ class TestCTAL(ModelTests):
     def test_bad_options(self) -> None:
         with pytest.raises(InputError, match=r"one size of feature maps: give size=\(H, W\)"):
             self.make(size=None)
-        with pytest.raises(InputError, match="attention_stride=0"):
+        with pytest.raises(
+            InputError, match="attention_stride must be an integer from 1 to 256, got 0"
+        ):
             self.make(attention_stride=0)
         with pytest.raises(UnknownNameError, match=r"'gama'.*'gamma'"):
             self.make(distillation_options={"gama": 0.1})

@@ -46,5 +46,5 @@ class TestCTALMultiScale(ModelTests):
         assert not any(name.startswith("front_end.propagation") for name in names)
 
     def test_no_size(self) -> None:
-        with pytest.raises(InputError, match=r"give size=\(H, W\)"):
+        with pytest.raises(InputError, match=r"give it as size=\(H, W\)"):
             self.make(size=None)

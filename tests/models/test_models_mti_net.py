@@ -111,9 +111,17 @@ class TestMTINet(ModelTests):
         for each in initial:
             assert smallest < each["depth"].min() <= each["depth"].max() < largest
 
-    @pytest.mark.parametrize("task_channels", [0, [8, 8], [8, 8, 8, -1], [8] * 5])
-    def test_bad_widths(self, task_channels: int | list[int]) -> None:
-        with pytest.raises(InputError, match=r"task_channels=.*4 of them"):
+    @pytest.mark.parametrize(
+        ("task_channels", "message"),
+        [
+            (0, "task_channels must be an integer from 1 to 65536, got 0"),
+            ([8, 8, 8, -1], r"task_channels.* integer.*"),
+            ([8, 8], r"task_channels=.*4 of them"),
+            ([8] * 5, r"task_channels=.*4 of them"),
+        ],
+    )
+    def test_bad_widths(self, task_channels: int | list[int], message: str) -> None:
+        with pytest.raises(InputError, match=message):
             self.make("branches", task_channels=task_channels)
 
     @pytest.mark.parametrize("scales", [(), (1, 0), (0, 0), (4,), (-1,)])
@@ -122,7 +130,7 @@ class TestMTINet(ModelTests):
             self.make("branches", scales=scales)
 
     def test_bad_options(self) -> None:
-        with pytest.raises(UnknownNameError, match=r"propagation_softmax of .* 'task'.*'tasks'"):
+        with pytest.raises(UnknownNameError, match=r"propagation_softmax of .*'task'.*'tasks'"):
             self.make(propagation_softmax="task")
         with pytest.raises(InputError, match=r"fpm_reduction must be .* got 0"):
             self.make(fpm_reduction=0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import timm
+from pydantic import Field
 from torch import nn
 
 from taskprism.backbones.base import BACKBONES, Backbone, as_backbone, is_plain
@@ -41,7 +42,7 @@ def create_backbone(
     finest_stride: Stride = 4,
     output_stride: Stride | None = None,
     hrnet_upsampling: Upsampling = "bilinear",
-    batch_norm_momentum: float | None = None,
+    batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None,
     **options: Any,
 ) -> Backbone:
     """Create a backbone.
@@ -115,6 +116,8 @@ def create_backbone(
         config: dict[str, Any] | None = {"name": backbone, "options": changed}
     else:
         own = {k: v for k, v in changed.items() if k not in _ON_TOP}
+        on_top = {k: v for k, v in changed.items() if k in _ON_TOP}
+        read_options(f"Backbone {name!r}", on_top, create_backbone)
         trunk = _create_own(backbone, pretrained, own)
         config = _own_config(backbone, trunk, changed)
     if batch_norm_momentum is not None:

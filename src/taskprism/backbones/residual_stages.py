@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from taskprism.backbones.timm_features import TimmFeatures
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError
+from taskprism.options import Stride, read_options
 from taskprism.registry import describe_part
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -68,7 +69,7 @@ class ResidualStages(TimmFeatures):
 
 
 def create_residual_stages(
-    backbone: object, pretrained: bool | str = False, output_stride: int | None = 8
+    backbone: object, pretrained: bool | str = False, output_stride: Stride | None = 8
 ) -> ResidualStages:
     """Create a ResNet that can run stage by stage.
 
@@ -92,6 +93,7 @@ def create_residual_stages(
             f"Backbone {describe_part(backbone)} cannot be run stage by stage; give the timm name "
             "of a ResNet, such as 'resnet18', or an instance of ResidualStages."
         )
+    read_options(f"Backbone {backbone!r}", {"output_stride": output_stride}, create_residual_stages)
     trunk = ResidualStages(backbone, output_stride)
     if pretrained:
         load_pretrained(trunk.model, backbone, pretrained)

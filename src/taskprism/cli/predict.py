@@ -26,7 +26,6 @@ from taskprism.data.files import find_images, read_image
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load
-from taskprism.models.inference import check_finite_model
 from taskprism.models.inference import predict as predict_image
 from taskprism.progress import Reporter
 from taskprism.tasks.base import Task
@@ -69,7 +68,6 @@ def predict(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     source = _model_source(run, checkpoint)
     model = load(source, device)
-    check_finite_model(model, source)
     wanted = _choose(model, tasks)
     for task in wanted:
         path_inside(out, task.name)

@@ -14,6 +14,7 @@ from taskprism.distillation.attention import projection
 from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
+from taskprism.options import Channels
 from taskprism.tasks.base import Task
 
 
@@ -62,7 +63,7 @@ class ATRC(MultiTaskModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        channels: int | None = None,
+        channels: Channels | None = None,
         distillation_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)

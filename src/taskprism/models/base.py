@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 from abc import abstractmethod
@@ -29,6 +30,7 @@ Tasks = Mapping[str, int | None] | Sequence[Task | type[Task] | str | Mapping[st
 AnyBackbone = str | type[nn.Module] | Callable[..., nn.Module] | nn.Module
 _GIVEN = ("tasks", "auxiliary_tasks", "backbone")
 _BACKBONE_OPTIONS = "backbone_options"
+_MOST_TASKS = 100  # of a saved model
 _PART = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 
@@ -126,13 +128,17 @@ class MultiTaskModel(SavedModel):
         """Model with random weights from :attr:`config`, which may come from a stranger.
 
         Names of classes resolve only if their modules are imported (``Registry.find_saved``).
+        Options that would download or open other files are refused.
+
+        Raises:
+            CheckpointError: A value has the wrong type or is out of range.
+            TaskprismError: Other errors of :func:`create_model`.
         """
+        _check_config(config, cls.start_options)
         backbone = config["backbone"]
         if isinstance(backbone, str) and (":" in backbone or backbone in BACKBONES):
             backbone = BACKBONES.find_saved(backbone)
         options = _resolve_saved(config["options"])
-        if not isinstance(options, dict):
-            raise CheckpointError(f"A model config has options={config['options']!r}.")
         model = create_model(
             cls,
             [task_from_config(task) for task in config["tasks"]],
@@ -142,7 +148,8 @@ class MultiTaskModel(SavedModel):
         )
         assert isinstance(model, cls)
         for name in ("image_mean", "image_std"):
-            getattr(model, name).copy_(torch.tensor(config[name]).view(3, 1, 1))
+            values = torch.tensor(config[name], device="cpu")  # also if the model is on "meta"
+            getattr(model, name).copy_(values.view(3, 1, 1))
             model.config[name] = config[name]
         return model
 
@@ -157,12 +164,19 @@ class MultiTaskModel(SavedModel):
     ) -> Self:
         """Create backbone and model from flat options, and set the initial weights."""
         chosen, flat = cls._variant(options)
-        for_backbone = dict(flat.pop(_BACKBONE_OPTIONS, None) or {})
+        for_backbone = flat.pop(_BACKBONE_OPTIONS, None) or {}
+        if not isinstance(for_backbone, Mapping):
+            raise InputError(
+                f"Model {cls.name!r}: {_BACKBONE_OPTIONS} must map names to values, got "
+                f"{for_backbone!r}."
+            )
         known = chosen._backbone_options(backbone)
         own = chosen._own_options()
+        check_options(f"{_BACKBONE_OPTIONS} of model {cls.name!r}", for_backbone, known)
         check_options(f"model {cls.name!r}", flat, {*own, *known, *cls.start_options})
         flat = read_options(f"Model {cls.name!r}", flat, chosen)
-        for_backbone |= {k: v for k, v in flat.items() if k in known and k not in own}
+        flat_for_backbone = {k: v for k, v in flat.items() if k in known and k not in own}
+        for_backbone = {**for_backbone, **flat_for_backbone}
         trunk = chosen._create_backbone(backbone, pretrained, for_backbone)
         model = chosen(tasks, auxiliary_tasks, trunk, **{k: v for k, v in flat.items() if k in own})
         model._start(pretrained, flat)
@@ -349,6 +363,40 @@ def create_model(
     )
     created._request = {"model": model_class, "backbone": backbone, "options": dict(options)}
     return created
+
+
+def _check_config(config: Mapping[str, Any], start_options: Sequence[str]) -> None:
+    """Check the values of a saved config, which may come from a stranger."""
+    options, backbone = config["options"], config["backbone"]
+    if not isinstance(options, dict):
+        raise CheckpointError(f"Expected a mapping as options of a saved model, got {options!r}.")
+    if not isinstance(backbone, str | None):
+        raise CheckpointError(f"Expected a name as backbone of a saved model, got {backbone!r}.")
+    refused = sorted({*_GIVEN, "pretrained", *start_options} & set(options))
+    if refused:
+        raise CheckpointError(
+            f"A saved model cannot have the options {', '.join(map(repr, refused))}: they would "
+            "open or download other files, or repeat a value. Remove them from the file."
+        )
+    for key in ("tasks", "auxiliary_tasks"):
+        if not isinstance(config[key], list) or len(config[key]) > _MOST_TASKS:
+            raise CheckpointError(
+                f"Expected a list of at most {_MOST_TASKS} tasks as {key} of a saved model, got "
+                f"{type(config[key]).__name__}."
+            )
+    for key in ("image_mean", "image_std"):
+        values = config[key]
+        are_numbers = (
+            isinstance(values, list)
+            and len(values) == 3
+            and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
+        )
+        if not are_numbers or (key == "image_std" and min(values) <= 0):
+            kind = "positive" if key == "image_std" else "finite"
+            raise CheckpointError(
+                f"Expected three {kind} numbers as {key} of a saved model, got {values!r}. Correct "
+                "the file, or save the model again."
+            )
 
 
 def _constructor_request(

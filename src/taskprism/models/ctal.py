@@ -11,6 +11,7 @@ from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.models.single_scale import SingleScaleModel
+from taskprism.options import Channels, Size, Stride
 from taskprism.tasks.base import Task
 
 
@@ -61,10 +62,10 @@ class CTALNet(SingleScaleModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        size: tuple[int, int] | None = None,
-        channels: int = 256,
-        distilled_channels: int = 128,
-        attention_stride: int | None = None,
+        size: Size | None = None,
+        channels: Channels = 256,
+        distilled_channels: Channels = 128,
+        attention_stride: Stride | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadLike = "bottleneck",

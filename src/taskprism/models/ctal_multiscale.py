@@ -16,6 +16,7 @@ from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
 from taskprism.models.predictions import Predictions
 from taskprism.models.projected import ProjectedDistillation
+from taskprism.options import Channels, Size, Stride
 from taskprism.tasks.base import Task
 
 
@@ -64,9 +65,9 @@ class CTALMultiScale(MultiTaskModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        size: tuple[int, int] | None = None,
-        distilled_channels: int = 128,
-        attention_stride: int | None = None,
+        size: Size | None = None,
+        distilled_channels: Channels = 128,
+        attention_stride: Stride | None = None,
         propagation: bool = True,
         fpm_reduction: int = 4,
         propagation_softmax: PropagationSoftmax = "channels",

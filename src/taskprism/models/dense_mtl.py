@@ -15,6 +15,7 @@ from taskprism.distillation import Distillation, create_distillation
 from taskprism.errors import InputError
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.predictions import Predictions
+from taskprism.options import Channels, Size
 from taskprism.tasks.base import Task
 
 # Channels of the decoder's maps / channels of its final one, from the final one to the deepest;
@@ -66,10 +67,10 @@ class DenseMTL(MultiTaskModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        channels: int = 64,
+        channels: Channels = 64,
         distillation: str | type[Distillation] = "xtam",
         distillation_options: Mapping[str, Any] | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         count = len(backbone.channels)

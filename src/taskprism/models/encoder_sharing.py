@@ -6,9 +6,10 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from taskprism.backbones import Backbone
@@ -113,7 +114,7 @@ class ExchangingModel(EncoderSharingModel):
         alpha: float = 0.9,
         beta: float = 0.1,
         head: HeadLike = "deeplab",
-        unit_lr_factor: float = 100.0,
+        unit_lr_factor: Annotated[float, Field(gt=0)] = 100.0,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)
         self.unit_lr_factor = unit_lr_factor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_LARGEST_CONFIG = 2**24  # bytes
+_SHOWN = 5  # names in a message
 _CHECKPOINTS = ("checkpoints/best", "checkpoints/last")
 
 
@@ -101,8 +103,10 @@ def load(
     """Load a model that ``save_pretrained`` or a training run has written.
 
     Loading is safe for files that you do not trust: backbone weights are not downloaded, because
-    the file holds all weights, and code is imported only from ``imports``. A file can name classes,
-    but only those that are already imported or registered.
+    the file holds all weights, no other file is opened, and code is imported only from ``imports``.
+    A file can name classes, but only those that are already imported or registered. The network
+    that ``config.json`` describes is compared with the shapes of the saved weights before memory is
+    allocated for it.
 
     Args:
         path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory,
@@ -114,7 +118,8 @@ def load(
         The model, in evaluation mode.
 
     Raises:
-        CheckpointError: There is no model, or its files are broken or do not match each other.
+        CheckpointError: There is no model, its files are broken or do not match each other, or
+            weights or image statistics are NaN or infinite.
         UnknownNameError: It uses a model, task, backbone or distillation that is not registered.
         InputError: It uses a class of a module that is not imported; the message names the module.
 
@@ -129,16 +134,74 @@ def load(
     import_parts(imports)
     folder = find_model_folder(path_or_hub_id)
     config = read_config(folder)
+    shapes = _read_shapes(folder)
     try:
         model_class = Registry.all["model"].find_saved(config["name"])
+        _check_fit(model_class, config, shapes, folder)
         with torch.random.fork_rng(devices=[]):  # random weights that are overwritten below
             model = cast("MultiTaskModel", model_class.from_config(config))
+    except TaskprismError:
+        raise
     except KeyError as error:
-        if isinstance(error, TaskprismError):
-            raise
         raise CheckpointError(f"{str(folder / CONFIG)!r} lacks the key {error}.") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{str(folder / CONFIG)!r} describes a model that cannot be created: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     load_weights(model, folder)
     return model.to(device).eval()
+
+
+def _read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the saved weights, from the header of the file."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"Cannot read {str(path)!r}: there is no such file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"Cannot read {str(path)!r}: {error}. It is damaged or not a safetensors file; copy it "
+            "again, or load another checkpoint."
+        ) from error
+
+
+def _check_fit(
+    model_class: Any, config: dict[str, Any], shapes: dict[str, tuple[int, ...]], folder: Path
+) -> None:
+    """Compare the network that the config describes with the weights, without its memory."""
+    try:
+        with torch.device("meta"):
+            model = model_class.from_config(config)
+    except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, TaskprismError):
+            raise
+        return  # a network that needs values when it is created
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    differences = [
+        *(f"{name} is missing" for name in own if name not in shapes),
+        *(f"{name} is not part of the model" for name in shapes if name not in own),
+        *(
+            f"{name} has shape {shapes[name]}, not {shape}"
+            for name, shape in own.items()
+            if name in shapes and shapes[name] != shape
+        ),
+    ]
+    if differences:
+        raise _does_not_fit(folder, _shorten(differences))
+
+
+def _does_not_fit(folder: Path, reason: object) -> CheckpointError:
+    return CheckpointError(
+        f"{str(folder / WEIGHTS)!r} does not fit the model that {CONFIG} in the same folder "
+        f"describes: {reason}"
+    )
+
+
+def _shorten(texts: list[str]) -> str:
+    return ", ".join(texts[:_SHOWN]) + f" and {len(texts) - _SHOWN} more" * (len(texts) > _SHOWN)
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -149,17 +212,50 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         folder: Folder with ``model.safetensors``, see :func:`find_model_folder`.
 
     Raises:
-        CheckpointError: The file is missing or broken, or holds other weights.
+        CheckpointError: The file is missing or broken, holds other weights, or weights or image
+            statistics are NaN or infinite.
     """
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"Cannot read {str(folder / WEIGHTS)!r}: {error}.") from error
     except RuntimeError as error:
+        raise _does_not_fit(folder, error) from error
+    check_finite_model(model, folder)
+
+
+def check_finite_model(model: nn.Module, source: str | Path) -> None:
+    """Check that the weights and image statistics of a saved model are finite.
+
+    Args:
+        model: The model.
+        source: Folder of the model, for the message.
+
+    Raises:
+        CheckpointError: Values are NaN or infinite; the message names the tensors.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.models.hub import check_finite_model
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> check_finite_model(layer, "runs/first")
+        >>> layer.bias.data[0] = torch.nan
+        >>> check_finite_model(layer, "runs/first")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        taskprism.errors.CheckpointError: The model in 'runs/first' is damaged: bias must be ...
+    """
+    values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    bad = [
+        name
+        for name, tensor in values.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if bad:
         raise CheckpointError(
-            f"{str(folder / WEIGHTS)!r} does not fit the model that {CONFIG} in the same folder "
-            f"describes: {error}"
-        ) from error
+            f"The model in {str(source)!r} is damaged: {_shorten(bad)} must be finite, but "
+            f"{'has' if len(bad) == 1 else 'have'} NaN or infinite values. Use another checkpoint "
+            "of the run, or train it again."
+        )
 
 
 def find_model_folder(path_or_hub_id: str | Path) -> Path:
@@ -190,11 +286,18 @@ def find_model_folder(path_or_hub_id: str | Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Content of ``config.json``."""
+    """Content of ``config.json``.
+
+    Raises:
+        CheckpointError: The file is missing, too large or not JSON, or holds no mapping.
+    """
+    path = folder / CONFIG
     try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {str(folder / CONFIG)!r}: {error}.") from error
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise CheckpointError(f"{str(path)!r} is too large for a model config.")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"Cannot read {str(path)!r}: {error}.") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{str(folder / CONFIG)!r} is not a model config.")
     return config

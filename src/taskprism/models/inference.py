@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from taskprism.errors import CheckpointError, InputError, UnknownNameError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.single_tasking import SingleTaskingModel
 from taskprism.tasks.base import Task
 
-_SHOWN = 5  # names in a message
 SMALLEST = 32  # pixels on a side, which every backbone can downsample
 
 
@@ -77,33 +75,6 @@ def predict(
         model.train(was_training)
     ratio = (height / network_size[0], width / network_size[1])
     return {task.name: _decode(task, outputs[task.name], (height, width), ratio) for task in chosen}
-
-
-def check_finite_model(model: MultiTaskModel, source: str | Path) -> None:
-    """Check that the weights and image statistics of a saved model are finite.
-
-    Args:
-        model: The model.
-        source: Where it was read from, for messages.
-
-    Raises:
-        CheckpointError: Some are NaN or infinite, or a standard deviation is not positive; the
-            message names them.
-    """
-    values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    bad = [
-        name
-        for name, tensor in values.items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
-    if not bad and not (model.image_std > 0).all():
-        bad = ["image_std"]
-    if bad:
-        shown = ", ".join(bad[:_SHOWN]) + f" and {len(bad) - _SHOWN} more" * (len(bad) > _SHOWN)
-        raise CheckpointError(
-            f"The model in {source} is damaged: {shown} must be finite, and image_std positive. "
-            "Use another checkpoint of the run, or train it again."
-        )
 
 
 def _task(model: MultiTaskModel, name: str) -> Task:

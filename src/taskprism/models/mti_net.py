@@ -16,6 +16,7 @@ from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.front_end import MultiScaleFrontEnd
 from taskprism.models.predictions import Predictions
+from taskprism.options import Channels, Size
 from taskprism.tasks.base import Task
 
 
@@ -84,8 +85,8 @@ class MTINet(MultiTaskModel):
         distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadLike = "auto",
-        size: tuple[int, int] | None = None,
-        task_channels: int | Sequence[int] | None = None,
+        size: Size | None = None,
+        task_channels: Channels | Sequence[Channels] | None = None,
         categorical_heads: bool = False,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone)

@@ -11,6 +11,7 @@ from taskprism.layers.aggregation import AggregationName
 from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.single_scale import SingleScaleModel
+from taskprism.options import Channels, Size
 from taskprism.tasks.base import Task
 
 
@@ -50,12 +51,12 @@ class PADNet(SingleScaleModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        channels: int = 256,
+        channels: Channels = 256,
         distillation: str | type[Distillation] = "spatial_attention",
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadLike = "bottleneck",
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks, backbone, channels, fusion)
         self.distillation = create_distillation(

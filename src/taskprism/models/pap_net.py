@@ -11,6 +11,7 @@ from taskprism.layers.heads import HeadLike
 from taskprism.models.base import register_model
 from taskprism.models.projected import ProjectedDistillation
 from taskprism.models.single_scale import SingleScaleModel
+from taskprism.options import Channels
 from taskprism.tasks.base import Task
 
 
@@ -52,8 +53,8 @@ class PAPNet(SingleScaleModel):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        channels: int = 256,
-        distilled_channels: int = 128,
+        channels: Channels = 256,
+        distilled_channels: Channels = 128,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadLike = "bottleneck",

@@ -13,6 +13,7 @@ from taskprism.layers.propagation import PropagationSoftmax
 from taskprism.models.base import MultiTaskModel, register_model
 from taskprism.models.mti_net import MTINet
 from taskprism.models.pad_net import PADNet
+from taskprism.options import Channels
 from taskprism.tasks.base import Task
 
 
@@ -79,7 +80,7 @@ class MultiScaleTPIM(TPIMNet, MTINet):
         propagation_order: Sequence[str] | None = None,
         distillation_options: Mapping[str, Any] | None = None,
         head: HeadLike = "auto",
-        task_channels: int | Sequence[int] | None = None,
+        task_channels: Channels | Sequence[Channels] | None = None,
     ) -> None:
         MTINet.__init__(
             self,
@@ -117,7 +118,7 @@ class SingleScaleTPIM(TPIMNet, PADNet):
         tasks: Sequence[Task],
         auxiliary_tasks: Sequence[Task],
         backbone: Backbone,
-        channels: int = 256,
+        channels: Channels = 256,
         distillation_options: Mapping[str, Any] | None = None,
         fusion: AggregationName = "auto",
         head: HeadLike = "bottleneck",

@@ -19,7 +19,6 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, DataError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load, load_weights
-from taskprism.models.inference import check_finite_model
 from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
@@ -288,7 +287,6 @@ def evaluate_run(
         model = copy.deepcopy(model)
         load_weights(model, folder)
     model = place_model(model.eval(), accelerator.device)
-    check_finite_model(model, folder)
     notes: dict[str, Any] = _compare_data(run, scored_data, model, allow_other_data)
     if options:  # compared without them: they may change what belongs to the fingerprint
         changed = data.model_copy(update={"options": {**data.options, **options}})

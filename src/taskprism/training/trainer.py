@@ -18,8 +18,7 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.errors import CheckpointError, DivergenceError, InputError
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import load_weights
-from taskprism.models.inference import check_finite_model
+from taskprism.models.hub import check_finite_model, load_weights
 from taskprism.progress import Reporter
 from taskprism.recipes.files import validate
 from taskprism.recipes.schema import Recipe

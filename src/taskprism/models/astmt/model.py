@@ -29,6 +29,7 @@ from taskprism.models.astmt.decoders import (
 )
 from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.options import Channels, Stride
 from taskprism.registry import describe_part
 from taskprism.tasks.base import Task
 
@@ -104,8 +105,8 @@ class ASTMT(SingleTaskingModel):
         norm_per_task: bool = True,
         encoder_norm_per_task: bool | None = None,
         decoder: DecoderName = "deeplab",
-        decoder_channels: int = 64,
-        output_stride: int = 16,
+        decoder_channels: Channels = 64,
+        output_stride: Stride = 16,
         raw_input: bool = False,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks)

@@ -12,6 +12,7 @@ from taskprism.layers import ModuleDict
 from taskprism.models.astmt.model import ASTMT
 from taskprism.models.base import AnyBackbone, register_model
 from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.options import read_options
 from taskprism.tasks.base import Task
 
 
@@ -51,6 +52,7 @@ class ASTMTSingleTask(SingleTaskingModel):
         **options: Any,
     ) -> None:
         super().__init__(tasks, auxiliary_tasks)
+        options = read_options(f"Model {self.name!r}", options, ASTMT)
         networks = {task.name: ASTMT([task], (), backbone, **options) for task in self.tasks}
         self.networks = ModuleDict(networks)
         first = networks[self.tasks[0].name]
