@@ -23,7 +23,7 @@ TASKS = ("depth", "edge")
 
 
 def trained(model: nn.Module) -> nn.Module:
-    """Every value differs from any random start, and still nothing explodes."""
+    """Every value differs from its random start, and activations stay finite."""
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if value.ndim >= 2:
@@ -169,7 +169,7 @@ def test_mobilenet_of_either_package(package: str, tmp_path: Path) -> None:
         )
 
 
-def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> None:
+def test_hub_weights_exist_and_substitutes_are_announced(monkeypatch, capsys) -> None:
     published = [each.part for each in MODULATED.entries() if each.name != "se_resnet14_quarter"]
     assert len(published) == 4
     names = [(each.hub_weights, each.plain_hub_weights) for each in published]
@@ -190,7 +190,7 @@ def test_the_hub_weights_exist_and_substitutes_say_so(monkeypatch, capsys) -> No
     assert "substitute" in said
 
 
-def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     state = timm.create_model("resnet18", num_classes=7).state_dict()
     with pytest.raises(
         CheckpointError, match=r"(?s)another network than SEResNet26.*resnet26\.bt_in1k"

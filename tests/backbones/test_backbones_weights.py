@@ -15,7 +15,7 @@ from taskprism.errors import CheckpointError, InputError
 
 
 def trained(name: str) -> nn.Module:
-    """A timm classifier whose every value differs from any random start."""
+    """A timm classifier whose values all differ from their random start."""
     model = timm.create_model(name, num_classes=7)
     with torch.no_grad():
         for tensor in model.state_dict().values():
@@ -50,8 +50,8 @@ def test_names_that_timm_changes_in_feature_extractors(name: str, tmp_path: Path
     torch.save(state, tmp_path / "weights.pth")
     own = loaded(name, tmp_path / "weights.pth")
     plain = {key.replace(".", "_"): value for key, value in state.items()}
-    learnt = dict(create_backbone(name, neck="none").model.named_parameters())
-    for key in learnt:
+    parameters = dict(create_backbone(name, neck="none").model.named_parameters())
+    for key in parameters:
         key = key.removeprefix("model.")
         assert torch.equal(own[key], plain[key.replace(".", "_")]), key
 
@@ -83,7 +83,7 @@ def test_a_few_missing_tensors_are_named(tmp_path: Path, capsys) -> None:
     assert "mismatched: layer1.0.bn1.bias" in said
 
 
-def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(trained("mobilenetv2_050").state_dict(), path)
     with pytest.raises(CheckpointError, match="0% of the values of 'resnet10t'"):
@@ -126,7 +126,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path, monkeypatch) -> None:
     assert not Path("touched").exists()
 
 
-def test_the_hub_is_asked_for_the_tag_of_the_papers(monkeypatch, capsys) -> None:
+def test_the_hub_is_asked_for_the_weights_of_the_papers(monkeypatch, capsys) -> None:
     state = trained("hrnet_w18_small_v2").state_dict()
     asked = []
 

@@ -49,7 +49,7 @@ def test_the_decoder_of_uber_net() -> None:
 
 
 def build(backbone: str = "mobilenet_v2", **options: Any) -> ASTMT:
-    """A model whose every value differs from any start, so that nothing is left out of a test."""
+    """A model whose values all differ from their start, so that a test covers all of them."""
     model = create_model("astmt", TASKS, backbone=backbone, **options)
     assert isinstance(model, ASTMT)
     generator = torch.Generator().manual_seed(3)
@@ -177,7 +177,7 @@ def test_prediction_computes_only_the_named_tasks() -> None:
     assert calls["all"] == 2
 
 
-def test_adapters_alone_keep_the_encoder_apart() -> None:
+def test_adapters_alone_need_one_encoder_pass_per_task() -> None:
     options = {**PLAIN, "adapters": True, "norm_per_task": False}
     model = build("se_resnet26", **options)
     calls = count_calls(model.encoder)
@@ -252,7 +252,7 @@ def test_output_stride_of_8() -> None:
     assert [layer[1].conv2.shared.dilation[0] for layer in (blocks.layer3, blocks.layer4)] == [2, 4]
 
 
-def test_raw_input_is_0_to_255_and_is_kept() -> None:
+def test_raw_input_is_0_to_255_and_is_saved() -> None:
     photographs = torch.rand(1, 3, 4, 4)
     model = create_model("astmt", ["depth"], backbone="mobilenet_v2", raw_input=True)
     torch.testing.assert_close(model.normalize(photographs), photographs * 255)

@@ -26,7 +26,7 @@ def upsampled(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return nn.functional.interpolate(x, size=like.shape[-2:], mode="bilinear")
 
 
-def test_levels_are_brought_up_one_doubling_at_a_time_and_added() -> None:
+def test_levels_are_upsampled_step_by_step_and_added() -> None:
     model = build().eval()
     images = torch.randn(1, 3, 65, 97)
     decoder = model.decoder

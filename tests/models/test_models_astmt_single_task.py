@@ -42,7 +42,7 @@ def test_networks_share_nothing() -> None:
     assert own == {id(parameter) for parameter in model.parameters()}
 
 
-def test_its_size_is_that_of_the_networks() -> None:
+def test_number_of_parameters() -> None:
     """Sizes of one network on SE-ResNet-26 with squeeze-and-excitation in the decoder."""
     with torch.device("meta"):
         model = create_model(

@@ -60,7 +60,7 @@ OPERATIONS = [
 
 
 def build(tasks: dict[str, int], backbone: str, **options: Any) -> ASTMT:
-    with torch.device("meta"):  # sizes need no values
+    with torch.device("meta"):  # values are not needed
         model = create_model("astmt", tasks, backbone=backbone, **options)
     assert isinstance(model, ASTMT)
     return model
@@ -82,7 +82,7 @@ def test_parameters_on_mobilenet(tasks: dict, options: dict, parameters: int) ->
     [("se_resnet26", 17_820_736), ("se_resnet50", 27_360_320), ("se_resnet101", 46_300_224)],
 )
 @pytest.mark.parametrize("adapters", [True, False])
-def test_what_all_tasks_share(backbone: str, shared: int, adapters: bool) -> None:
+def test_parameters_that_all_tasks_share(backbone: str, shared: int, adapters: bool) -> None:
     model = build(PASCAL, backbone, adapters=adapters)
     own = sum(parameter.numel() for parameter in model.own_parameters())
     assert count_parameters(model) - own == shared
@@ -96,7 +96,9 @@ def test_what_all_tasks_share(backbone: str, shared: int, adapters: bool) -> Non
         ("se_resnet101", 4.8829, 7.2545),
     ],
 )
-def test_what_each_task_adds(backbone: str, squeezed: float, with_adapters: float) -> None:
+def test_parameters_that_each_task_adds(
+    backbone: str, squeezed: float, with_adapters: float
+) -> None:
     """Millions in the encoder, as published; what a decoder adds is the same on all of them."""
     for adapters, encoder, decoder in ((False, squeezed, 0.0058), (True, with_adapters, 0.5626)):
         one, two = (
@@ -108,7 +110,7 @@ def test_what_each_task_adds(backbone: str, squeezed: float, with_adapters: floa
 
 
 def test_a_task_costs_an_eighth_of_the_network() -> None:
-    """12.3 % more parameters per task, which the paper prints, tell its decoder's width of 64."""
+    """The paper prints 12.3 % more parameters per task, which implies a decoder width of 64."""
     full = count_parameters(build(PASCAL, "se_resnet26"))
     plain = count_parameters(build(PASCAL, "se_resnet26", **BARE, **RELEASED))
     assert (full - plain) / len(PASCAL) / plain == pytest.approx(0.123, abs=5e-4)

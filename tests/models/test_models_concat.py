@@ -11,7 +11,7 @@ class TestConcat(ModelTests):
     name = "concat"
     options: ClassVar[dict[str, Any]] = {"channels": 16, "distilled_channels": 8}
 
-    def test_differs_from_ctal_in_the_middle_only(self) -> None:
+    def test_only_the_distillation_differs_from_ctal(self) -> None:
         own = self.make("branches").state_dict()
         self.name = "ctal"
         other = self.make("branches", size=(64, 96)).state_dict()

@@ -102,7 +102,7 @@ def test_a_class_loads_its_own_models(tmp_path: Path) -> None:
         SingleTask.from_pretrained(tmp_path)
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_leaves_existing_files_unchanged(tmp_path: Path, monkeypatch) -> None:
     model = create_model("multi_task", ["depth"], **LIGHT)
     model.save_pretrained(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}

@@ -17,7 +17,7 @@ class TestCrossStitch(ModelTests):
     name = "cross_stitch"
     kinds = BACKBONES[ResidualStages]
 
-    def test_without_sharing_it_is_single_tasks(self) -> None:
+    def test_without_sharing_it_equals_single_task_networks(self) -> None:
         options = {**self.kinds["branches"], "neck": "none", "output_stride": 8}
         torch.manual_seed(3)
         single = create_model("single_task", self.tasks, **options).eval()

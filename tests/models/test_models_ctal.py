@@ -16,7 +16,7 @@ class TestCTAL(ModelTests):
     options: ClassVar[dict[str, Any]] = {"size": (64, 96), "channels": 16, "distilled_channels": 8}
 
     def test_composes_its_parts(self) -> None:
-        """Narrow, distil as the paper writes it, double, predict at half resolution."""
+        """1x1 convolution, distillation as in the paper, upsampling, prediction at stride 2."""
         model = self.make("branches", auxiliary_tasks={"edge": 1}).double().eval()
         images = self.images(1).double()
         middle = model.distillation

@@ -45,6 +45,6 @@ class TestCTALMultiScale(ModelTests):
         names = self.make(propagation=False).state_dict()
         assert not any(name.startswith("front_end.propagation") for name in names)
 
-    def test_no_size(self) -> None:
+    def test_a_size_is_required(self) -> None:
         with pytest.raises(InputError, match=r"give it as size=\(H, W\)"):
             self.make(size=None)

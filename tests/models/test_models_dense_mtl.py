@@ -15,7 +15,7 @@ class TestDenseMTL(ModelTests):
     options: ClassVar[dict[str, Any]] = {"channels": 4}
 
     def test_composes_its_parts(self) -> None:
-        """The decoder spelled out on a dilated ResNet, whose two deepest maps have one size."""
+        """The decoder written out on a dilated ResNet, with two deepest maps of one size."""
         model = self.make(
             backbone="resnet18",
             neck="none",

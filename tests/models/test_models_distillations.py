@@ -33,7 +33,7 @@ QUICK: dict[str, dict[str, Any]] = {"tpim": {"iterations": 2}}  # of 18, in ever
 
 @pytest.fixture(scope="module")
 def backbones() -> dict[str, Backbone]:
-    """Each is made once; models get copies."""
+    """Each is created once; models get copies."""
     return {
         kind: create_backbone(name, neck_channels=width)
         for kind, (name, width) in BACKBONES.items()
@@ -108,7 +108,7 @@ def test_any_pairing_by_name() -> None:
     assert model(torch.randn(2, 3, *SIZE))["semseg"].shape == (2, 5, *SIZE)
 
 
-def test_distillations_learn_the_stride_at_which_they_stand() -> None:
+def test_distillations_receive_the_stride_of_their_scale() -> None:
     options = {"backbone": "hrnet_w18_small", "distillation": "xtam"}
     multi = create_model("mti_net", TASKS, **options)
     single = create_model("pad_net", TASKS, channels=16, **options)

@@ -85,7 +85,7 @@ OPERATIONS = [
     ("pap_net", CITYSCAPES, ONE_STEP, CITYSCAPES_SIZE, 4.488, 1e-3),
     ("ctal", CITYSCAPES, CITY, CITYSCAPES_SIZE, 8.295, 1e-3),
     ("ctal_multiscale", CITYSCAPES, CITY, CITYSCAPES_SIZE, 7.953, 1e-3),
-    # The paper's own, for 8 images. There is no code that says how maps come to 1/6 and 1/8.
+    # From the paper, for 8 images. No released code shows how maps are resized to 1/6 and 1/8.
     ("ctal", NYUD_13, CTAL_6, NYUD_13_SIZE, 194 / 8, 0.03),
     ("ctal", NYUD_13, CTAL_8, NYUD_13_SIZE, 124 / 8, 0.03),
     ("ctal_multiscale", NYUD_13, CTAL_6, NYUD_13_SIZE, 190 / 8, 0.02),
@@ -105,7 +105,7 @@ OPERATIONS = [
 
 
 def build(*arguments: Any, **options: Any) -> MultiTaskModel:
-    with torch.device("meta"):  # sizes need no values
+    with torch.device("meta"):  # values are not needed
         return create_model(*arguments, **options)
 
 
@@ -121,7 +121,7 @@ def test_parameters(name: str, tasks: dict, options: dict, parameters: int) -> N
     assert count_parameters(build(name, tasks, **options)) == parameters
 
 
-def test_where_ctal_has_its_parameters() -> None:
+def test_parameters_of_the_parts_of_ctal() -> None:
     block = build("ctal", NYUD_13, **CTAL).distillation
     fusion = block.distillation.kernel.numel() + block.distillation.kernel_bias.numel()
     parts = (block.project, block.distillation.values, block.upsample)
@@ -136,7 +136,7 @@ def test_where_ctal_has_its_parameters() -> None:
         ("ctal_multiscale", {"propagation": False}, 0.725),
     ],
 )
-def test_readings_of_ctal_that_the_published_sizes_rule_out(
+def test_variants_of_ctal_that_contradict_the_published_sizes(
     name: str, changes: dict, ratio: float
 ) -> None:
     """Kernels per task as the paper draws them; several scales without feature propagation."""
@@ -144,7 +144,7 @@ def test_readings_of_ctal_that_the_published_sizes_rule_out(
     assert round(own / 11_807_897, 3) == ratio
 
 
-def test_tpim_adds_to_pad_net_what_its_blocks_have() -> None:
+def test_tpim_has_the_parameters_of_pad_net_and_of_its_blocks() -> None:
     """At one scale, 256 channels wide: 1 311 745 parameters per ordered pair of tasks."""
     pair = 18 * 256**2 + 2 * (256 * 128 + 2 * 128) + 256**2 + 2 * 256 + 1
     gates = 18 * 256**2
@@ -181,8 +181,8 @@ AT_16: dict[str, Any] = {**SWIN, "neck_stride": 16}
 ONE_MAP: dict[str, Any] = {"fusion": "none"}
 
 #: Tables 2 and 3 of CTAL: model, tasks, options, input size, millions of parameters, 10^9 "FLOPs"
-#: (twice the multiply-adds). The columns of table 3 are swapped for multi-task networks, as they
-#: are here not. Rows at 1/16 or 1/32 as the operations tell.
+#: (twice the multiply-adds). For multi-task networks the two columns of table 3 are swapped, which
+#: is corrected here. The operations determine which rows are at 1/16 and which at 1/32.
 SWIN_TABLES = [
     ("single_task", NYUD_13, AT_16, NYUD_13_SIZE, 166.8, 148.2),
     ("multi_task", NYUD_13, AT_16, NYUD_13_SIZE, 68.8, 60.5),
@@ -212,7 +212,7 @@ def test_swin_v2_small(
     assert 2 * count_macs(model, size) / 1e9 == pytest.approx(billions, rel=0.02)
 
 
-def test_swin_v2_small_differs_from_torchvisions_by_its_key_biases() -> None:
+def test_swin_v2_small_has_no_key_biases_unlike_torchvisions() -> None:
     """Their keys have biases that are always 0; and the norm before the classifier is not used."""
     from torchvision.models import swin_v2_s
 

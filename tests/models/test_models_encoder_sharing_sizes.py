@@ -47,7 +47,7 @@ def test_sizes(
     parameters: int,
     billions: float,
 ) -> None:
-    with torch.device("meta"):  # sizes need no values
+    with torch.device("meta"):  # values are not needed
         model = create_model(name, tasks, backbone=backbone, **options)
     assert count_parameters(model) == parameters
     assert count_macs(model, size) / 1e9 == pytest.approx(billions, rel=1e-3)

@@ -25,7 +25,7 @@ def edit(folder: Path, **changes) -> None:
     path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
 
 
-def test_a_run_gives_its_best_checkpoint_else_its_last(model, tmp_path: Path) -> None:
+def test_a_run_loads_its_best_checkpoint_or_else_its_last(model, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "checkpoints" / "last")
     assert hub.find_model_folder(tmp_path).name == "last"
     model.save_pretrained(tmp_path / "checkpoints" / "best")
@@ -34,7 +34,7 @@ def test_a_run_gives_its_best_checkpoint_else_its_last(model, tmp_path: Path) ->
     assert taskprism.load(tmp_path).config == model.config
 
 
-def test_loading_fetches_no_backbone_and_leaves_the_seed_alone(
+def test_loading_downloads_no_backbone_and_keeps_the_random_state(
     model, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr("taskprism.backbones.create.load_pretrained", None)
@@ -44,7 +44,7 @@ def test_loading_fetches_no_backbone_and_leaves_the_seed_alone(
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_where_there_is_no_model(tmp_path: Path) -> None:
+def test_folders_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no model.*checkpoints/best"):
         taskprism.load(tmp_path)
     with pytest.raises(CheckpointError, match="no folder '/nowhere/at/all'"):
@@ -76,7 +76,7 @@ def test_broken_files(model, tmp_path: Path) -> None:
         taskprism.load(tmp_path)
 
 
-def test_a_task_that_is_in_no_list(model, tmp_path: Path) -> None:
+def test_a_task_that_is_not_registered(model, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     edit(tmp_path, tasks=[{"kind": "heat", "name": "heat", "channels": 1}])
     with pytest.raises(UnknownNameError, match="Unknown task 'heat'"):

@@ -14,7 +14,7 @@ from taskprism.tasks import create_task
 
 
 class Echo(MultiTaskModel):
-    """Answers with functions of the image's own channels, and remembers what it saw."""
+    """Predicts functions of the channels of the image, and records its inputs."""
 
     name = "echo"
 
@@ -38,7 +38,7 @@ class FixedEcho(Echo):
     any_input_size = False
 
 
-def test_answers_have_the_size_of_the_image_and_are_decoded():
+def test_predictions_have_the_size_of_the_image_and_are_decoded():
     model = Echo().train()
     image = torch.rand(3, 33, 47)
     answers = predict(model, image)
@@ -56,7 +56,7 @@ def test_answers_have_the_size_of_the_image_and_are_decoded():
     assert torch.equal(answers["semseg"][0], image.argmax(dim=0))
 
 
-def test_the_network_sees_about_as_many_pixels_in_the_images_own_proportions():
+def test_the_network_receives_about_as_many_pixels_at_the_same_aspect_ratio():
     model = Echo()
     answers = predict(model, torch.rand(3, 400, 1600), size=(100, 100))
     assert tuple(model.seen[0].shape) == (1, 3, 50, 200)
@@ -69,7 +69,7 @@ def test_a_network_of_one_size_gets_that_size():
     assert tuple(model.seen[0].shape) == (1, 3, 96, 64)
 
 
-def test_a_network_that_knows_its_size_need_not_be_told():
+def test_a_network_with_an_input_size_needs_no_size():
     model = FixedEcho()
     model.input_size = (64, 32)
     assert predict(model, torch.rand(3, 40, 160))["depth"].shape == (1, 40, 160)
@@ -77,15 +77,15 @@ def test_a_network_that_knows_its_size_need_not_be_told():
 
 
 @pytest.mark.parametrize("size", [None, (64, 64)])
-def test_slivers_are_widened(size):
+def test_narrow_images_are_enlarged(size):
     model = Echo()
     answers = predict(model, torch.rand(3, 2, 300), size=size)
     assert min(model.seen[0].shape[-2:]) >= 32
     assert answers["depth"].shape == (1, 2, 300)
 
 
-def test_lengths_in_the_image_grow_with_it():
-    # The network answers 1.25 px everywhere on a grid half as wide as the image: 2.5 px there.
+def test_lengths_in_pixels_scale_with_the_image():
+    # The network predicts 1.25 px on a grid half as wide as the image, which is 2.5 px there.
     answers = predict(Echo(), torch.full((3, 64, 128), 0.75), size=(32, 64))
     torch.testing.assert_close(answers["disparity"], torch.full((1, 64, 128), 2.5))
     torch.testing.assert_close(answers["depth"], torch.full((1, 64, 128), 0.25))

@@ -16,8 +16,8 @@ class TestMTAN(ModelTests):
         "pyramid": {"backbone": "resnet18", "output_stride": 16},
     }
 
-    def test_with_open_masks_it_is_hard_sharing(self) -> None:
-        """Masks of 1 leave the encoder's own maps to the heads."""
+    def test_with_masks_of_one_it_is_hard_sharing(self) -> None:
+        """With masks of 1 the heads read the maps of the encoder."""
         model = self.make("branches").eval()
         for attention in model.attention:
             for layers in attention.values():
@@ -31,8 +31,8 @@ class TestMTAN(ModelTests):
                 )
                 torch.testing.assert_close(model(images)["depth"], expected)
 
-    def test_what_a_task_receives_is_its_own(self) -> None:
-        """A closed mask in the first stage of one task changes nothing for the other."""
+    def test_tasks_do_not_influence_each_other(self) -> None:
+        """A mask of 0 in the first stage of one task does not change the other task."""
         model = self.make("branches").eval()
         with torch.no_grad():
             before = model(self.images(1))
@@ -41,7 +41,7 @@ class TestMTAN(ModelTests):
         assert torch.equal(before["semseg"], after["semseg"])
         assert not torch.allclose(before["depth"], after["depth"])
 
-    def test_pooled_where_the_encoder_strides(self) -> None:
+    def test_features_are_pooled_where_the_encoder_downsamples(self) -> None:
         for stride, sizes in [(8, [8, 8, 8]), (None, [8, 4, 2])]:
             model = self.make("branches", output_stride=stride)
             seen: list[int] = []
@@ -54,7 +54,7 @@ class TestMTAN(ModelTests):
             model(self.images(2))
             assert seen == sizes
 
-    def test_stages_of_one_block_are_too_short(self) -> None:
+    def test_a_stage_needs_two_blocks(self) -> None:
         with pytest.raises(
             InputError, match=r"at least 2.*layer1 of 'resnet10t' has 1; use 'resnet18'"
         ):

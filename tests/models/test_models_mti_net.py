@@ -60,7 +60,7 @@ class TestMTINet(ModelTests):
         assert len(outputs.initial) == len(scales)
         assert outputs["semseg"].shape == (2, 5, *self.size)
 
-    def test_without_propagation_scales_know_nothing_of_each_other(self) -> None:
+    def test_without_propagation_scales_are_independent(self) -> None:
         model = self.make("branches", propagation=False)
         maps = [x.detach().requires_grad_() for x in model.backbone(self.images())]
         model.front_end(maps)[1][0]["depth"].sum().backward()
@@ -94,8 +94,8 @@ class TestMTINet(ModelTests):
         same = self.make("branches", task_channels=list(widths)).state_dict()
         assert all(torch.equal(value, same[key]) for key, value in given.items())
 
-    def test_initial_heads_that_sort_into_classes(self) -> None:
-        """Regions of the relational context are classes; predictions are what these amount to."""
+    def test_initial_heads_that_classify(self) -> None:
+        """Regions of the relational context are classes; predictions are their expected values."""
         model = self.make(
             "branches", categorical_heads=True, distillation="relational_context"
         ).eval()

@@ -34,7 +34,7 @@ def features() -> dict[str, torch.Tensor]:
     return {task: torch.randn(2, 4, 3, 5, dtype=torch.float64) for task in TASKS}
 
 
-def test_a_layer_in_loops() -> None:
+def test_a_layer_equals_explicit_loops() -> None:
     layer = NDDRLayer(TASKS, 4).double().eval()
     for value in layer.state_dict().values():
         if value.is_floating_point():

@@ -14,7 +14,7 @@ class TestPADNet(ModelTests):
     options: ClassVar[dict[str, Any]] = {"channels": 16}
 
     def test_composes_its_parts(self) -> None:
-        """Equations of the paper, spelled out with the model's own layers."""
+        """The equations of the paper, written out with the layers of the model."""
         model = self.make("branches", auxiliary_tasks={"edge": 1}).eval()
         images = self.images()
         with torch.no_grad():

@@ -130,7 +130,7 @@ EVERY_OPERATION = OPERATIONS + [
 
 
 def build(*arguments: Any, **options: Any) -> MultiTaskModel:
-    with torch.device("meta"):  # sizes need no values
+    with torch.device("meta"):  # values are not needed
         return create_model(*arguments, **options)
 
 

@@ -20,7 +20,7 @@ class TestSingleTask(ModelTests):
         }
 
 
-def test_networks_start_alike_but_are_not_tied() -> None:
+def test_networks_start_with_equal_weights_but_share_none() -> None:
     model = create_model("single_task", ["depth", "edge"], backbone="mobilenetv2_050")
     depth = dict(model.backbones["depth"].named_parameters())
     for name, parameter in model.backbones["edge"].named_parameters():

@@ -18,7 +18,7 @@ class TestTPIM(ModelTests):
     options: ClassVar[dict[str, Any]] = QUICK
 
     def test_without_attention_it_is_mti_net(self) -> None:
-        """What the paper says of its limit: values of 0 leave MTI-Net's distillation."""
+        """As the paper states, with values of 0 the distillation is that of MTI-Net."""
         model = self.make("branches").eval()
         for module in model.distillations:
             for blocks in module.blocks.values():
@@ -43,7 +43,7 @@ class TestTPIM(ModelTests):
         model = self.make("branches", task_channels=8)
         assert [distil.channels for distil in model.distillations] == [8] * 4
 
-    def test_distillation_is_not_to_choose(self) -> None:
+    def test_distillation_cannot_be_chosen(self) -> None:
         with pytest.raises(UnknownNameError, match=r"'distillation'\. Did you mean"):
             self.make(distillation="ctal")
 
@@ -52,7 +52,7 @@ class TestSingleScaleTPIM(ModelTests):
     name = "tpim"
     options: ClassVar[dict[str, Any]] = {**QUICK, "single_scale": True, "channels": 16}
 
-    def test_takes_the_place_in_pad_net(self, tmp_path) -> None:
+    def test_it_is_pad_net_with_tpim(self, tmp_path) -> None:
         model = self.make()
         assert isinstance(model, PADNet)
         assert isinstance(model, TPIMNet)
@@ -63,6 +63,6 @@ class TestSingleScaleTPIM(ModelTests):
         assert type(taskprism.load(tmp_path)) is type(model)
         assert type(TPIMNet.from_pretrained(tmp_path)) is type(model)
 
-    def test_options_are_its_own(self) -> None:
+    def test_options_of_mti_net_are_unknown(self) -> None:
         with pytest.raises(UnknownNameError, match="'fpm_reduction'"):
             self.make(fpm_reduction=1)
