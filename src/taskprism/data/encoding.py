@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taskprism.data.files import StoredPixels, read_stored
+from taskprism.data.files import Orientation, StoredPixels, read_stored
 from taskprism.data.folder_config import Axis, TaskConfig
 from taskprism.data.label_tables import Color, show_color
 from taskprism.errors import DataError, TaskprismError
@@ -38,6 +38,7 @@ class TargetDecoder:
         source: Name of the YAML, for messages.
         color_map: Stored color -> class, None for "no label"; if given, the files are read as
             color images, and other colors are an error.
+        orientation: ``"exif"`` rotates images according to their EXIF tag.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class TargetDecoder:
         value_map: Mapping[int, int | None] | None = None,
         source: str = "the data YAML",
         color_map: Mapping[Color, int | None] | None = None,
+        orientation: Orientation = "exif",
     ) -> None:
         self.task = task
         self.config = config
+        self.orientation: Orientation = orientation
         self._counts = not task.target_dtype.is_floating_point
         two = task.target_type(torch.full((task.target_channels, 1, 1), 2, dtype=task.target_dtype))
         everywhere = ValidMask(torch.ones(1, 1, 1, dtype=torch.bool))
@@ -83,7 +86,7 @@ class TargetDecoder:
             DataError: The file is broken or has values that the task does not allow.
         """
         encoding = self.config.encoding
-        stored = read_stored(path, encoding.key)
+        stored = read_stored(path, encoding.key, self.orientation)
         self._check_form(stored, path)
         if self.colors is not None:
             values, valid = self._from_colors(self.colors, stored, path)
@@ -137,7 +140,7 @@ class TargetDecoder:
         A file that cannot be read is not; reading it as a label reports it.
         """
         try:
-            stored = read_stored(path, self.config.encoding.key)
+            stored = read_stored(path, self.config.encoding.key, self.orientation)
             raw = self._numbers(stored, path)
         except TaskprismError:
             return False

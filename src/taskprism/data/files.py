@@ -28,7 +28,7 @@ _PNG_CHANNELS = {2: "RGB", 4: "LA", 6: "RGBA"}  # color types with more than one
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # EXIF and TIFF tags
 _WHITE_IS_ZERO = 0
 _ALPHA_MODES = ("LA", "RGBA")
-_ARRAYS = (".npy", ".npz", ".mat")
+ARRAYS = (".npy", ".npz", ".mat")
 # EXIF orientation -> the change that puts the picture upright. Odd turns exchange the sides.
 _UPRIGHT = {
     2: lambda pixels: pixels[:, ::-1],
@@ -190,7 +190,7 @@ def read_stored(
         orientation: ``"exif"`` rotates images according to their EXIF tag.
     """
     with _naming(path, "label file"):
-        if path.suffix.lower() not in _ARRAYS:
+        if path.suffix.lower() not in ARRAYS:
             return _read_picture(path, orientation, for_labels=True)
         values = _read_array(path, key)
         if values.dtype.kind in "iuf" and not values.dtype.isnative:
@@ -354,6 +354,14 @@ def _as_stored(
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 
 
+_HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder belongs to the system: ``._a.jpg``, ``.DS_Store``, ``Thumbs.db``."""
+    return name.startswith(".") or name.lower() in _HIDDEN
+
+
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Image files among paths of files and folders; subfolders are not searched.
 
@@ -367,7 +375,8 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+            visible = (file for file in path.iterdir() if not is_hidden(file.name))
+            inside = sorted(f for f in visible if f.suffix.lower() in ENDINGS and f.is_file())
             if not inside:
                 raise InputError(
                     f"{path} contains no image (no file ending in {', '.join(ENDINGS)}). Give a "

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from taskprism.data import transforms
 from taskprism.data.encoding import TargetDecoder
-from taskprism.data.files import read_image, read_stored
+from taskprism.data.files import Orientation, exif_orientation, read_image, read_stored
 from taskprism.data.folder_config import Augmentation, Fit, FolderConfig, TaskConfig, load_config
 from taskprism.data.folder_files import FolderFiles
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
@@ -74,6 +74,9 @@ def training_transform(size: tuple[int, int], fit: Fit, augmentation: Augmentati
     return transforms.Compose([fit_to(size, fit), *augmentation.steps()])
 
 
+_SAME_SHAPE = (2, 3, 4)  # EXIF tags that mirror or turn upside down
+
+
 class FolderDataset(Dataset[Sample]):
     """Images and labels of some names, at their own size, after ``transform``.
 
@@ -97,7 +100,7 @@ class FolderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
-        image = read_image(self.files.image(name))
+        image = read_image(self.files.image(name), self.files.config.orientation)
         targets: dict[str, DenseTarget] = {}
         valid: dict[str, ValidMask] = {}
         for task, decoder in self.decoders.items():
@@ -108,8 +111,7 @@ class FolderDataset(Dataset[Sample]):
             if targets[task].shape[-2:] != image.shape[-2:]:
                 raise DataError(
                     f"{path} is {_size(targets[task])} pixels (width x height), but its image "
-                    f"{self.files.image(name)} is {_size(image)}. Labels must have the size of "
-                    "their image (after its EXIF rotation)."
+                    f"{self.files.image(name)} is {_size(image)}. {self._advice(name, task)}"
                 )
         sample = Sample(name=name, image=image, targets=targets, valid=valid)
         return self.transform(sample) if self.transform is not None else sample
@@ -124,7 +126,7 @@ class FolderDataset(Dataset[Sample]):
 
     def doubts(self, indices: Sequence[int]) -> list[str]:
         """What is implausible about the stored numbers of some samples."""
-        found = []
+        found = self._turned([self.names[index] for index in indices])
         for task, decoder in self.decoders.items():
             if decoder.config.encoding.axes is None:
                 continue
@@ -138,6 +140,42 @@ class FolderDataset(Dataset[Sample]):
                     f"values without a normal in tasks.{task}.ignore"
                 )
         return found
+
+    def _turned(self, names: Sequence[str]) -> list[str]:
+        """Images that an EXIF tag turns, although the size of the labels fits without it too."""
+        config = self.files.config
+        if "orientation" in config.model_fields_set:
+            return []
+        turned = []
+        for name in names:
+            try:
+                tag = exif_orientation(self.files.image(name))
+                height, width = read_image(self.files.image(name)).shape[-2:] if tag > 1 else (0, 1)
+            except TaskprismError:
+                continue  # reading the sample has reported it
+            if tag in _SAME_SHAPE or (tag > 1 and height == width):
+                turned.append(name)
+        if not turned:
+            return []
+        return [
+            f"{count_files(turned)} have an EXIF tag that turns or mirrors the image, and labels "
+            "fit both ways. Look at the pictures, then set orientation: exif (labels were drawn on "
+            "the turned image) or orientation: stored"
+        ]
+
+    def _advice(self, name: str, task: str) -> str:
+        """What to do about a label of another size than its image."""
+        used = self.files.config.orientation
+        other: Orientation = "stored" if used == "exif" else "exif"
+        image = read_image(self.files.image(name), other)
+        key = self.decoders[task].config.encoding.key
+        label = read_stored(self.files.label(task, name), key, other)
+        if label.values.shape[:2] == image.shape[-2:]:
+            return (
+                f"They fit with the key 'orientation: {other}' of {self.files.source} (the image "
+                "has an EXIF tag that turns it)."
+            )
+        return "Labels must have the size of their image (after its EXIF rotation)."
 
 
 def _size(tensor: Any) -> str:
@@ -220,6 +258,10 @@ class FolderProtocol(Protocol):
         """Hash of the YAML and of every file's relative path and size."""
         return self.files.fingerprint()
 
+    def remarks(self) -> list[str]:
+        """Files that are left out, and images without labels."""
+        return self.files.left_out()
+
     def _decoder(self, task: Task) -> TargetDecoder:
         return TargetDecoder(
             task,
@@ -227,6 +269,7 @@ class FolderProtocol(Protocol):
             self.files.value_map(task.name),
             self.files.source,
             self.files.color_map(task.name),
+            self.config.orientation,
         )
 
 

@@ -5,7 +5,8 @@
     name: my_kitchen
     root: .                       # relative to this file, or absolute; the option root overrides
     license: my own photographs
-    image: rgb/{name}.jpg
+    image: rgb/{name}.jpg         # also finds .JPG and .jpeg; {name}.* finds any ending
+    orientation: exif             # or stored, if labels were drawn on the image as stored
     input_size: [192, 256]        # height, width
     fit: stretch                  # as in the papers; or pad, which keeps the aspect ratio
     cache: true                   # keep images in memory at input_size
@@ -71,6 +72,7 @@ from pydantic import (
 )
 
 from taskprism.data import transforms
+from taskprism.data.files import Orientation
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
 from taskprism.options import Side, refuse_boolean
@@ -124,6 +126,7 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
 
 Fit = Literal["stretch", "pad"]
 LARGEST_ZOOM = 100
+LONGEST_PATTERN = 1000  # characters
 
 
 def rename_keys(content: Any, names: Mapping[str, str]) -> Any:
@@ -360,11 +363,21 @@ class FolderConfig(_Strict):
         0.2
     """
 
-    name: str = Field(description="of the protocol; printed with every score")
+    later_keys: ClassVar[tuple[str, ...]] = ("orientation",)
+
+    name: str = Field(
+        min_length=1, max_length=100, description="of the protocol; printed with every score"
+    )
     root: str | None = Field(None, description="folder of the data, relative to this file")
     # Fingerprints were made with the older spelling.
     license: str = Field("", serialization_alias="licence")
-    image: str = Field(description="pattern with {name}")
+    image: str = Field(
+        description="pattern with {name}, or with {folder} and {stem}, the parts of the name "
+        "before and after its last slash; .* stands for any ending"
+    )
+    orientation: Orientation = Field(
+        "exif", description="turn images and labels by their EXIF tags, or read them as stored"
+    )
     input_size: tuple[Pixels, Pixels] = Field(description="height and width of the network's input")
     fit: Fit = Field("stretch", description="how images of other sizes get input_size")
     splits: dict[Split, Annotated[SplitSource, BeforeValidator(_split_source)]] = Field(
@@ -380,9 +393,16 @@ class FolderConfig(_Strict):
     def _old_spelling(cls, value: Any) -> Any:
         return rename_keys(value, {"licence": "license"})
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_protocol_name(value)
+
     @field_validator("image")
     @classmethod
     def _has_name(cls, value: str) -> str:
+        if "{name}" not in value and "{stem}" in value and "{folder}" not in value:
+            raise ValueError("a pattern with {stem} must contain {folder} too")
         return _check_pattern(value)
 
     @field_validator("splits")
@@ -397,9 +417,30 @@ class FolderConfig(_Strict):
         return value
 
 
+def check_protocol_name(value: str) -> str:
+    """Return the name of a protocol, which becomes part of file names.
+
+    Raises:
+        ValueError: It has a slash or control characters, or starts with a dot.
+    """
+    if not value.isprintable() or set(value) & set("/\\") or value.startswith("."):
+        raise ValueError(f"{value[:80]!r} is not a name; it has no slash and no dot in front")
+    return value
+
+
+_PLACEHOLDERS = ("{name}", "{folder}", "{stem}")
+
+
 def _check_pattern(value: str) -> str:
-    if "{name}" not in value:
+    if "{name}" not in value and "{stem}" not in value:
         raise ValueError("the pattern must contain {name}, such as rgb/{name}.jpg")
+    unknown = [part for part in re.findall(r"\{[^}]*\}", value) if part not in _PLACEHOLDERS]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not one of {', '.join(_PLACEHOLDERS)}")
+    if value.startswith("/") or re.match(r"[A-Za-z]:", value):
+        raise ValueError("the pattern must be relative; set 'root' to the folder of the data")
+    if "\0" in value or len(value) > LONGEST_PATTERN:
+        raise ValueError("the pattern is not a path")
     return value
 
 

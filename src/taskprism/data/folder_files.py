@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
 
+from taskprism.data.files import ARRAYS, ENDINGS, is_hidden
 from taskprism.data.folder_config import FolderConfig, SplitSource
 from taskprism.data.label_tables import (
     ClassTable,
@@ -19,13 +25,18 @@ from taskprism.data.label_tables import (
 )
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
-from taskprism.text_files import read_json, read_lines, read_names, read_yaml
+from taskprism.text_files import name_problem, read_json, read_lines, read_names, read_yaml
 
 _SHOWN = 5  # names in a message
+_ANY_ENDING = ".*"
+_SAME_ENDINGS = ({".jpg", ".jpeg"}, {".tif", ".tiff"})
 
 
 class FolderFiles:
     """Files of a folder.
+
+    A file is found whatever the case of its ending (``.JPG`` for ``.jpg``), and under the other
+    usual spelling (``.jpeg``, ``.tiff``). Hidden files are never found by a pattern.
 
     Args:
         config: The YAML's content.
@@ -40,19 +51,66 @@ class FolderFiles:
         self.config = config
         self.root = root
         self.source = source
+        self._listings: dict[Path, dict[str, list[str]]] = {}
         if not root.is_dir():
             raise DataError(
                 f"{source}: the data folder {root} does not exist. Correct the key "
                 "'root' there, the option root, or data.root in the recipe."
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the listings, which are made again in another process."""
+        state = {key: value for key, value in vars(self).items() if key != "_candidates"}
+        return {**state, "_listings": {}}
+
     def image(self, name: str) -> Path:
-        """Path of an image."""
-        return self.root / self.config.image.replace("{name}", name)
+        """Path of an image, whether or not it exists.
+
+        Raises:
+            DataError: Two files differ only in their endings.
+        """
+        return self._file(self.config.image, name, ENDINGS)
 
     def label(self, task: str, name: str) -> Path:
-        """Path of a label, whether or not it exists."""
-        return self.root / self.config.tasks[task].path.replace("{name}", name)
+        """Path of a label, whether or not it exists.
+
+        Raises:
+            DataError: Two files differ only in their endings.
+        """
+        return self._file(self.config.tasks[task].path, name, (*ENDINGS, *ARRAYS))
+
+    def _file(self, pattern: str, name: str, endings: tuple[str, ...]) -> Path:
+        exact = self.root / fill(pattern, name)
+        listing = self._listing(exact.parent)
+        stem, ending = exact.stem, exact.suffix.lower()
+        if pattern.endswith(_ANY_ENDING):
+            allowed = set(endings)
+        else:
+            allowed = next((same for same in _SAME_ENDINGS if ending in same), {ending})
+        alike = listing.get(normalize("NFC", stem), ())
+        found = [exact.parent / n for n in alike if _ending(n) in allowed]
+        if len(found) > 1:
+            shown = " and ".join(path.name for path in found)
+            raise DataError(
+                f"{self.source}: {name!r} is ambiguous: {exact.parent} has {shown}. Remove all but "
+                f"one, or give the ending in the pattern {pattern}."
+            )
+        return found[0] if found else exact
+
+    def _listing(self, folder: Path) -> dict[str, list[str]]:
+        """Stem in composed Unicode -> names of the visible files in a folder."""
+        if folder not in self._listings:
+            listing = defaultdict(list)
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if not is_hidden(entry.name) and entry.is_file():
+                            stem = normalize("NFC", Path(entry.name).stem)
+                            listing[stem].append(entry.name)
+            except OSError:
+                return {}  # a missing file is reported as such
+            self._listings[folder] = {stem: sorted(names) for stem, names in listing.items()}
+        return self._listings[folder]
 
     def names(self, split: Split) -> list[str]:
         """Names of a split, each with an image.
@@ -62,7 +120,7 @@ class FolderFiles:
         """
         names = list(dict.fromkeys(self._listed(self.config.splits[split], split)))
         if not names:
-            raise DataError(f"{self.source}: the split {split!r} is empty.")
+            raise DataError(f"{self.source}: the split {split!r} is empty.{self._why_empty()}")
         missing = [name for name in names if not self.image(name).is_file()]
         if missing:
             shown = ", ".join(str(self.image(name)) for name in missing[:_SHOWN])
@@ -74,6 +132,15 @@ class FolderFiles:
             )
         return names
 
+    def _why_empty(self) -> str:
+        if self._found or not self._other_images:
+            return ""
+        shown = ", ".join(str(path) for path in self._other_images[:3])
+        return (
+            f" None of {len(self._other_images)} image files matches the key 'image' "
+            f"({self.config.image}), such as {shown}."
+        )
+
     def check_labels(self, names: list[str], tasks: list[str]) -> None:
         """Raise :class:`DataError` if one of ``tasks`` has no label file for any of ``names``."""
         for task in tasks:
@@ -84,6 +151,40 @@ class FolderFiles:
                     f"({self.root / config.path}) for any of the {len(names)} images. Single files "
                     "may be missing, but not all. Correct the pattern or remove the task."
                 )
+
+    def left_out(self) -> list[str]:
+        """Files that are in no split, and images without a label, one sentence each."""
+        names = [name for split in self.config.splits for name in self.names(split)]
+        used = {path for name in names for path in self._files_of(name)}
+        lines = []
+        images = [*self._found.values(), *self._other_images]
+        unlisted = sorted(path for path in images if path not in used)
+        if unlisted:
+            verb = "image files are" if len(unlisted) > 1 else "image file is"
+            lines.append(
+                f"{len(unlisted)} {verb} in no split ({self._some(unlisted)}); the key 'image' is "
+                f"{self.config.image}"
+            )
+        for task, config in self.config.tasks.items():
+            files = self._visible(config.path, (*ENDINGS, *ARRAYS))
+            extra = [path for path in files if path not in used and path not in unlisted]
+            if extra:
+                verb = "files are" if len(extra) > 1 else "file is"
+                lines.append(
+                    f"{task}: {len(extra)} {verb} the label of no image in a split "
+                    f"({self._some(extra)})"
+                )
+            without = [name for name in names if not self.label(task, name).is_file()]
+            if without:
+                lines.append(
+                    f"{task}: {len(without)} of {len(names)} images have no label file "
+                    f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''})"
+                )
+        return lines
+
+    def _some(self, paths: list[Path]) -> str:
+        shown = ", ".join(path.relative_to(self.root).as_posix() for path in paths[:3])
+        return shown + ", ..." * (len(paths) > 3)
 
     def reference(self, text: str, key: str) -> Any:
         """Content of ``FILE`` or ``FILE#KEY`` (relative to the root): JSON, YAML or lines.
@@ -161,20 +262,43 @@ class FolderFiles:
 
     def _all_files(self, names: list[str]) -> Iterator[Path]:
         for name in names:
-            yield self.image(name)
-            for task in self.config.tasks:
-                path = self.label(task, name)
-                if path.is_file():
-                    yield path
+            yield from self._files_of(name)
+
+    def _files_of(self, name: str) -> Iterator[Path]:
+        """The image, and the labels that exist."""
+        yield self.image(name)
+        for task in self.config.tasks:
+            path = self.label(task, name)
+            if path.is_file():
+                yield path
 
     def _listed(self, source: SplitSource, split: Split) -> list[str]:
         if source.names is not None:
-            return list(source.names)
+            return self._checked(source.names, split)
         if source.list is not None:
-            return self._from_list(self.root / source.list, split)
+            return self._checked(self._from_list(self.root / source.list, split), split)
         if source.glob is not None:
-            return self._matching(source.glob)
+            return self._matching(source.glob, split)
         return self._share(split)
+
+    def _checked(self, names: Iterable[str], split: Split) -> list[str]:
+        """Names without the folder and ending of the image, which some lists have."""
+        checked = []
+        for name in names:
+            parts = PurePosixPath(name).parts
+            wrong = name_problem(name)
+            if ".." in parts or name.startswith("/"):
+                wrong = f"({name!r}) leads out of the folder"
+            if wrong:
+                raise DataError(f"{self.source}: a name of the split {split!r} {wrong}.")
+            checked.append(self._without_ending(name))
+        return checked
+
+    def _without_ending(self, name: str) -> str:
+        if Path(name).suffix.lower() not in ENDINGS or self.image(name).is_file():
+            return name
+        shorter = [self._name_of(name), name.removesuffix(Path(name).suffix)]
+        return next((n for n in shorter if n and self.image(n).is_file()), name)
 
     def _from_list(self, path: Path, split: Split) -> list[str]:
         try:
@@ -185,12 +309,72 @@ class FolderFiles:
                 f"name per line, or change splits.{split}."
             ) from None
 
-    def _matching(self, pattern: str) -> list[str]:
-        """Names of the image files that match a glob, sorted."""
-        before, *after = (re.escape(part) for part in self.config.image.split("{name}"))
-        regex = re.compile(before + "(?P<name>.+)" + "(?P=name)".join(after))
-        files = (path.relative_to(self.root).as_posix() for path in self.root.glob(pattern))
-        return sorted(found["name"] for file in files if (found := regex.fullmatch(file)))
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        """Relative path of an image -> its name."""
+        return _as_regex(self.config.image, ENDINGS)
+
+    def _name_of(self, file: str) -> str | None:
+        """Name of the image at a relative path, or None if it does not match the pattern."""
+        return _name_in(self._regex.fullmatch(file))
+
+    def _matching(self, pattern: str, split: Split) -> list[str]:
+        """Names of the image files that match a glob, sorted.
+
+        The folders before ``{name}`` in the key ``image`` are taken literally, so that they may
+        contain brackets.
+        """
+        literal = _folder_of(self.config.image)
+        if literal and pattern.startswith(f"{literal}/"):
+            pattern = glob.escape(literal) + pattern[len(literal) :]
+        try:
+            paths = [path for path in self.root.glob(pattern) if path.is_file()]
+        except (ValueError, NotImplementedError, re.error) as error:
+            raise DataError(
+                f"{self.source}: splits.{split}.glob is {pattern!r} ({error}). Give a pattern "
+                "relative to the root, such as rgb/a*.jpg."
+            ) from None
+        files = (path.relative_to(self.root).as_posix() for path in paths)
+        names = (self._name_of(file) for file in files if not _any_hidden(file))
+        return sorted(name for name in names if name is not None)
+
+    def _visible(self, pattern: str, endings: tuple[str, ...]) -> list[Path]:
+        """Files below the folder of a pattern, without hidden ones; links are followed."""
+        found, visited = [], set()
+        for folder, folders, files in os.walk(self.root / _folder_of(pattern), followlinks=True):
+            real = os.path.realpath(folder)
+            folders[:] = [] if real in visited else sorted(f for f in folders if not is_hidden(f))
+            if real not in visited:
+                names = (f for f in files if not is_hidden(f) and _ending(f) in endings)
+                found += [Path(folder, name) for name in names]
+            visited.add(real)
+        return sorted(path for path in found if path.is_file())
+
+    @cached_property
+    def _candidates(self) -> tuple[dict[str, Path], list[Path]]:
+        """Name -> image, and the other image files, which are no labels either."""
+        named, others = {}, []
+        for path in self._visible(self.config.image, ENDINGS):
+            name = self._name_of(path.relative_to(self.root).as_posix())
+            named |= {name: path} if name is not None else {}
+            others += [path] if name is None else []
+        labels = [_as_regex(task.path, ENDINGS) for task in self.config.tasks.values()]
+
+        def is_label(path: Path, own: str | None) -> bool:
+            file = path.relative_to(self.root).as_posix()
+            of = {_name_in(regex.fullmatch(file)) for regex in labels}
+            return any(name in named and name != own for name in of)
+
+        images = {name: path for name, path in named.items() if not is_label(path, name)}
+        return images, [path for path in others if not is_label(path, None)]
+
+    @property
+    def _found(self) -> dict[str, Path]:
+        return self._candidates[0]
+
+    @property
+    def _other_images(self) -> list[Path]:
+        return self._candidates[1]
 
     def _share(self, split: Split) -> list[str]:
         """The split's share of all images, in an order that depends on the seed only.
@@ -198,9 +382,8 @@ class FolderFiles:
         The order comes from hashes of the names: it is the same on every machine and hardly
         changes when images are added.
         """
-        everything = self._matching(self.config.image.replace("{name}", "*"))
         seed = self.config.split_seed
-        ordered = sorted(everything, key=lambda n: hashlib.sha256(f"{seed}/{n}".encode()).digest())
+        ordered = sorted(self._found, key=lambda n: hashlib.sha256(f"{seed}/{n}".encode()).digest())
         start = 0.0
         for name, source in self.config.splits.items():
             end = start + (source.fraction or 0.0)
@@ -209,6 +392,67 @@ class FolderFiles:
                 return sorted(ordered[first:last])
             start = end
         return []
+
+
+def fill(pattern: str, name: str) -> str:
+    """Put a name into a pattern.
+
+    ``{name}`` is the whole name, ``{folder}`` the part before its last slash, ``{stem}`` the part
+    after it.
+
+    >>> fill("{folder}/masks/{stem}.png", "train/17")
+    'train/masks/17.png'
+    """
+    folder, _, stem = name.rpartition("/")
+    filled = pattern.replace("{folder}/", f"{folder}/" if folder else "")
+    return filled.replace("{name}", name).replace("{folder}", folder).replace("{stem}", stem)
+
+
+def _as_regex(pattern: str, endings: tuple[str, ...]) -> re.Pattern[str]:
+    """Regular expression of relative paths, with a group for each placeholder."""
+    pattern = PurePosixPath(pattern).as_posix()
+    base, ending = pattern, ""
+    if pattern.endswith(_ANY_ENDING):
+        base = pattern.removesuffix(_ANY_ENDING)
+        ending = f"(?i:{'|'.join(map(re.escape, endings))})"
+    elif "}" not in Path(pattern).suffix:
+        base = pattern.removesuffix(Path(pattern).suffix)
+        own = Path(pattern).suffix.lower()
+        same = next((same for same in _SAME_ENDINGS if own in same), {own})
+        ending = f"(?i:{'|'.join(map(re.escape, sorted(same)))})"
+    parts, seen = [], set()
+    for part in re.split(r"(\{(?:name|folder|stem)\})", base):
+        key = part.strip("{}")
+        if part not in ("{name}", "{folder}", "{stem}"):
+            parts.append(re.escape(part))
+        elif key in seen:
+            parts.append(f"(?P={key})")
+        else:
+            parts.append(f"(?P<{key}>{'[^/]+' if key == 'stem' else '.+'})")
+            seen.add(key)
+    return re.compile("".join(parts) + ending, re.DOTALL)
+
+
+def _name_in(found: re.Match[str] | None) -> str | None:
+    if found is None:
+        return None
+    groups = found.groupdict()
+    if "name" in groups:
+        return groups["name"]
+    return f"{groups['folder']}/{groups['stem']}" if "folder" in groups else groups["stem"]
+
+
+def _folder_of(pattern: str) -> str:
+    """Folders before the first placeholder."""
+    return PurePosixPath(pattern).as_posix().partition("{")[0].rpartition("/")[0]
+
+
+def _ending(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _any_hidden(file: str) -> bool:
+    return any(is_hidden(part) for part in file.split("/"))
 
 
 def _numbered_lines(lines: list[Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from taskprism.data.files import is_hidden
 from taskprism.errors import DataError
 from taskprism.text_files import read_names
 
@@ -39,7 +40,8 @@ def numbered(root: Path, *, folder: str, parts: str, suffix: str = ".npy") -> li
         DataError: There are none, or the name of a file is not a number.
     """
     place = root / folder / parts
-    stems = [path.stem for path in place.glob(f"*{suffix}")] if place.is_dir() else []
+    files = place.glob(f"*{suffix}") if place.is_dir() else ()
+    stems = [path.stem for path in files if not is_hidden(path.name)]
     strange = [stem for stem in stems if not stem.isdecimal()]
     if strange or not stems:
         what = f"{strange[0]}{suffix} is not" if strange else f"there is no {suffix} file"
@@ -54,7 +56,7 @@ def found(root: Path, *, base: str, folder: str, ending: str) -> list[str]:
         DataError: There are none.
     """
     files = (root / base / folder).rglob(f"*{ending}")
-    names = (path.relative_to(root / base).as_posix() for path in files)
+    names = (path.relative_to(root / base).as_posix() for path in files if not is_hidden(path.name))
     result = sorted(name.removesuffix(ending) for name in names)
     if not result:
         raise DataError(f"{root / base / folder}: no file ends in {ending}.")

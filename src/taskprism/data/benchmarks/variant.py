@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from taskprism.data.benchmarks.names import Names
-from taskprism.data.files import read_image
+from taskprism.data.files import is_hidden, read_image
 from taskprism.data.protocol import Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError
@@ -120,7 +120,7 @@ class Variant:
         return not self.mismatches(root)
 
     def _pattern_mismatch(self, root: Path, pattern: str) -> list[str]:
-        if any(root.glob(fill(pattern, self.name_glob))):
+        if any(not is_hidden(path.name) for path in root.glob(fill(pattern, self.name_glob))):
             return []
         kinds = self._survey(root, pattern)
         seen = ", ".join(f"{number} {kind}" for kind, number in kinds.items()) or "no file"
@@ -129,7 +129,8 @@ class Variant:
     def _survey(self, root: Path, pattern: str) -> dict[str, int]:
         """File endings where a pattern expects files, with their number."""
         anything = fill(pattern[: pattern.rindex("}") + 1], self.name_glob)
-        return dict(Counter(path.suffix for path in root.glob(anything) if path.is_file()))
+        visible = (path for path in root.glob(anything) if not is_hidden(path.name))
+        return dict(Counter(path.suffix for path in visible if path.is_file()))
 
 
 def fill(pattern: str, name: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from taskprism.data.folder_config import rename_keys
+from taskprism.data.folder_config import check_protocol_name, rename_keys
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
-from taskprism.text_files import read_json
+from taskprism.text_files import name_problem, read_json
 
 FILE = "index.json"
 FORMAT = 1
@@ -44,6 +44,20 @@ class Entry(_Frozen):
 
     name: str
     members: dict[str, Member]
+
+    @field_validator("name")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        if value.startswith("/") or ".." in value.split("/") or name_problem(value):
+            raise ValueError(f"{value[:80]!r} is not the name of a sample")
+        return value
+
+    @field_validator("members")
+    @classmethod
+    def _has_image(cls, value: dict[str, Member]) -> dict[str, Member]:
+        if "image" not in value:
+            raise ValueError("a sample has no image")
+        return value
 
 
 class Shard(_Frozen):
@@ -85,6 +99,11 @@ class Index(_Frozen):
     license: str
     splits: dict[Split, list[Shard]]
     part: str | None = None
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return check_protocol_name(value)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from taskprism.atomic import write_json
 from taskprism.data.folder import FolderProtocol
-from taskprism.data.folder_config import FolderConfig
+from taskprism.data.folder_config import FolderConfig, explain
 from taskprism.data.folder_files import FolderFiles
 from taskprism.data.protocol import (
     PROTOCOLS,
@@ -259,7 +260,10 @@ def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
     unknown = set(change) - set(FolderConfig.model_fields)
     if unknown:
         raise InputError(f"{index.protocol} has no key {', '.join(sorted(unknown))} to change.")
-    config = FolderConfig.model_validate({**index.folder, **change})
+    try:
+        config = FolderConfig.model_validate({**index.folder, **change})
+    except ValidationError as error:
+        raise explain(error, FolderConfig, str(folder / FILE)) from None
     return FolderProtocol(
         name=config.name,
         tasks=(),
