@@ -158,9 +158,10 @@ class FolderDataset(Dataset[Sample]):
         if not turned:
             return []
         return [
-            f"{count_files(turned)} have an EXIF tag that turns or mirrors the image, and labels "
-            "fit both ways. Look at the pictures, then set orientation: exif (labels were drawn on "
-            "the turned image) or orientation: stored"
+            f"{len(turned)} images ({', '.join(turned[:3])}{', ...' * (len(turned) > 3)}) have an "
+            "EXIF tag that turns or mirrors them, and labels of that size fit both ways. Look at the "
+            "pictures, then set orientation: exif (labels were drawn on the turned image) or "
+            "orientation: stored"
         ]
 
     def _advice(self, name: str, task: str) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -153,9 +154,19 @@ class FolderFiles:
                 )
 
     def left_out(self) -> list[str]:
-        """Files that are in no split, and images without a label, one sentence each."""
-        names = [name for split in self.config.splits for name in self.names(split)]
-        used = {path for name in names for path in self._files_of(name)}
+        """Files that are in no split, and images without a label, one sentence each.
+
+        Missing images and ambiguous files are not reported here; opening the splits does.
+        """
+        names = []
+        for split, source in self.config.splits.items():
+            with suppress(DataError):
+                listed = dict.fromkeys(self._listed(source, split))
+                names += [name for name in listed if self.image(name).is_file()]
+        used: set[Path] = set()
+        for name in names:
+            with suppress(DataError):
+                used.update(self._files_of(name))
         lines = []
         images = [*self._found.values(), *self._other_images]
         unlisted = sorted(path for path in images if path not in used)
@@ -174,13 +185,19 @@ class FolderFiles:
                     f"{task}: {len(extra)} {verb} the label of no image in a split "
                     f"({self._some(extra)})"
                 )
-            without = [name for name in names if not self.label(task, name).is_file()]
+            without = [name for name in names if not self._has_label(task, name)]
             if without:
                 lines.append(
                     f"{task}: {len(without)} of {len(names)} images have no label file "
                     f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''})"
                 )
         return lines
+
+    def _has_label(self, task: str, name: str) -> bool:
+        try:
+            return self.label(task, name).is_file()
+        except DataError:
+            return True  # there are two
 
     def _some(self, paths: list[Path]) -> str:
         shown = ", ".join(path.relative_to(self.root).as_posix() for path in paths[:3])
