@@ -157,11 +157,11 @@ class FolderDataset(Dataset[Sample]):
                 turned.append(name)
         if not turned:
             return []
+        shown = ", ".join(turned[:3]) + ", ..." * (len(turned) > 3)
         return [
-            f"{len(turned)} images ({', '.join(turned[:3])}{', ...' * (len(turned) > 3)}) have an "
-            "EXIF tag that turns or mirrors them, and labels of that size fit both ways. Look at the "
-            "pictures, then set orientation: exif (labels were drawn on the turned image) or "
-            "orientation: stored"
+            f"{len(turned)} images ({shown}) have an EXIF tag that turns or mirrors them, and "
+            "labels fit both ways. Look at the pictures, then set orientation: exif (labels "
+            "were drawn on the turned image) or orientation: stored"
         ]
 
     def _advice(self, name: str, task: str) -> str:
