@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
 
+from taskprism import layers, losses
 from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.layers import (
     BottleneckHead,
@@ -89,3 +91,14 @@ def test_deeplab_takes_three_positive_rates(rates):
 def test_switches_of_modulation_are_true_or_false(value):
     with pytest.raises(InputError, match="Modulation: norm must be true or false"):
         Modulation(("a",), squeeze=False, adapters=False, norm=value)
+
+
+@pytest.mark.parametrize("package", [layers, losses])
+def test_every_public_class_and_function_has_an_example(package):
+    abstract = {"Aggregation"}
+    names = [name for name in package.__all__ if name not in abstract]
+    parts = [getattr(package, name) for name in names]
+    documented = [part for part in parts if inspect.isclass(part) or inspect.isfunction(part)]
+    assert len(documented) > 5
+    lacking = [part.__name__ for part in documented if "Example:" not in (part.__doc__ or "")]
+    assert lacking == []

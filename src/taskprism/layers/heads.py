@@ -179,7 +179,13 @@ class BottleneckHead(Head):
 
 
 def list_heads() -> list[str]:
-    """Names that :func:`create_head` accepts, in alphabetical order."""
+    """Names that :func:`create_head` accepts, in alphabetical order.
+
+    Example:
+        >>> from taskprism.layers import list_heads
+        >>> {"auto", "deeplab"} <= set(list_heads())
+        True
+    """
     return HEADS.names()
 
 

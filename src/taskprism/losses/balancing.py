@@ -120,7 +120,13 @@ class FixedWeights(Balancing):
 
 
 def list_balancers() -> list[str]:
-    """Names that :func:`create_balancer` accepts, in alphabetical order."""
+    """Names that :func:`create_balancer` accepts, in alphabetical order.
+
+    Example:
+        >>> from taskprism.losses import list_balancers
+        >>> "fixed" in list_balancers()
+        True
+    """
     return BALANCERS.names()
 
 
