@@ -56,7 +56,7 @@ def numbers(match: PairMatch):
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_counts_are_those_of_the_definition(kernel):
+def test_counts_equal_the_reference(kernel):
     images = [labels(seed) for seed in (0, 1)]
     result = label_affinity(
         [sample(values, valid, list(values)) for values, valid in images],
@@ -75,7 +75,7 @@ def test_counts_are_those_of_the_definition(kernel):
     assert all(min(numbers(match)) > 0 for match in near)  # the test sees every outcome
 
 
-def test_a_missing_label_leaves_its_pairs_out():
+def test_pairs_with_a_missing_label_are_left_out():
     values, valid = labels(0)
     whole, partly = sample(values, valid, list(values)), sample(values, valid, ["semseg", "depth"])
     one = label_affinity([whole], TASKS_USED, [1])
@@ -85,7 +85,7 @@ def test_a_missing_label_leaves_its_pairs_out():
         assert after.pairs == before.pairs * (2 if twice else 1)
 
 
-def test_shares_follow_from_the_counts():
+def test_shares_equal_ratios_of_counts():
     match = PairMatch("a", "b", 1, both_similar=6, first_only=1, second_only=2, both_dissimilar=3)
     assert match.pairs == 12
     assert match.agreement == pytest.approx(9 / 12)
@@ -97,7 +97,7 @@ def test_shares_follow_from_the_counts():
     assert math.isnan(nothing.agreement) and math.isnan(nothing.similar)
 
 
-def test_a_task_agrees_with_itself_and_independent_ones_only_by_chance():
+def test_equal_tasks_agree_and_independent_tasks_agree_by_chance():
     noise = torch.randint(0, 2, (2, 1, 200, 200))
     first, second = create_task("semseg", channels=2), create_task("saliency")
 
@@ -119,7 +119,7 @@ def test_a_task_agrees_with_itself_and_independent_ones_only_by_chance():
     assert abs(compare(noise[0], noise[1]).beyond_chance) < 0.02
 
 
-def test_a_threshold_can_be_given():
+def test_thresholds_can_be_set():
     values, valid = labels(0)
     images = [sample(values, valid, ["semseg", "depth"])]
     tasks = TASKS_USED[:2]
@@ -142,7 +142,7 @@ def test_a_threshold_can_be_given():
         ({"dilations": []}, "at least 1"),
     ],
 )
-def test_what_cannot_be_is_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         label_affinity([], TASKS_USED, **options)
     with pytest.raises(InputError, match="at least two"):
@@ -150,8 +150,8 @@ def test_what_cannot_be_is_refused(options, message):
 
 
 @pytest.mark.parametrize("kind", TASKS.names())
-def test_every_task_says_what_is_alike(kind):
-    """Of rooms where they label it: 0 to itself, the same both ways, one channel, some alike."""
+def test_every_task_defines_similarity(kind):
+    """On labels of rooms: 0 to itself, symmetric, one channel, some pixels are similar."""
     task = create_task(kind, channels=7 if kind in ("semseg", "human_parts") else None)
     protocol = create_protocol("rooms", train_length=1, input_size=(48, 64))
     image = protocol.dataset("train", protocol.evaluation_transform())[0]
@@ -166,7 +166,7 @@ def test_every_task_says_what_is_alike(kind):
     assert 0.1 < alike <= 1
 
 
-def test_angles_between_normals_are_exact_where_they_are_small():
+def test_small_angles_between_normals_are_exact():
     kind = create_task("normals").target_type
     turned = torch.tensor([0.0, 0.01, 15.0, 90.0, 180.0]).deg2rad()
     first = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1).expand(3, 1, 5)
@@ -180,7 +180,7 @@ def test_evenly_spaced_indices_cover_the_sequence():
     assert evenly_spaced(10, 1) == [0]
 
 
-def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):
+def test_command_writes_numbers_and_a_plot(tmp_path, capsys):
     command = ["analyze", "affinity", "rooms", "--tasks", "semseg", "depth", "--images", "2"]
     options = ["--dilations", "1", "4", "--thresholds", "depth=0.2", "--out", str(tmp_path)]
     assert main([*command, *options]) == 0
@@ -191,7 +191,7 @@ def test_the_command_writes_numbers_and_a_plot(tmp_path, capsys):
     assert "semseg – depth" in capsys.readouterr().out
 
 
-def test_the_command_names_what_is_wrong(tmp_path, capsys):
+def test_command_names_what_is_wrong(tmp_path, capsys):
     command = ["analyze", "affinity", "rooms", "--images", "1", "--out", str(tmp_path / "out")]
     assert main([*command, "--thresholds", "depth"]) == 2
     assert "Expected TASK=NUMBER" in capsys.readouterr().err
@@ -202,7 +202,7 @@ def test_the_command_names_what_is_wrong(tmp_path, capsys):
     assert "Did you mean 'affinity'" in capsys.readouterr().err
 
 
-def test_many_pairs_have_lines_of_their_own():
+def test_many_pairs_have_distinct_lines():
     values, valid = labels(0)
     tasks = [*TASKS_USED, create_task("semseg", channels=3, name="other")]
     image = sample(values, valid, list(values))

@@ -1,4 +1,4 @@
-"""Feature maps of tasks: the right ones are kept, and their colors are principal components."""
+"""Feature maps of tasks: which are collected, and their colors are principal components."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def images():
     return torch.rand(2, 3, *SIZE)
 
 
-def test_features_of_mti_net_are_those_that_its_parts_compute(images):
+def test_features_of_mti_net_equal_outputs_of_its_modules(images):
     model = build("mti_net", **OPTIONS)
     places = kept(model, images)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_features_of_astmt_are_those_of_each_task(images):
     assert not torch.equal(last.tasks["depth"], last.tasks["normals"])
 
 
-def test_a_shared_backbone_has_places_of_its_own(images):
+def test_shared_backbones_have_separate_places(images):
     model = build("multi_task", **OPTIONS)
     places = kept(model, images)
     maps = model.backbone(images)
@@ -73,7 +73,7 @@ def test_a_shared_backbone_has_places_of_its_own(images):
     assert set(together.tasks) == set(TASKS)
 
 
-def test_networks_of_their_own_show_their_own_backbones(images):
+def test_single_task_networks_show_their_backbones(images):
     places = kept(build("single_task", **OPTIONS), images)
     assert {"backbones.*[0]", "backbones.*[3]"} <= set(places)
     assert all(place.shared is None for place in places.values())
@@ -127,7 +127,7 @@ def test_maps_without_variance_or_of_few_channels_are_drawn():
     assert share == pytest.approx(1) and (pictures["a"][..., 1:] == 128).all()
 
 
-def test_places_are_chosen_by_name_or_spread(images):
+def test_places_are_chosen_by_name_or_across_the_network(images):
     places = collect_features(build("mti_net", **OPTIONS), images)
     spread = choose_places(places, [], 3)
     assert [spread[0], spread[-1]] == [places[0], places[-1]] and len(spread) == 3

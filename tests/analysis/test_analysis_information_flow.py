@@ -81,7 +81,7 @@ def test_scores_are_kept_until_the_weights_change(run, flow, monkeypatch):
     file.unlink()
 
 
-def test_a_model_without_initial_predictions_says_what_to_train(tmp_path):
+def test_models_without_initial_predictions_are_refused_with_advice(tmp_path):
     run = make_run(tmp_path / "run", "multi_task", ["depth"])
     with pytest.raises(InputError, match=r"no initial predictions. Train a model .* mti_net"):
         information_flow(run, reporter=QUIET)
@@ -99,7 +99,7 @@ def test_a_model_without_initial_predictions_says_what_to_train(tmp_path):
         ((40, 40), (40, 40), 1),
     ],
 )
-def test_strides_are_found_from_sizes_that_were_rounded_up(image, maps, stride):
+def test_strides_are_found_from_rounded_sizes(image, maps, stride):
     assert stride_of(image, maps) == stride
 
 

@@ -1,4 +1,4 @@
-"""Activations that belong to tasks: the right ones, how far tasks are apart, their map."""
+"""Task-specific activations: which are collected, differences of tasks, t-SNE."""
 
 import sys
 
@@ -22,7 +22,7 @@ def build(**options):
     return create_model("astmt", TASKS, backbone="se_resnet14_quarter", **options).eval()
 
 
-def test_activations_are_what_the_layers_multiply_with():
+def test_activations_are_the_factors_of_the_layers():
     model = build()
     images = [torch.rand(3, 32, 48) for _ in range(2)]
     levels = {level.place: level for level in collect_activations(model, images)}
@@ -48,7 +48,7 @@ def test_activations_are_what_the_layers_multiply_with():
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_only_layers_of_single_tasks_are_asked():
+def test_only_task_specific_layers_are_collected():
     levels = collect_activations(build(squeeze_encoder=False), [torch.rand(3, 32, 48)])
     assert levels and all(level.place.startswith("decoder.") for level in levels)
 
@@ -60,7 +60,7 @@ def test_only_layers_of_single_tasks_are_asked():
         lambda: build(squeeze_encoder=False, squeeze_decoder=False),
     ],
 )
-def test_a_model_without_them_says_what_to_train(make):
+def test_models_without_task_layers_are_refused_with_advice(make):
     with pytest.raises(InputError, match=r"Train astmt .*taskprism train rooms/astmt"):
         collect_activations(make(), [torch.rand(3, 32, 48)])
 
@@ -88,7 +88,7 @@ def test_separation_is_the_share_of_variance_between_tasks():
     assert level(1.0, 0.0).distance == pytest.approx((1 + 1 + 2) / 3)
 
 
-def test_tasks_that_differ_come_apart_on_the_map():
+def test_different_tasks_are_separated_by_tsne():
     points = embed(level(5.0, 0.1))
     assert {task: each.shape for task, each in points.items()} == dict.fromkeys("abc", (9, 2))
     centers = {task: each.mean(axis=0) for task, each in points.items()}
@@ -100,7 +100,7 @@ def test_tasks_that_differ_come_apart_on_the_map():
         embed(level(1.0, 0.1, 1))
 
 
-def test_without_scikit_learn_the_way_out_is_named(monkeypatch):
+def test_missing_scikit_learn_is_reported_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(TaskprismError, match=r"pip install 'taskprism\[analysis\]'"):
         embed(level(1.0, 0.1))

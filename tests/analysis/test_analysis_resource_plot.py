@@ -36,7 +36,7 @@ METHODS = [
 ]
 
 
-def test_points_are_relative_to_all_single_task_networks_together():
+def test_points_are_relative_to_all_single_task_networks():
     points = {point.name: point for point in resource_points(compare([*SINGLE, *METHODS]))}
     assert points["single"].gain.mean == 0 and points["single"].parameters == 8_000_000
     assert points["mti_net"].gain.mean == pytest.approx(20)
@@ -45,7 +45,7 @@ def test_points_are_relative_to_all_single_task_networks_together():
     assert points["multi_task"].mac_ratio == pytest.approx(1 / 4)
 
 
-def test_a_common_baseline_crosses_backbones():
+def test_one_baseline_can_serve_several_backbones():
     """As in figure 5 of ASTMT: every variant against the best single-task networks."""
     large = [
         run("single_semseg", {"semseg": 0.8}, "large"),
@@ -60,14 +60,14 @@ def test_a_common_baseline_crosses_backbones():
         resource_points(comparison, "single (huge)")
 
 
-def test_without_single_task_runs_there_is_a_way_out():
+def test_missing_single_task_runs_are_reported_with_advice():
     with pytest.raises(InputError, match="--baseline"):
         resource_points(compare(METHODS))
     points = {point.name: point for point in resource_points(compare(METHODS), "multi_task")}
     assert points["mti_net"].gain.mean == pytest.approx((50 + 20) / 2)
 
 
-def test_what_has_no_size_is_left_out():
+def test_rows_without_size_are_left_out():
     unknown = run("pad_net", {"semseg": 0.5, "depth": 0.9}, parameters=None)
     names = {point.name for point in resource_points(compare([*SINGLE, *METHODS, unknown]))}
     assert names == {"single", "mti_net", "multi_task"}

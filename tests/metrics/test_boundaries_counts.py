@@ -38,7 +38,7 @@ def test_a_prediction_equal_to_the_truth_scores_one():
 
 
 @pytest.mark.parametrize("shape", [(100, 150), (321, 481)])
-def test_a_line_may_be_off_by_the_tolerance_but_no_more(shape):
+def test_lines_match_within_the_tolerance(shape):
     tolerance = PLAIN.radius(*shape)
     assert tolerance != int(tolerance)
     truth = np.zeros(shape, dtype=bool)
@@ -63,7 +63,7 @@ def test_golden_counts():
     assert BoundaryScores.of(counts, PLAIN).ods_f == pytest.approx(16 / 28)
 
 
-def test_exchanging_prediction_and_truth_exchanges_precision_and_recall():
+def test_swapping_prediction_and_truth_swaps_precision_and_recall():
     _, first = made_contours()
     _, second = made_contours(columns=slice(103, 263))
     convention = BoundaryConvention(nms=False, thin=False, thresholds=(0.5,))
@@ -75,7 +75,7 @@ def test_exchanging_prediction_and_truth_exchanges_precision_and_recall():
 
 @pytest.mark.parametrize("comparison", [">", ">="])
 @pytest.mark.parametrize("max_distance", [0.0075, 0.02])
-def test_photographs_equal_the_plain_way(comparison, max_distance):
+def test_photographs_equal_the_reference(comparison, max_distance):
     image, truth = made_contours("chelsea", slice(60, 120), slice(100, 190))
     prediction = np.round(reference.made_prediction(image), 2)
     convention = BoundaryConvention(
@@ -113,7 +113,7 @@ def test_label_maps_are_thinned_boundaries():
     assert not found[6:13, 6:13].any()
 
 
-def test_eight_bit_truncation_is_that_of_files():
+def test_eight_bit_truncation_equals_reading_files():
     rng = np.random.default_rng(0)
     prediction = rng.random((30, 40), dtype=np.float32)
     stored = np.floor(prediction.astype(np.float64) * 255).astype(np.uint8)
@@ -126,7 +126,7 @@ def test_eight_bit_truncation_is_that_of_files():
         np.testing.assert_array_equal(counts.totals, read.totals)
 
 
-def test_padding_is_no_part_of_the_image():
+def test_padding_is_ignored():
     image, truth = made_contours("chelsea", slice(60, 120), slice(100, 190))
     prediction = reference.made_prediction(image)
     convention = BoundaryConvention(thresholds=evenly_spaced(5))
@@ -142,7 +142,7 @@ def test_padding_is_no_part_of_the_image():
     np.testing.assert_array_equal(padded.totals, plain.totals)
 
 
-def test_invalid_pixels_count_nowhere():
+def test_invalid_pixels_are_not_counted():
     truth = np.zeros((40, 60), dtype=bool)
     truth[10, 5:55] = True
     valid = np.ones((40, 60), dtype=bool)
@@ -151,13 +151,13 @@ def test_invalid_pixels_count_nowhere():
     assert counts.totals[:, 0].tolist() == [40, 40, 40, 40]
 
 
-def test_an_image_without_valid_pixels_is_no_image():
+def test_images_without_valid_pixels_are_not_counted():
     nothing = np.zeros((10, 10), dtype=bool)
     counts = BoundaryCounts.of_image(nothing.astype(float), [nothing], PLAIN, nothing)
     assert (counts.images, counts.totals.sum()) == (0, 0)
 
 
-def test_an_image_without_boundaries_punishes_predictions():
+def test_images_without_boundaries_lower_precision():
     nothing = np.zeros((20, 20), dtype=bool)
     some = np.zeros((20, 20), dtype=np.float32)
     some[5, 5:10] = 0.6

@@ -55,7 +55,7 @@ def test_berkeley_annotations(tree):
             assert segments.min() == 1
 
 
-def test_a_folder_is_the_sum_of_its_images(tree):
+def test_counts_of_a_folder_are_the_sum_over_images(tree):
     pairs = find_pairs(tree / "predictions", tree / "groundTruth")
     assert [pair.name for pair in pairs] == ["astronaut", "chelsea", "coffee"]
     total = BoundaryCounts.zero(9)
@@ -89,7 +89,7 @@ def test_an_error_in_a_worker_names_the_file(tree, tmp_path):
         count_pairs(pairs, FEW, workers=0)
 
 
-def test_seism_reads_segmentations(tree):
+def test_seism_convention_reads_segmentations(tree):
     labels = BoundaryConvention(thresholds=evenly_spaced(9), ground_truth="seism")
     paths = tree / "predictions", tree / "groundTruth"
     raw, seism = score_folders(*paths, FEW), score_folders(*paths, labels)
@@ -179,7 +179,7 @@ def test_broken_annotations_name_the_file(tmp_path):
         assert path.name in str(error.value)
 
 
-def test_folders_must_hold_the_same_images(tree, tmp_path):
+def test_folders_must_have_the_same_images(tree, tmp_path):
     predictions, truths = tmp_path / "predictions", tmp_path / "truths"
     with pytest.raises(DataError, match="no such prediction folder"):
         find_pairs(predictions, truths)
@@ -201,7 +201,7 @@ def test_folders_must_hold_the_same_images(tree, tmp_path):
         find_pairs(predictions, truths)
 
 
-def test_other_sizes_are_refused_by_name(tmp_path):
+def test_different_sizes_are_refused_with_the_files(tmp_path):
     prediction = png(tmp_path / "a.png", np.zeros((8, 9), dtype=np.uint8))
     truth = npy(tmp_path / "b.npy", np.zeros((9, 8), dtype=np.uint8))
     with pytest.raises(
@@ -218,7 +218,7 @@ def test_progress_is_plain_lines_without_a_terminal(capsys):
 
 
 def test_starts_without_pytorch():
-    """Neither the command nor its workers wait for libraries that they do not use."""
+    """The command and its workers do not import libraries that they do not use."""
     code = "import sys, taskprism.cli.edges; print({'torch', 'matplotlib'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"

@@ -27,7 +27,7 @@ def random_masks(seed, count, height, width, density):
 
 
 @pytest.mark.parametrize("radius", [0, 0.9, 1, 1.5, 2.3, 4.34, 7.7])
-def test_the_disc_holds_all_offsets_within_reach(radius):
+def test_disc_has_all_offsets_within_the_radius(radius):
     reach = range(-9, 10)
     expected = {(y, x) for y, x in itertools.product(reach, reach) if math.hypot(y, x) <= radius}
     rows, columns = disc(radius)
@@ -35,7 +35,7 @@ def test_the_disc_holds_all_offsets_within_reach(radius):
     assert (np.diff(np.hypot(rows, columns)) >= 0).all()
 
 
-def test_the_graph_joins_pixels_within_tolerance():
+def test_graph_has_all_pairs_within_tolerance():
     predicted, truth = random_masks(0, 2, 14, 17, 0.2)
     graph = ToleranceGraph.between(predicted, truth, 2.3)
     found = set(zip(graph.pixels[graph.predicted].tolist(), graph.truth.tolist(), strict=True))
@@ -51,7 +51,7 @@ def test_the_graph_joins_pixels_within_tolerance():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0, 1, 1.5, 2.3]))
-def test_equals_the_best_of_all_assignments(seed, radius):
+def test_matching_equals_brute_force(seed, radius):
     masks = random_masks(seed, 3, 4, 4, 0.4)
     truth = random_masks(seed + 1, 1, 4, 4, 0.3)[0]
     found = match(planes_of(masks), [truth], radius, 3)
@@ -67,7 +67,7 @@ def test_equals_the_best_of_all_assignments(seed, radius):
     st.floats(0.02, 0.6),
     st.sampled_from([1, 2.3, 4.3]),
 )
-def test_equals_single_augmenting_paths(seed, count, predicted, true, radius):
+def test_matching_equals_single_augmenting_paths(seed, count, predicted, true, radius):
     masks = random_masks(seed, count, 13, 15, predicted)
     masks[::2] &= random_masks(seed + 1, len(masks[::2]), 13, 15, 0.5)
     truth = random_masks(seed + 2, 1, 13, 15, true)[0]
@@ -78,7 +78,7 @@ def test_equals_single_augmenting_paths(seed, count, predicted, true, radius):
 
 
 def test_long_winding_paths_are_found():
-    """Dense masks in a narrow strip: what greedy leaves needs paths from end to end."""
+    """Dense masks in a narrow strip: the greedy step leaves paths over the whole length."""
     rng = np.random.default_rng(5)
     for _ in range(20):
         predicted, truth = rng.random((2, 4, 90)) < 0.5
@@ -88,7 +88,7 @@ def test_long_winding_paths_are_found():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2.3]))
-def test_exchanging_prediction_and_truth_changes_nothing(seed, radius):
+def test_swapping_prediction_and_truth_changes_nothing(seed, radius):
     predicted, truth = random_masks(seed, 2, 12, 12, 0.3)
     there = match(planes_of([predicted]), [truth], radius, 1)
     back = match(planes_of([truth]), [predicted], radius, 1)
@@ -109,14 +109,14 @@ def test_a_threshold_does_not_depend_on_the_others(seed):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 5))
-def test_several_annotators_stay_within_what_is_possible(seed, people):
+def test_counts_of_several_annotators_are_within_bounds(seed, people):
     masks = random_masks(seed, 4, 10, 11, 0.35)
     annotations = random_masks(seed + 1, people, 10, 11, 0.15)
     found = match(planes_of(masks), list(annotations), 1.5, 4)
     for number, mask in enumerate(masks):
         near = [reference.near_pairs(mask, truth, 1.5) for truth in annotations]
         pairs = [reference.most_pairs(one) for one in near]
-        # At most every predicted pixel is matched with a pixel of its own, whosever it is.
+        # Upper bound: each predicted pixel is matched with a different pixel of any annotator.
         pooled = [
             [(person, j) for person, one in enumerate(near) for j in one[i]]
             for i in range(int(mask.sum()))
@@ -125,7 +125,7 @@ def test_several_annotators_stay_within_what_is_possible(seed, people):
         assert max(pairs) <= found.predicted[number] <= reference.most_pairs(pooled)
 
 
-def test_annotators_who_agree_count_once_in_precision():
+def test_equal_annotators_count_once_in_precision():
     line = np.zeros((9, 30), dtype=bool)
     line[4, 5:25] = True
     shifted = np.roll(line, 1, axis=0)
@@ -135,18 +135,18 @@ def test_annotators_who_agree_count_once_in_precision():
 
 
 def test_near_pixels_are_preferred_with_several_annotators():
-    """A person's pixel is matched with the prediction on it, not with the line beside it."""
+    """A true pixel is matched with the prediction at its position, not with a line next to it."""
     truth = np.zeros((12, 30), dtype=bool)
     truth[5, 3:27] = True
     predicted = truth.copy()
     predicted[7, 3:27] = True
-    # The second person drew nothing else, so only the line itself can be right.
+    # The annotators agree, so only the line itself is correct.
     found = match(planes_of([predicted]), [truth, truth], 2, 1)
     assert (found.truth[0], found.predicted[0]) == (48, 24)
 
 
-def test_with_several_annotators_the_pixels_are_those_of_the_nearest_matching():
-    """The Berkeley benchmark minimizes distance plus a price of 100 tolerances per lone pixel."""
+def test_several_annotators_prefer_the_nearest_matching():
+    """The Berkeley benchmark minimizes distance plus 100 tolerances per unmatched pixel."""
     people = random_masks(7, 4, 40, 50, 0.06)
     masks = random_masks(8, 3, 40, 50, [[[0.03]], [[0.1]], [[0.2]]])
     found = match(planes_of(masks), list(people), 3.2, 3)
@@ -161,7 +161,7 @@ def test_with_several_annotators_the_pixels_are_those_of_the_nearest_matching():
 
 @pytest.mark.parametrize(("predicted", "true"), [(0, 0), (0, 0.3), (0.3, 0)])
 @pytest.mark.parametrize("people", [1, 2])
-def test_nothing_matches_nothing(predicted, true, people):
+def test_empty_maps_have_no_matches(predicted, true, people):
     masks = random_masks(1, 2, 8, 9, predicted)
     truths = list(random_masks(2, people, 8, 9, true))
     found = match(planes_of(masks), truths, 2, 2)

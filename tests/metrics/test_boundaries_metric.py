@@ -32,7 +32,7 @@ def batch(images=3):
     )
 
 
-def test_equals_the_sum_of_the_images():
+def test_metric_equals_the_sum_of_images():
     probabilities, target, valid = batch()
     metric = BoundaryMetric(FEW)
     metric.update(probabilities, target, valid)
@@ -49,7 +49,7 @@ def test_equals_the_sum_of_the_images():
     assert 0.2 < expected.ods_f < 1
 
 
-def test_parts_merge_to_the_whole():
+def test_merged_metrics_equal_one_metric():
     probabilities, target, valid = batch()
     whole, first, second = OdsF(FEW), OdsF(FEW), OdsF(FEW)
     whole.update(probabilities, target, valid)
@@ -62,7 +62,7 @@ def test_parts_merge_to_the_whole():
     assert first.compute() == whole.compute()
 
 
-def test_ranks_add_up():
+def test_states_of_processes_are_summed():
     probabilities, target, valid = batch()
     whole, other = BoundaryMetric(FEW), BoundaryMetric(FEW)
     whole.update(probabilities, target, valid)
@@ -77,7 +77,7 @@ def test_ranks_add_up():
     assert first.compute() == whole.compute()
 
 
-def test_works_in_a_collection_and_resets():
+def test_metric_works_in_a_collection_and_resets():
     probabilities, target, valid = batch(1)
     metrics = MetricCollection({"odsF": OdsF(FEW), "all": BoundaryMetric(FEW)})
     metrics.update(probabilities, target, valid)
@@ -87,7 +87,7 @@ def test_works_in_a_collection_and_resets():
     assert metrics["odsF"].images == 0
 
 
-def test_nan_when_nothing_was_valid():
+def test_scores_are_nan_without_valid_pixels():
     probabilities, target, valid = batch(1)
     metric = OdsF("pascal")
     metric.update(probabilities, target, torch.zeros_like(valid))

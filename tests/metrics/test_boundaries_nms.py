@@ -21,11 +21,11 @@ def assert_like_reference(edges):
 
 
 @pytest.mark.parametrize("shape", [(23, 31), (40, 12), (2, 9)])
-def test_equals_a_slow_reference_on_noise(shape):
+def test_suppression_equals_the_reference_on_noise(shape):
     assert_like_reference(np.random.default_rng(1).random(shape, dtype=np.float32))
 
 
-def test_equals_a_slow_reference_on_a_photograph():
+def test_suppression_equals_the_reference_on_a_photograph():
     image = reference.photograph("coffee", slice(100, 160), slice(200, 270))
     assert_like_reference(reference.made_prediction(image, noise=0.02))
 
@@ -44,7 +44,7 @@ def test_a_blurred_line_becomes_a_ridge(angle):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.integers(2, 30))
-def test_commutes_with_turning_the_image(seed, height, width):
+def test_suppression_commutes_with_rotation_of_the_image(seed, height, width):
     edges = np.random.default_rng(seed).random((height, width), dtype=np.float32)
     edges[edges < 0.3] = 0
     kept, turned = suppress_non_maxima(edges), suppress_non_maxima(edges[::-1, ::-1])[::-1, ::-1]
@@ -52,16 +52,16 @@ def test_commutes_with_turning_the_image(seed, height, width):
     assert (kept != turned).mean() <= 0.02
 
 
-def test_fades_towards_the_border():
+def test_suppression_decreases_to_zero_at_the_border():
     kept = suppress_non_maxima(np.ones((20, 30), dtype=np.float32))
     np.testing.assert_allclose(kept, reference.border_ramp(20, 30), atol=1e-6)
 
 
-def test_nothing_stays_nothing():
+def test_empty_maps_stay_empty():
     assert not suppress_non_maxima(np.zeros((9, 9))).any()
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (3, 4, 5)])
-def test_refuses_what_is_no_map(shape):
+def test_other_shapes_than_maps_are_refused(shape):
     with pytest.raises(InputError, match="at least 2 x 2 pixels"):
         suppress_non_maxima(np.zeros(shape))

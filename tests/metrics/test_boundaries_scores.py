@@ -39,7 +39,7 @@ def test_hand_computed_curve():
     assert result.average_precision == pytest.approx((71 * 0.9 + 10 * 0.635) / 100)
 
 
-def test_empty_rules():
+def test_scores_of_empty_maps():
     """No truth: R = 1, P = 0. No prediction: R = 0, P = 1. Neither: as without truth."""
     totals = np.array([[0, 0, 0], [0, 7, 0], [0, 0, 0], [5, 0, 0]])
     precision, recall = precision_recall(totals)
@@ -48,27 +48,27 @@ def test_empty_rules():
     assert f_measures(totals).tolist() == [0, 0, 0]
 
 
-def test_no_image_is_no_score():
+def test_scores_are_nan_without_images():
     result = BoundaryScores.of(BoundaryCounts.zero(3), THREE)
     assert np.isnan([result.ods_f, result.ois_f, result.average_precision]).all()
     assert np.isnan(result.f).all()
     assert result.images == 0
 
 
-def test_the_first_of_equal_thresholds_is_the_best():
+def test_first_of_equal_thresholds_is_the_best():
     result = BoundaryScores.of(counts([[4] * 3, [5] * 3, [4] * 3, [5] * 3]), THREE)
     assert result.best_threshold == 0.25
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=8))
-def test_average_precision_equals_interpolation_by_hand(points):
+def test_average_precision_equals_manual_interpolation(points):
     precision, recall = np.array(points).T / 40
     expected = reference.average_precision(precision, recall)
     assert average_precision(precision, recall) == pytest.approx(expected, abs=1e-12)
 
 
-def test_adding_is_exact_and_in_any_order():
+def test_addition_is_exact_in_any_order():
     rng = np.random.default_rng(0)
     parts = [
         BoundaryCounts(rng.integers(0, 2**40, (4, 3)), rng.integers(0, 2**40, 4), 1)
@@ -83,7 +83,7 @@ def test_adding_is_exact_and_in_any_order():
         there + BoundaryCounts.zero(4)
 
 
-def test_json_holds_scores_and_curve():
+def test_json_has_scores_and_curve():
     result = BoundaryScores.of(counts([[4] * 3, [5] * 3, [4] * 3, [5] * 3]), THREE).as_json()
     assert result.keys() == {"odsF", "oisF", "AP", "best_threshold", "images", "curve"}
     assert [point["threshold"] for point in result["curve"]] == [0.25, 0.5, 0.75]
@@ -103,7 +103,7 @@ def test_thresholds():
         evenly_spaced(0)
 
 
-def test_presets():
+def test_named_conventions():
     assert CONVENTIONS["pascal"].radius(375, 500) == pytest.approx(0.0075 * 625)
     assert CONVENTIONS["nyud"].radius(425, 560) == pytest.approx(7.733, abs=1e-3)
     assert convention("bsds").thresholds == evenly_spaced(99)

@@ -43,21 +43,21 @@ def structured_masks():
 
 
 @pytest.mark.parametrize("name", structured_masks())
-def test_equals_scikit_image_on_shapes(name):
+def test_thinning_equals_scikit_image_on_shapes(name):
     mask = structured_masks()[name]
     np.testing.assert_array_equal(thin(mask), morphology.thin(mask))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 24), st.integers(1, 24), st.floats(0.05, 0.95))
-def test_equals_scikit_image_on_noise(seed, height, width, density):
+def test_thinning_equals_scikit_image_on_noise(seed, height, width, density):
     mask = np.random.default_rng(seed).random((height, width)) < density
     np.testing.assert_array_equal(thin(mask), morphology.thin(mask))
 
 
 @pytest.mark.parametrize("comparison", [">", ">="])
 @pytest.mark.parametrize("thresholds", [evenly_spaced(5), evenly_spaced(64), HED_THRESHOLDS])
-def test_every_plane_is_thinned_as_if_alone(thresholds, comparison):
+def test_planes_are_thinned_independently(thresholds, comparison):
     thresholds = np.array(thresholds, dtype=np.float32)
     noise = np.random.default_rng(3).normal(size=(40, 50))
     values = np.clip(ndimage.gaussian_filter(noise, 1.5) * 2 + 0.4, 0, 1).astype(np.float32)
@@ -69,14 +69,14 @@ def test_every_plane_is_thinned_as_if_alone(thresholds, comparison):
         np.testing.assert_array_equal(mask.astype(bool), morphology.thin(above))
 
 
-def test_packing_is_undone_by_unpacking():
+def test_unpacking_inverts_packing():
     columns = np.random.default_rng(4).integers(0, 2, (30, 64), dtype=np.uint8)
     for count in (1, 7, 8, 33, 64):
         words = pack(columns[:, :count])
         np.testing.assert_array_equal(unpack(words[:, None], count), columns[:, :count])
 
 
-def test_eight_bit_values_tie_with_thresholds():
+def test_eight_bit_values_can_equal_thresholds():
     """51/255 is 0.2: it must not pass "above 0.2" because float64 0.2 is a little less."""
     values = np.array([[51, 102, 153, 204]], dtype=np.uint8) / np.float32(255)
     thresholds = np.array([0.2, 0.4, 0.6, 0.8])

@@ -44,7 +44,7 @@ def test_depth_by_hand():
     assert scores["delta2"] == scores["delta3"] == pytest.approx(2 / 3)
 
 
-def test_rubbish_where_depth_is_invalid_changes_nothing():
+def test_values_at_invalid_depths_change_nothing():
     target, prediction = torch.rand(MASK_SHAPE) + 1, torch.rand(MASK_SHAPE) + 1
     valid = mask_with_empty_image(0)
     clean = score(depth_metrics(), prediction, target, valid)
@@ -75,7 +75,7 @@ def test_errors_up_to_scale_agree_with_numpy(seed):
     assert scores["rel_error_median_scaled"] == pytest.approx(np.mean(relative))
 
 
-def test_a_wrong_scale_costs_nothing_up_to_scale():
+def test_errors_up_to_scale_do_not_depend_on_the_scale():
     target = 1 + 9 * torch.rand(MASK_SHAPE)
     valid = mask_with_empty_image(0)
     scores = score(depth_metrics(median_scaled=True), 3 * target, target, valid)

@@ -36,7 +36,7 @@ def test_annotators_do_not_change_the_loss():
     )
 
 
-def test_who_is_scored_against():
+def test_ground_truth_of_boundary_scores():
     target = torch.zeros(4, 3, 6, 7)
     target[:, 0, 1:4] = 1  # three pixels wide
     target[1, 1, 0], target[1, 2, 5] = 1, 1
@@ -46,14 +46,14 @@ def test_who_is_scored_against():
     assert scored.flatten().tolist() == [True, True, True, False]
     assert maps.shape == (4, 2, 6, 7)
     line = torch.from_numpy(thin(target[0, 0].numpy() > 0)).float()
-    assert torch.equal(maps[0], torch.stack([line, torch.zeros(6, 7)]))  # nobody: the label
+    assert torch.equal(maps[0], torch.stack([line, torch.zeros(6, 7)]))  # no annotator: the label
     assert torch.equal(maps[1:3], target[1:3, 1:])
     alone, scored = annotators(target[:, :1])
     assert torch.equal(alone, line.expand(4, 1, 6, 7))
     assert scored.all()
 
 
-def test_a_network_that_has_diverged_scores_nothing():
+def test_nan_logits_score_zero():
     target = torch.zeros(1, 1, 20, 20)
     target[..., 10, 3:17] = 1
     logits = torch.full_like(target, float("nan"))
@@ -63,7 +63,7 @@ def test_a_network_that_has_diverged_scores_nothing():
     assert found["odsf"] == found["oisf"] == 0
 
 
-def test_probabilities_in_place_of_logits_hit_the_floor_of_the_released_meters():
+def test_probabilities_instead_of_logits_score_at_least_the_published_minimum():
     target = torch.zeros(1, 1, 10, 10)
     target.view(-1)[:3] = 1
     metric = EdgeLoss(0.95)

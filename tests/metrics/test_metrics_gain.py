@@ -20,13 +20,13 @@ def test_by_hand():
 
 
 @given(semseg=score, depth=score)
-def test_nothing_gained_over_oneself(semseg, depth):
+def test_gain_over_equal_scores_is_zero(semseg, depth):
     results = {"semseg": semseg, "depth": depth}
     assert gain(results, results, UP) == 0.0
 
 
 @given(base=score, result=score)
-def test_sign_follows_the_direction_and_scale_does_not_matter(base, result):
+def test_gain_depends_on_direction_and_not_on_scale(base, result):
     up = gain({"t": result}, {"t": base}, {"t": True})
     down = gain({"t": result}, {"t": base}, {"t": False})
     assert up == -down
@@ -35,13 +35,13 @@ def test_sign_follows_the_direction_and_scale_does_not_matter(base, result):
     assert scaled == pytest.approx(up, abs=1e-6)
 
 
-def test_a_score_that_is_not_a_number_stays_visible():
+def test_nan_scores_give_a_nan_gain():
     gains = task_gains({"semseg": math.nan, "depth": 1.0}, {"semseg": 1.0, "depth": 1.0}, UP)
     assert math.isnan(gains["semseg"]) and gains["depth"] == 0
     assert math.isnan(gain({"semseg": math.nan}, {"semseg": 1.0}, UP))
 
 
-def test_further_baselines_do_not_count():
+def test_additional_baselines_are_ignored():
     assert gain({"depth": 0.5}, {"depth": 1.0, "edge": 0.0}, UP) == 50.0
 
 
@@ -54,6 +54,6 @@ def test_further_baselines_do_not_count():
         ({"edge": 1.0}, {"edge": 1.0}, UP, r"'edge' has no direction .* Known: semseg, depth"),
     ],
 )
-def test_what_is_missing_is_named(results, baseline, directions, message):
+def test_missing_scores_are_named(results, baseline, directions, message):
     with pytest.raises(InputError, match=message):
         gain(results, baseline, directions)

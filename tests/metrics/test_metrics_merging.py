@@ -1,4 +1,4 @@
-"""Every metric: batches merge, groups are right, empty ones are silent."""
+"""Every metric: batches are merged, groups are correct, images without labels add nothing."""
 
 import pickle
 
@@ -44,8 +44,8 @@ def _part(batch, chosen):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_collection_gives_what_each_metric_gives_alone(task):
-    """The shared state must be right also if the first batch cannot tell the metrics apart."""
+def test_collections_equal_single_metrics(task):
+    """Shared states are correct even if all metrics are equal after the first batch."""
     nothing, batch = random_batch(task, 0), random_batch(task, 1)
     nothing = (*nothing[:2], torch.zeros_like(nothing[2]))
     metrics = task.metrics()
@@ -67,7 +67,7 @@ def test_collection_gives_what_each_metric_gives_alone(task):
     order=st.permutations(range(IMAGES)),
     cut=st.integers(1, IMAGES - 1),
 )
-def test_batches_and_order_do_not_matter(index, seed, order, cut):
+def test_scores_do_not_depend_on_batches_and_order(index, seed, order, cut):
     task = TASKS[index]
     batch = random_batch(task, seed, images=IMAGES)
     whole = _score(task, batch)
@@ -85,7 +85,7 @@ def test_images_without_label_add_nothing(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_is_nan_if_nothing_was_ever_valid(task):
+def test_metrics_are_nan_without_valid_pixels(task):
     output, target, valid = random_batch(task)
     scores = _score(task, (output, target, torch.zeros_like(valid)))
     assert scores and all(value != value for value in scores.values()), scores
@@ -102,7 +102,7 @@ def test_perfect_predictions_get_the_best_score(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_reset_compute_and_pickle_do_not_disturb(task):
+def test_reset_compute_and_pickle_keep_scores(task):
     batch = random_batch(task)
     expected = _score(task, batch)
     metrics = task.metrics()

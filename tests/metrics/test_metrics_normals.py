@@ -27,7 +27,7 @@ def test_normals_agree_with_reference(seed):
 
 
 @pytest.mark.parametrize("degrees", [0.0, 1e-5, 11.25, 90.0, 179.99999, 180.0])
-def test_angles_are_exact_where_the_arc_cosine_is_not(degrees):
+def test_small_and_large_angles_are_exact(degrees):
     radians = math.radians(degrees)
     target = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)[None, :, None, None]
     turned = [math.sin(radians), 0.0, math.cos(radians)]
@@ -38,7 +38,7 @@ def test_angles_are_exact_where_the_arc_cosine_is_not(degrees):
         assert scores[key] == pytest.approx(degrees, abs=1e-8)
 
 
-def test_angle_limits_are_strict_and_no_direction_is_off_by_a_right_angle():
+def test_angle_limits_are_strict_and_zero_vectors_have_90_degrees():
     target = torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 1, 4)
     prediction = torch.zeros(1, 3, 1, 4)
     prediction[0, 2, 0, 1] = 5.0
@@ -64,7 +64,7 @@ def test_median_is_exact_for_few_and_close_for_many_angles():
     assert median_from_histogram(angle_histogram(ends)).item() == pytest.approx(90)
 
 
-def test_median_is_nan_where_a_prediction_is():
+def test_median_is_nan_if_a_prediction_is():
     target = torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 1, 3)
     prediction = target.clone()
     prediction[0, 0, 0, 0] = torch.nan

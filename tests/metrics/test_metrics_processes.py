@@ -1,4 +1,4 @@
-"""Two processes, each with a part of the data, give what one gives with all of it."""
+"""Two processes, each with a part of the data, give the scores of one process."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def _work(rank, folder):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_as_one(tmp_path):
+def test_two_processes_equal_one(tmp_path):
     mp.spawn(_work, args=(str(tmp_path),), nprocs=2)
     expected = {task.name: _scores(task, PARTS[0] + PARTS[1]) for task in every_task()}
     for rank in range(2):

@@ -65,7 +65,7 @@ def test_saliency_thresholds_are_strict_in_astmt_and_inclusive_in_atrc():
     assert atrc["max_f"] == 1.0
 
 
-def test_empty_and_nothing_predicted_is_a_full_score_per_image_iou():
+def test_iou_of_two_empty_masks_is_one():
     prediction, target = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
     target[1] = 1
     valid = torch.ones(2, 1, 2, 2, dtype=torch.bool)
@@ -74,7 +74,7 @@ def test_empty_and_nothing_predicted_is_a_full_score_per_image_iou():
     assert score(saliency_metrics("atrc"), prediction, target, valid)["max_f"] == 0.0
 
 
-def test_no_salient_pixel_at_all_gives_zero_f():
+def test_f_is_zero_without_salient_pixels():
     prediction, target = torch.full((1, 1, 2, 2), 0.7), torch.zeros(1, 1, 2, 2)
     valid = torch.ones(1, 1, 2, 2, dtype=torch.bool)
     for variant in ("atrc", "invpt", "astmt"):

@@ -50,21 +50,21 @@ def test_iou_is_over_the_data_set_not_per_image():
     assert metrics.compute()["miou"].item() == pytest.approx((3 / 4 + 4 / 5) / 2)
 
 
-def test_a_prediction_that_is_no_class_is_a_miss():
+def test_predictions_outside_the_classes_are_wrong():
     target, valid = torch.tensor([[[[0, 1]]]]), torch.ones(1, 1, 1, 2, dtype=torch.bool)
     for other in (255, -1):
         scores = score(segmentation_metrics(2), torch.tensor([[[[0, other]]]]), target, valid)
         assert scores == {"miou": 0.5, "pixel_accuracy": 0.5, "mean_accuracy": 0.5}
 
 
-def test_a_label_that_is_no_class_is_named():
+def test_labels_outside_the_classes_are_named():
     target, valid = torch.tensor([[[[0, 255]]]]), torch.ones(1, 1, 1, 2, dtype=torch.bool)
     with pytest.raises(InputError, match=r"\[255\] are outside 0\.\.1; mask"):
         segmentation_metrics(2).update(target, target, valid)
     segmentation_metrics(2).update(target, target, target != 255)
 
 
-def test_an_absent_class_by_every_policy():
+def test_absent_classes_follow_each_convention():
     target, valid = torch.tensor([[[[0, 0, 1, 1]]]]), torch.ones(1, 1, 1, 4, dtype=torch.bool)
     prediction = torch.tensor([[[[0, 0, 1, 0]]]])  # class 0: 2 / 3, class 1: 1 / 2, class 2: none
     found = {

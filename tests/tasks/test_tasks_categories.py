@@ -1,4 +1,4 @@
-"""Tasks sorted into classes, as ATRC needs them."""
+"""Regression tasks as classes, which ATRC needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sure_of(index: int, count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("task", every_task(), ids=lambda task: task.kind)
-def test_classes_amount_to_a_raw_output(task) -> None:
+def test_class_logits_become_raw_output(task) -> None:
     logits = torch.randn(2, task.categories, 4, 5, requires_grad=True)
     output = task.from_categories(logits)
     assert output.shape == (2, task.channels, 4, 5)
@@ -55,7 +55,7 @@ def test_directions_cover_the_half_sphere_evenly() -> None:
     assert nearest.max() < 30
 
 
-def test_yes_and_no_are_one_probability() -> None:
+def test_two_classes_become_one_probability() -> None:
     logits = torch.randn(3, 2, 4, 5)
     expected = logits.softmax(dim=1)[:, 1:]
     for channels in (1, 2):
@@ -63,7 +63,7 @@ def test_yes_and_no_are_one_probability() -> None:
         torch.testing.assert_close(task.decode(task.from_categories(logits)), expected)
 
 
-def test_a_range_must_rise_from_above_zero() -> None:
+def test_category_range_ascends_from_above_zero() -> None:
     for wrong in ((0.0, 10.0), (5.0, 5.0)):
         with pytest.raises(InputError, match="category_range"):
             create_task("depth", category_range=wrong)

@@ -42,7 +42,7 @@ def _numpy(*tensors):
 
 
 @pytest.mark.parametrize(("task", "reference"), VARIANTS, ids=_name)
-def test_agrees_with_the_pixel_by_pixel_formula(task, reference):
+def test_loss_equals_the_pixel_by_pixel_formula(task, reference):
     for seed in range(3):
         output, target, valid = random_batch(task, seed)
         output, target = output.double(), target if target.dtype == torch.int64 else target.double()
@@ -54,7 +54,7 @@ def test_agrees_with_the_pixel_by_pixel_formula(task, reference):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)
-def test_is_zero_with_a_graph_if_nothing_is_valid(task):
+def test_loss_is_zero_with_a_graph_without_valid_pixels(task):
     output, target, valid = random_batch(task)
     output[0] = torch.inf
     output[1, :, 0] = torch.nan
@@ -66,7 +66,7 @@ def test_is_zero_with_a_graph_if_nothing_is_valid(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)
-def test_what_stands_at_invalid_pixels_changes_nothing(task):
+def test_values_at_invalid_pixels_change_nothing(task):
     output, target, valid = random_batch(task)
     clean = output.clone().requires_grad_()
     task.loss(clean, target, valid).backward()
@@ -80,7 +80,7 @@ def test_what_stands_at_invalid_pixels_changes_nothing(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)
-def test_is_done_in_full_precision_under_autocast(task):
+def test_loss_has_full_precision_under_autocast(task):
     output, target, valid = random_batch(task)
     half = output.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -101,7 +101,7 @@ def test_normals_of_zero_length_have_a_small_gradient(loss_name):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)
-def test_huge_outputs_keep_loss_and_gradient_finite(task):
+def test_loss_and_gradient_are_finite_for_huge_outputs(task):
     output, target, valid = random_batch(task)
     output = (1e4 * output).requires_grad_()
     loss = task.loss(output, target, valid)
@@ -110,14 +110,14 @@ def test_huge_outputs_keep_loss_and_gradient_finite(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_name)
-def test_gradient_agrees_with_finite_differences(task):
+def test_gradient_equals_finite_differences(task):
     output, target, valid = random_batch(task, images=1, size=(3, 4))
     target = target if target.dtype == torch.int64 else target.double()
     output = output.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda o: task.loss(o, target, valid), output)
 
 
-def test_binary_labels_are_cut_at_half_unless_soft():
+def test_binary_labels_are_thresholded_at_one_half_unless_soft():
     output, valid = torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1, 2, dtype=torch.bool)
     target = torch.tensor([[[[0.5, 0.2]]]])
     hard = create_task("edge", positive_weight=0.9).loss(output, target, valid).item()
@@ -127,7 +127,7 @@ def test_binary_labels_are_cut_at_half_unless_soft():
     assert soft == pytest.approx((0.9 * 0.7 + 0.1 * 1.3) / 2 * log2, abs=1e-6)
 
 
-def test_two_channels_are_a_softmax_over_no_and_yes():
+def test_two_channels_have_the_loss_of_their_difference():
     one, two = create_task("saliency"), create_task("saliency", channels=2)
     output, target, valid = random_batch(two)
     difference = output[:, 1:] - output[:, :1]
@@ -135,7 +135,7 @@ def test_two_channels_are_a_softmax_over_no_and_yes():
     assert torch.allclose(two.decode(output), output.softmax(dim=1)[:, 1:])
 
 
-def test_images_without_people_do_not_count():
+def test_images_without_people_are_left_out():
     task = create_task("human_parts")
     output, target, valid = random_batch(task)
     target[1] = 0
@@ -145,7 +145,7 @@ def test_images_without_people_do_not_count():
     assert counting.loss(output, target, valid).item() != pytest.approx(kept.item(), abs=1e-3)
 
 
-def test_gradient_term_is_astmts_where_depth_has_no_holes():
+def test_gradient_loss_equals_astmt_without_invalid_pixels():
     output, target = torch.rand(2, 1, 6, 5), torch.rand(2, 1, 6, 5)
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
     weight = torch.stack([kernel, kernel.T])[:, None]
@@ -166,7 +166,7 @@ def test_gradient_term_is_astmts_where_depth_has_no_holes():
     seed=st.integers(0, 10_000),
     order=st.permutations(range(3)),
 )
-def test_order_of_images_does_not_matter(index, seed, order):
+def test_loss_does_not_depend_on_the_order_of_images(index, seed, order):
     task = TASKS[index]
     output, target, valid = random_batch(task, seed)
     one = task.loss(output, target, valid)

@@ -57,7 +57,7 @@ BAD_CLASS_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
-def test_names_that_are_not_names_are_refused(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(InputError, match="name must be 1 to 100 letters"):
         check_name("Task", "name", name)
     with pytest.raises(InputError, match="Task: name must be 1 to 100 letters"):
@@ -67,7 +67,7 @@ def test_names_that_are_not_names_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["depth", "Depth-2", "0", "a_b", "x" * 100])
-def test_names_are_kept(name):
+def test_valid_names_are_accepted(name):
     assert check_name("Task", "name", name) == name
     assert create_task("depth", name=name).name == name
 
@@ -88,7 +88,7 @@ def test_a_class_cannot_avoid_the_check_of_its_name():
 
 
 @pytest.mark.parametrize("name", BAD_CLASS_NAMES, ids=repr)
-def test_class_names_that_are_not_one_line_are_refused(name):
+def test_invalid_class_names_are_refused(name):
     with pytest.raises(InputError, match="Data: class must be 1 to 100 printable characters"):
         check_class_name("Data", "class", name)
     with pytest.raises(InputError, match=r"'semseg': class_names\[1\] must be 1 to 100 printable"):
@@ -96,7 +96,7 @@ def test_class_names_that_are_not_one_line_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["night stand", "Straße", "空", "a.b", "wall (painted)", "№ 5"])
-def test_class_names_of_any_alphabet_are_kept(name):
+def test_class_names_may_use_any_alphabet(name):
     assert create_task("semseg", class_names=[name]).class_names == (name,)
 
 
@@ -153,7 +153,7 @@ def test_flags_are_true_or_false(kind, field, value):
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, math.nan, math.inf, True, "0.5", [0.5]], ids=repr)
-def test_positive_weights_are_shares(weight):
+def test_positive_weights_are_from_zero_to_one(weight):
     for kind in ("edge", "saliency"):
         with pytest.raises(InputError, match="positive_weight must be a finite number from 0 to 1"):
             create_task(kind, positive_weight=weight)
@@ -189,7 +189,7 @@ def test_ranges_of_depth_classes_ascend_from_above_zero(limits):
 
 
 @pytest.mark.parametrize("value", ["abc", 3, {"a": 1}, None], ids=repr)
-def test_lists_are_lists(value):
+def test_other_values_than_lists_are_refused(value):
     with pytest.raises(InputError, match="class_names must be a list of names"):
         create_task("semseg", 3, class_names=value)
     with pytest.raises(InputError, match="extra_metrics must be a list of metrics"):
@@ -209,7 +209,7 @@ def test_lists_are_lists(value):
     ],
 )
 @pytest.mark.parametrize("value", ["huber", "", 3, None, True, ["l1"], {"l1": 1}], ids=repr)
-def test_choices_of_any_type_are_answered_with_the_choices(kind, field, value):
+def test_invalid_choices_of_any_type_list_the_choices(kind, field, value):
     with pytest.raises(UnknownNameError, match=rf"{field} of task '{kind}' .*Known: \w+, "):
         create_task(kind, 3 if kind == "semseg" else None, **{field: value})
 

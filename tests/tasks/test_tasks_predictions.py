@@ -18,7 +18,7 @@ def _ids(task):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_decoded_outputs_are_labels(task):
+def test_decoded_outputs_are_valid_labels(task):
     output, _, _ = random_batch(task)
     prediction = task.decode(output)
     assert prediction.shape == (3, task.target_channels, 7, 9)
@@ -50,10 +50,10 @@ def test_pictures_have_the_right_shape_and_are_black_without_label(task):
     assert prediction.shape == (7, 9, 3) and prediction.dtype == np.uint8
     nothing = task.color(target[0], torch.zeros_like(valid[0]))
     assert (nothing == 0).all()
-    task.color(target[0])[:] = 0  # a picture of one's own, writable
+    task.color(target[0])[:] = 0  # a writable copy
 
 
-def test_palette_is_pascal_vocs():
+def test_palette_is_that_of_pascal_voc():
     published = {
         0: (0, 0, 0),
         1: (128, 0, 0),
@@ -70,7 +70,7 @@ def test_palette_is_pascal_vocs():
     assert len(np.unique(palette, axis=0)) == 256
 
 
-def test_black_is_a_class_only_if_it_is_background():
+def test_only_background_is_black():
     picture = create_task("semseg", 2).color(torch.zeros(1, 1, 1))
     assert picture.any()
     named = create_task("semseg", class_names=("background", "cat"))
@@ -79,7 +79,7 @@ def test_black_is_a_class_only_if_it_is_background():
         assert task.color(torch.ones(1, 1, 1)).tolist() == [[[128, 0, 0]]]
 
 
-def test_near_is_bright_and_the_scale_is_the_references():
+def test_near_is_bright_on_the_scale_of_the_reference():
     depth, disparity = create_task("depth"), create_task("disparity")
     values = torch.linspace(1, 5, 50)[None, None]
     by_depth = depth.color(values).astype(int).sum(axis=2)[0]
@@ -90,7 +90,7 @@ def test_near_is_bright_and_the_scale_is_the_references():
     assert np.array_equal(part, depth.color(values)[:, 20:30])
 
 
-def test_unlabeled_zeros_and_stray_values_do_not_set_the_scale():
+def test_zeros_and_outliers_do_not_set_the_color_scale():
     depth = create_task("depth")
     values = torch.linspace(1, 5, 1000).reshape(1, 25, 40)
     spoilt = values.clone()
@@ -115,7 +115,7 @@ def test_normals_edges_and_albedo_by_hand():
     assert create_task("albedo").color(albedo).tolist() == [[[255, 128, 0]]]
 
 
-def test_legends_say_what_colors_mean():
+def test_legends_match_the_colors():
     parts = create_task("human_parts")
     legend = parts.legend(torch.zeros(1, 2, 2, dtype=torch.int64))
     assert isinstance(legend, Swatches)
@@ -143,7 +143,7 @@ def test_legends_say_what_colors_mean():
         (create_task("albedo"), [[[0.0]], [[0.0]], [[255.0]]], "0 to 255; they must lie in"),
     ],
 )
-def test_wrong_labels_are_named_unless_invalid(task, target, message):
+def test_wrong_labels_are_reported_at_valid_pixels(task, target, message):
     target = torch.tensor(target)
     everywhere = torch.ones(1, *target.shape[1:], dtype=torch.bool)
     found = task.validate_target(target, everywhere)
@@ -152,13 +152,13 @@ def test_wrong_labels_are_named_unless_invalid(task, target, message):
     assert task.validate_target(target, ~everywhere) is None
 
 
-def test_slightly_wrong_normals_pass():
+def test_nearly_unit_normals_are_accepted():
     target = torch.tensor([0.0, 0.0, 1.04])[:, None, None]
     assert create_task("normals").validate_target(target, torch.ones(1, 1, 1) > 0) is None
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_constant_guess_is_as_good_as_any_constant(task):
+def test_no_constant_has_a_lower_loss_than_constant_output(task):
     _, target, valid = random_batch(task, images=2, size=(16, 16))
     statistics = sum(task.target_statistics(t, v) for t, v in zip(target, valid, strict=True))
     guess = task.constant_output(statistics)
@@ -175,7 +175,7 @@ def test_constant_guess_is_as_good_as_any_constant(task):
         assert squared_or_loss(guess + 0.3 * torch.randn(task.channels)) >= best - 1e-6
 
 
-def test_constant_guess_of_classes_is_the_majority():
+def test_constant_output_of_classes_is_the_majority():
     task = create_task("semseg", 3)
     guess = task.constant_output(torch.tensor([1.0, 0.0, 5.0], dtype=torch.float64))
     assert guess.argmax() == 2 and guess.isfinite().all()
@@ -187,13 +187,13 @@ def test_constant_guess_of_classes_is_the_majority():
 
 
 @pytest.mark.parametrize("task", TASKS, ids=_ids)
-def test_outputs_of_the_labels_size_are_scored_as_they_are(task):
+def test_outputs_with_the_size_of_labels_are_not_resized(task):
     output, _, _ = random_batch(task)
     assert task.resize_output(output, (7, 9)) is output
     assert task.resize_output(output, (11, 18)).shape == (3, task.channels, 11, 18)
 
 
-def test_resized_outputs_keep_their_meaning():
+def test_resized_outputs_have_the_units_of_the_new_size():
     classes = create_task("semseg", 4)
     output = torch.randn(1, 4, 3, 5)
     larger = classes.decode(classes.resize_output(output, (6, 10)))

@@ -76,7 +76,7 @@ def test_short_forms():
     assert resolve_tasks([]) == ()
 
 
-def test_parts_are_named_if_they_are_pascals():
+def test_seven_human_parts_have_the_names_of_pascal():
     assert create_task("human_parts").class_names[1] == "head"
     assert create_task("human_parts", 15).class_names == ()
     assert isinstance(create_task("human_parts", class_names=["none", "arm"]), HumanParts)
@@ -97,7 +97,7 @@ def test_primary_metric_can_be_chosen():
         _ = create_task("depth", primary_metric="delta4").primary_higher_is_better
 
 
-def test_unknown_kind_names_those_that_exist():
+def test_unknown_kind_lists_the_known_kinds():
     with pytest.raises(UnknownNameError, match=r"'dept'.*Did you mean 'depth'.*human_parts"):
         create_task("dept")
 
@@ -124,7 +124,7 @@ def test_unknown_kind_names_those_that_exist():
         (lambda: resolve_tasks([3]), r"Expected a Task, .* got 3"),
     ],
 )
-def test_bad_input_is_answered_with_the_way_out(make, message):
+def test_invalid_input_is_refused_with_advice(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
@@ -138,6 +138,6 @@ def test_bad_input_is_answered_with_the_way_out(make, message):
         ("saliency", "max_f"),
     ],
 )
-def test_unknown_choice_names_the_choices(kind, field):
+def test_unknown_choice_lists_the_choices(kind, field):
     with pytest.raises(UnknownNameError, match=rf"{field} of task '{kind}' 'huber'\. Known: \w+, "):
         create_task(kind, 3 if kind in ("semseg", "normals") else None, **{field: "huber"})

@@ -16,14 +16,14 @@ def _values(task, seed=0):
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.kind)
-def test_flipped_twice_is_the_same(task):
+def test_two_flips_change_nothing(task):
     values, hook = _values(task), task.target_type.after_horizontal_flip
     assert torch.equal(hook(hook(values)), values)
 
 
 @settings(max_examples=40, deadline=None)
 @given(index=st.integers(0, len(TASKS) - 1), degrees=angle, zoom=factor, ratio=factor)
-def test_every_change_can_be_undone(index, degrees, zoom, ratio):
+def test_geometric_changes_can_be_undone(index, degrees, zoom, ratio):
     task = TASKS[index]
     values, kind = _values(task), task.target_type
     turned = kind.after_rotation(kind.after_rotation(values, degrees), -degrees)
@@ -36,7 +36,7 @@ def test_every_change_can_be_undone(index, degrees, zoom, ratio):
 
 @settings(max_examples=25, deadline=None)
 @given(degrees=angle)
-def test_flip_turns_rotations_around(degrees):
+def test_flip_reverses_rotation(degrees):
     values = _values(create_task("normals"))
     one = NormalMap.after_horizontal_flip(NormalMap.after_rotation(values, degrees))
     other = NormalMap.after_rotation(NormalMap.after_horizontal_flip(values), -degrees)
@@ -53,7 +53,7 @@ def test_normals_keep_unit_length_and_zeros(degrees):
     assert (turned[:, :, 0, 0] == 0).all()
 
 
-def test_a_normal_to_the_right_points_up_after_a_quarter_turn_counter_clockwise():
+def test_rotation_by_90_degrees_turns_right_to_up():
     right, up = torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0])
     turned = NormalMap.after_rotation(right[:, None, None], 90)
     assert torch.allclose(turned[:, 0, 0], up, atol=1e-6)
@@ -61,7 +61,7 @@ def test_a_normal_to_the_right_points_up_after_a_quarter_turn_counter_clockwise(
     assert torch.equal(flipped[:, 0, 0], -right)
 
 
-def test_coming_nearer_shrinks_depth_and_grows_disparity():
+def test_zoom_divides_depth_and_multiplies_disparity():
     values = torch.full((1, 2, 2), 6.0)
     assert torch.equal(DepthMap.after_zoom(values, 1.5), values / 1.5)
     assert torch.equal(DisparityMap.after_zoom(values, 1.5), values * 1.5)
@@ -82,7 +82,7 @@ def test_missing_label_has_type_and_shape(task):
     assert wrapped.dtype == task.target_dtype
 
 
-def test_only_measured_quantities_have_a_zero_that_is_no_label():
+def test_zero_is_a_missing_value_of_measured_quantities():
     zero = {task.kind: task.target_type.zero_is_label for task in TASKS}
     measured = sorted(kind for kind, label in zero.items() if not label)
     assert measured == ["albedo", "depth", "disparity", "inverse_depth", "normals"]
