@@ -14,7 +14,7 @@ in the paper, the tasks are equal at first; with random weights they differ from
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -140,8 +140,12 @@ def check_embedding() -> None:
     Raises:
         TaskprismError: scikit-learn is not installed.
     """
-    if importlib.util.find_spec("sklearn") is None:
-        raise TaskprismError("t-SNE needs scikit-learn: pip install 'taskprism[analysis]'.")
+    try:
+        importlib.import_module("sklearn.manifold")
+    except ImportError:
+        raise TaskprismError(
+            "t-SNE needs scikit-learn: pip install 'taskprism[analysis]'."
+        ) from None
 
 
 def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
