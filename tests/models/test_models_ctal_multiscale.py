@@ -46,5 +46,5 @@ class TestCTALMultiScale(ModelTests):
         assert not any(name.startswith("front_end.propagation") for name in names)
 
     def test_a_size_is_required(self) -> None:
-        with pytest.raises(InputError, match=r"give it as size=\(H, W\)"):
+        with pytest.raises(InputError, match=r"one size of feature maps: give .*size=\(H, W\)"):
             self.make(size=None)
