@@ -155,7 +155,12 @@ def read_json(path: Path, error: type[TaskprismError] = DataError) -> Any:
 
 
 class YamlLoader(yaml.SafeLoader):
-    """Safe YAML in which a key may be a list, and may not occur twice."""
+    """Safe YAML in which a key may be a list, and may not occur twice.
+
+    Example:
+        >>> yaml.load("[128, 0, 0]: 1", Loader=YamlLoader)
+        {(128, 0, 0): 1}
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Mapping in which no key occurs twice; PyYAML would keep the last value."""

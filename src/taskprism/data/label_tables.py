@@ -27,6 +27,11 @@ class ClassTable:
         names: In the order of their indices; empty if only the number is known.
         count: How many.
         indices: Declared number -> index, if the numbers are not 0, 1, 2, ... without gaps.
+
+    Example:
+        >>> classes = class_table({0: "road", 7: "person"}, "classes")
+        >>> classes.names, classes.index_of(7), classes.index_of("person")
+        (('road', 'person'), 1, 1)
     """
 
     names: tuple[str, ...]
@@ -175,6 +180,10 @@ def color_map(
 
     Raises:
         DataError: Something is not a color or class, or a color has two classes.
+
+    Example:
+        >>> color_map({"#800000": 1, "0, 0, 0": None}, "colors")
+        {(128, 0, 0): 1, (0, 0, 0): None}
     """
     if isinstance(stored, Mapping):
         pairs = [_color_first(key, value, where) for key, value in stored.items()]
