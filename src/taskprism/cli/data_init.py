@@ -38,13 +38,15 @@ def init(
     file = out or folder / "data.yaml"
     if file.exists():
         raise InputError(f"{file} exists already. Give another file with --out, or remove it.")
-    proposal = propose(folder)
+    proposal = propose(folder, lambda items, total: tracked(items, total, "label files"))
     inside = file.resolve().parent == folder.resolve()
     text = proposal.to_yaml("." if inside else str(folder.resolve()))
     write_text(file, text)
     print(text)
     protocol = create_protocol(str(file))
-    report = check_protocol(protocol, samples, lambda items, total: tracked(items, total, "samples"))
+    report = check_protocol(
+        protocol, samples, lambda items, total: tracked(items, total, "samples")
+    )
     print_check(report)
     shown = shlex.quote(str(file))
     print(f"\nWrote {file}. Read its comments, then:")

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -125,11 +125,17 @@ class Proposal:
         return "\n".join(lines) + "\n"
 
 
-def propose(folder: str | Path) -> Proposal:
+Track = Callable[[Iterable[Path], int], Iterable[Path]]
+
+
+def propose(folder: str | Path, track: Track | None = None) -> Proposal:
     """Look at the files of a folder and propose its data YAML.
+
+    A few files of each kind are opened, and all class maps and masks, to find every class.
 
     Args:
         folder: Folder with images and labels.
+        track: Wraps the files that are opened, with their number, to show progress.
 
     Raises:
         DataError: It is not a folder, or has no images, or no labels for them.
@@ -153,7 +159,7 @@ def propose(folder: str | Path) -> Proposal:
         if not common:
             left_out.append(f"{one.pattern} ({len(one.files)} files): no name fits an image")
             continue
-        proposed = _propose_task(one, root)
+        proposed = _propose_task(one, root, track)
         if isinstance(proposed, str):
             left_out.append(f"{one.pattern} ({len(one.files)} files): {proposed}")
         else:
@@ -192,7 +198,7 @@ def _plain(value: Any) -> str:
 
 
 def _key(key: Any) -> str:
-    return _plain(list(key)) if isinstance(key, tuple) else _plain(key)
+    return str(key) if isinstance(key, int) else _plain(key)
 
 
 def _find_series(root: Path) -> list[Series]:
@@ -222,7 +228,9 @@ def _files(root: Path) -> Iterator[PurePosixPath]:
                 continue
             found += 1
             if found > _MOST_FILES:
-                raise DataError(f"{root} has more than {_MOST_FILES} files. Write its YAML by hand.")
+                raise DataError(
+                    f"{root} has more than {_MOST_FILES} files. Write its YAML by hand."
+                )
             yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
 
 
@@ -232,6 +240,8 @@ def _grouped(root: Path, files: Iterable[PurePosixPath], level: int) -> list[Ser
     for file in files:
         parts = file.parts[:-1]
         before, role, after = parts[:level], parts[level : level + 1], parts[level + 1 :]
+        if role and role[0].lower() in _SPLITS:  # says where a file belongs, not what it is
+            before, role, after = (), (), parts
         if before and after:
             continue  # a pattern has one variable part before or after the folder
         is_array = file.suffix.lower() in ARRAYS
@@ -259,12 +269,13 @@ def _by_tail(
 
     ``0001_rgb, 0001_depth`` has the ends ``_rgb`` and ``_depth``; ``kitchen_0001`` has none.
     """
-    groups = defaultdict(list)
+    groups: dict[str, _Members] = defaultdict(list)
     for member in members:
-        found = re.fullmatch(r".+?([_\-.][A-Za-z][A-Za-z]*\d{0,2})", member[1])
+        found = re.fullmatch(rf".+?({_TOKEN.pattern})", member[1])
         groups[found[1] if found else ""].append(member)
+    groups = dict(_extended(tail, group) for tail, group in groups.items())
     if len(groups) == 1:
-        return dict(groups)
+        return groups
     # Ends are roles only if the same names occur with several of them.
     counts = Counter(
         (folder, stem.removesuffix(tail))
@@ -273,7 +284,23 @@ def _by_tail(
     )
     if sum(count > 1 for count in counts.values()) * 2 < len(counts):
         return {"": list(members)}
-    return dict(groups)
+    return groups
+
+
+_TOKEN = re.compile(r"[_\-.][A-Za-z][A-Za-z0-9]*")
+_Members = list[tuple[str, str, PurePosixPath]]
+
+
+def _extended(tail: str, group: _Members) -> tuple[str, _Members]:
+    """The end with the parts before it that all names share: ``_gtFine_labelIds``."""
+    while tail and len(group) > 1:
+        before = {stem.removesuffix(tail) for _, stem, _ in group}
+        tokens = [re.search(rf"{_TOKEN.pattern}$", stem) for stem in before]
+        shared = {found[0] for found in tokens if found is not None}
+        if None in tokens or len(shared) != 1 or any(s in shared for s in before):
+            break
+        tail = shared.pop() + tail
+    return tail, group
 
 
 def _choose_images(series: Sequence[Series]) -> Series:
@@ -292,8 +319,9 @@ def _choose_images(series: Sequence[Series]) -> Series:
     chosen = max(series, key=lambda one: (score(one), len(one.files)))
     if score(chosen) < 0:
         raise DataError(
-            f"None of {', '.join(one.pattern for one in series)} looks like photographs. Write the "
-            "YAML by hand."
+            f"None of {', '.join(one.pattern for one in series)} looks like photographs. A "
+            "published data set may have a protocol already (`taskprism list protocols`); "
+            "otherwise write the YAML by hand."
         )
     return chosen
 
@@ -337,7 +365,7 @@ def _unit_share(values: np.ndarray) -> float:
     return float((np.abs(length - 1) < 0.1).mean())
 
 
-def _propose_task(one: Series, root: Path) -> TaskProposal | str:
+def _propose_task(one: Series, root: Path, track: Track | None) -> TaskProposal | str:
     """The task that a series of files labels, or why it is none."""
     maps = [stored for path in one.some() if (stored := _stored(path)) is not None]
     if not maps:
@@ -359,6 +387,13 @@ def _propose_task(one: Series, root: Path) -> TaskProposal | str:
         return _propose_distance(one, base, arrays, values)
     if any(stored.lossy for stored in maps):
         return "class maps and masks in JPEG have numbers that compression has changed"
+    every = list(one.files.values())
+    for path in track(every, len(every)) if track is not None else every:
+        stored = _stored(path)
+        if stored is not None:
+            values = np.union1d(values, _squeezed(stored.values))
+    if len(values) > _MOST_CLASSES or (values != np.round(values)).any():
+        return f"{len(values)} different numbers are too many for classes"
     return _propose_classes(one, base, arrays, values.astype(np.int64), root)
 
 
@@ -382,12 +417,14 @@ def _propose_vectors(
     if "albedo" in one.word or "reflect" in one.word:
         keys = {**base, "encoding": {"scale": "1/255"}, "kind": "albedo"}
         return TaskProposal("albedo", keys, f"{len(one.files)} files; assumed sRGB")
-    colors = np.unique(np.concatenate([np.unique(a.reshape(-1, 3), axis=0) for a in arrays]), axis=0)
+    colors = np.unique(
+        np.concatenate([np.unique(a.reshape(-1, 3), axis=0) for a in arrays]), axis=0
+    )
     if len(colors) > _MOST_CLASSES:
         return "three channels with many colors, and not of unit length"
     if any(stored.lossy for stored in maps):
         return "colors of classes in JPEG are changed by compression"
-    table = {tuple(map(int, color)): index for index, color in enumerate(colors)}
+    table = {"#" + bytes(color).hex(): i for i, color in enumerate(colors.astype(np.uint8))}
     keys = {**base, "kind": "semseg", "classes": [f"class_{i}" for i in range(len(colors))]}
     reason = (
         f"{len(one.files)} files with classes as {len(colors)} colors; name the classes, and give "
@@ -555,9 +592,7 @@ def _input_size(images: Series) -> tuple[tuple[int, int], str]:
     return (size[0], size[1]), comment
 
 
-def _propose_splits(
-    root: Path, images: Series, labeled: set[str]
-) -> tuple[dict[Split, Any], str]:
+def _propose_splits(root: Path, images: Series, labeled: set[str]) -> tuple[dict[Split, Any], str]:
     """Lists of names, folders named after splits, or fractions."""
     listed = _listed_splits(root, images)
     if "train" in listed:
@@ -565,7 +600,9 @@ def _propose_splits(
     folders: dict[Split, list[str]] = defaultdict(list)
     unlabeled: set[Split] = set()
     for name in images.files:
-        split = next((_SPLITS[p.lower()] for p in name.split("/")[:-1] if p.lower() in _SPLITS), None)
+        split = next(
+            (_SPLITS[p.lower()] for p in name.split("/")[:-1] if p.lower() in _SPLITS), None
+        )
         if split is not None:
             folders[split].append(name)
     for split, names in list(folders.items()):
@@ -612,7 +649,7 @@ def _listed_splits(root: Path, images: Series) -> dict[Split, Any]:
 
 def _glob_of(images: Series, names: list[str]) -> str:
     """Glob for the images of a split, which lie below one folder."""
-    folder, _, rest = names[0].partition("/")
+    folder, _, _ = names[0].partition("/")
     depth = max(name.count("/") for name in names)
     ending = "*" + (Path(images.pattern).suffix if not images.pattern.endswith(".*") else ".*")
     below = "**/" if depth > 1 else ""
