@@ -384,16 +384,21 @@ WORDS = ["-1", "0", "1.5", "x", "a=[", "foo", "", "1e99", "nan", "input_size=[0,
 
 @pytest.fixture(scope="module")
 def run(folder, tmp_path_factory):
+    """A trained run, without counts of operations and pictures, which take longest."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr("taskprism.training.scores.count_macs", lambda model, size: 1)
+    patch.setattr("taskprism.training.run.write_pictures", lambda *arguments: [])
     recipe = validate(
         {
             "name": "fuzz",
             "model": {"backbone": "test_resnet", "options": {"neck_channels": 8}},
-            "data": {"protocol": str(folder / "data.yaml"), "batch_size": 1},
+            "data": {"protocol": str(folder / "data.yaml"), "batch_size": 2},
             "epochs": 1,
         },
         "fuzz",
     )
-    return train(recipe, tmp_path_factory.mktemp("runs") / "run")
+    yield train(recipe, tmp_path_factory.mktemp("runs") / "run")
+    patch.undo()
 
 
 @cases(60)
@@ -422,37 +427,32 @@ RUN_FILES = [
 ]
 
 
-@cases(60)
+@cases(36)
 @given(
+    st.sampled_from(["load", "evaluate", "resume"]),
     st.sampled_from(RUN_FILES),
     st.integers(0, 400) | st.sampled_from([0, 10**9]),
     st.integers(0, 10**6),
     st.integers(0, 255),
 )
-def test_damaged_run_folders(run, file, cut, place, value):
+def test_damaged_run_folders(run, action, file, cut, place, value):
     copied = run.parent / "damaged"
     shutil.rmtree(copied, ignore_errors=True)
     shutil.copytree(run, copied)
     path = copied / file
     path.write_bytes(damaged(path.read_bytes(), cut, place, value))
     metrics = (copied / "metrics.json").read_bytes()
-    with only_named_errors():
-        model = load(copied)
-        assert all(torch.isfinite(each).all() for each in model.parameters())
+    if action == "load":
+        with only_named_errors():
+            model = load(copied)
+            assert all(torch.isfinite(each).all() for each in model.parameters())
+        return
+    resume = ["train", str(copied), "--out", str(copied), "--resume"]
     with no_hang():
-        status = main(["evaluate", str(copied)])
-    after = (copied / "metrics.json").read_bytes()
+        status = main(resume if action == "resume" else ["evaluate", str(copied)])
     assert status in (0, 2)
+    after = (copied / "metrics.json").read_bytes()
     if status == 2:
         assert after == metrics
     else:
-        assert (
-            all(
-                math.isfinite(score)
-                for each in json.loads(after)["metrics"].values()
-                for score in each.values()
-            )
-            or True
-        )
-    with no_hang():
-        assert main(["train", str(copied), "--out", str(copied), "--resume"]) in (0, 2)
+        json.loads(after)

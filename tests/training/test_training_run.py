@@ -305,3 +305,11 @@ def test_the_first_epoch_reports_implausible_labels(tiny_data, tiny_recipe, tmp_
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.count("Check the labels of depth: the median depth of") == 1
     assert "semseg:" not in shown
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_value_per_channel_is_a_named_error(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(epochs=1)
+    data = recipe.data.model_copy(update={"batch_size": 1, "options": {"input_size": (16, 16)}})
+    with pytest.raises(InputError, match=r"1 image\(s\) of 16 x 16 pixels .* data\.batch_size"):
+        train(recipe.model_copy(update={"data": data}), tmp_path / "run")

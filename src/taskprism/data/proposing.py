@@ -24,11 +24,12 @@ from taskprism.data.protocol import Split
 from taskprism.errors import DataError, TaskprismError
 from taskprism.text_files import read_json, read_names
 
-_SPLITS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "testset"), "test"),
+_WORDS_OF_SPLITS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "testset"),
 }
+_SPLITS = {word: split for split, words in _WORDS_OF_SPLITS.items() for word in words}
 _IMAGE_WORDS = ("rgb", "image", "img", "photo", "picture", "color", "colour", "jpeg", "frame")
 _LABEL_WORDS = (
     *("label", "mask", "seg", "ann", "gt", "depth", "disp", "normal", "edge", "bound", "contour"),

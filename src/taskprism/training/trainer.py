@@ -206,9 +206,7 @@ class Trainer:
         for tasks in turns(recipe, learner.model, batch, accelerator):
             # Gradients of several processes are averaged once per group.
             with nullcontext() if is_last else accelerator.no_sync(learner.network):
-                losses: Losses = learner.network(
-                    batch.images, batch.targets, batch.valid, tasks, reversal
-                )
+                losses = _forward(learner.network, batch, tasks, reversal)
                 _check_losses(losses, batch)
                 accelerator.backward(losses["total"] / group_size)
             done.append(losses)
@@ -315,6 +313,20 @@ class Trainer:
             asked = bool(self.accelerator.reduce(flag, "sum").item())
         if asked:
             raise Stopped
+
+
+def _forward(network: nn.Module, batch: Batch, tasks: Any, reversal: float) -> Losses:
+    try:
+        return network(batch.images, batch.targets, batch.valid, tasks, reversal)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        height, width = batch.images.shape[-2:]
+        raise InputError(
+            f"Batch normalization cannot train on one value per channel: {len(batch)} image(s) of "
+            f"{height} x {width} pixels give feature maps of 1 x 1. Increase data.batch_size or "
+            "data.options.input_size."
+        ) from error
 
 
 _WATCHED = 256  # images per process
