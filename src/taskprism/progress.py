@@ -19,6 +19,11 @@ class Reporter:
     Args:
         console: Where to write.
         quiet: Write nothing; for all processes but the first.
+
+    Example:
+        >>> reporter = Reporter(quiet=True)
+        >>> list(reporter.track(["a", "b"], "images", 2))
+        ['a', 'b']
     """
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:

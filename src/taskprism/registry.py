@@ -331,6 +331,9 @@ def import_parts(imports: Iterable[str | Path], folder: Path | None = None) -> N
 
     Raises:
         InputError: A module or file cannot be imported.
+
+    Example:
+        >>> import_parts(["json"])  # a module; or the path of a file, parts/mine.py
     """
     for name in imports:
         if str(name).endswith(".py"):

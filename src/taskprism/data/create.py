@@ -43,7 +43,12 @@ def absolute_protocol(protocol: str, folder: Path | None = None) -> str:
 
 
 def list_protocols() -> list[str]:
-    """Names that :func:`create_protocol` accepts: registered classes and shipped data YAMLs."""
+    """Names that :func:`create_protocol` accepts: registered classes and shipped data YAMLs.
+
+    Example:
+        >>> "nyud40" in list_protocols()
+        True
+    """
     return sorted({*PROTOCOLS.names(), *shipped_yamls()})
 
 

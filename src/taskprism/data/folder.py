@@ -190,6 +190,26 @@ class FolderProtocol(Protocol):
     Attributes:
         config: The YAML's content.
         files: Where the files are.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("a", "b"):
+        ...     Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(folder / f"{name}_rgb.png")
+        ...     Image.fromarray(np.full((8, 8), 2000, np.uint16)).save(folder / f"{name}_depth.png")
+        >>> _ = (folder / "data.yaml").write_text('''
+        ... name: desk
+        ... root: .
+        ... image: "{name}_rgb.png"
+        ... input_size: [8, 8]
+        ... splits: {train: [a], test: [b]}
+        ... tasks: {depth: {path: "{name}_depth.png", encoding: {scale: 0.001}}}
+        ... ''')
+        >>> protocol = FolderProtocol.from_yaml(folder / "data.yaml")
+        >>> protocol.dataset("train")[0]["targets"]["depth"].max().item()
+        2.0
     """
 
     config: FolderConfig = field(repr=False)

@@ -33,7 +33,13 @@ _NOT_OPTIONS = ("name", "root", "tasks", "license")
 
 
 class SizedDataset(typing.Protocol):
-    """Samples by number: any ``torch.utils.data.Dataset`` with a length, or a list."""
+    """Samples by number: any ``torch.utils.data.Dataset`` with a length, or a list.
+
+    Example:
+        >>> samples: SizedDataset = [{"name": "a", "targets": {}, "valid": {}}]
+        >>> len(samples)
+        1
+    """
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -32,6 +32,13 @@ class Sample(TypedDict):
         image: ``(3, H, W)`` float32 RGB in [0, 1], not normalized.
         targets: Task name -> label map ``(C, H, W)``; a missing task has no label here.
         valid: Task name -> ``(1, H, W)`` boolean, same keys as ``targets``.
+
+    Example:
+        >>> from taskprism.tasks import Depth
+        >>> image = torch.rand(3, 4, 6)
+        >>> sample = make_sample("a", image, {"depth": torch.ones(4, 6)}, [Depth()])
+        >>> sorted(sample), sample["valid"]["depth"].shape
+        (['image', 'name', 'targets', 'valid'], torch.Size([1, 4, 6]))
     """
 
     name: str
@@ -167,6 +174,13 @@ def collate(samples: Sequence[Sample], tasks: Iterable[Task]) -> Batch:
     """Stack samples of one size; labels that a sample lacks become zeros with an all-False mask.
 
     So do channels that a label lacks while that of another sample has them (annotators of edges).
+
+    Example:
+        >>> from taskprism.tasks import Depth
+        >>> labels = {"depth": torch.ones(4, 6)}
+        >>> sample = make_sample("a", torch.rand(3, 4, 6), labels, [Depth()])
+        >>> collate([sample, sample], [Depth()]).targets["depth"].shape
+        torch.Size([2, 1, 4, 6])
     """
     height, width = samples[0]["image"].shape[-2:]
     targets: dict[str, Tensor] = {}

@@ -105,7 +105,12 @@ register_distillation = DISTILLATIONS.register
 
 
 def list_distillations() -> list[str]:
-    """Names that :func:`create_distillation` accepts, in alphabetical order."""
+    """Names that :func:`create_distillation` accepts, in alphabetical order.
+
+    Example:
+        >>> "ctal" in list_distillations()
+        True
+    """
     return DISTILLATIONS.names()
 
 
@@ -116,6 +121,10 @@ def find_distillation(
 
     Raises:
         UnknownNameError: No distillation has this name.
+
+    Example:
+        >>> find_distillation("ctal").__name__
+        'CTAL'
     """
     return DISTILLATIONS.find(distillation)
 

@@ -23,6 +23,16 @@ class Aggregation(nn.Module, ABC):
 
     Attributes:
         out_channels: Channels of the result.
+
+    Example:
+        >>> import torch
+        >>> class Finest(Aggregation):
+        ...     out_channels = 4
+        ...
+        ...     def forward(self, maps):
+        ...         return maps[0]
+        >>> Finest()([torch.rand(1, 4, 8, 8)]).shape
+        torch.Size([1, 4, 8, 8])
     """
 
     out_channels: int

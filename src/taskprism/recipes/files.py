@@ -31,6 +31,10 @@ class RecipeFile:
 
     Attributes:
         path: The file.
+
+    Example:
+        >>> RecipeFile(Path("recipes/mine.yaml")).name
+        'mine'
     """
 
     path: Path
@@ -53,7 +57,12 @@ class RecipeFile:
 
 
 class RecipeSource(ABC):
-    """Finds recipes by name; see :func:`register_recipe_source`."""
+    """Finds recipes by name; see :func:`register_recipe_source`.
+
+    Example:
+        >>> issubclass(FolderSource, RecipeSource)
+        True
+    """
 
     @abstractmethod
     def names(self) -> Sequence[str]:
@@ -147,7 +156,21 @@ def register_recipes(folder: str | Path, prefix: str = "") -> None:
 
 
 def register_recipe_source(source: RecipeSource) -> None:
-    """Add recipes that are not one file each, such as the rows of a table."""
+    """Add recipes that are not one file each, such as the rows of a table.
+
+    Example:
+        >>> class One(RecipeSource):
+        ...     def names(self):
+        ...         return ["one"]
+        ...
+        ...     def find(self, name, folder):
+        ...         return RecipeFile(Path("one.yaml")) if name == "one" else None
+        >>> source = One()
+        >>> register_recipe_source(source)
+        >>> "one" in list_recipes()
+        True
+        >>> _SOURCES.remove(source)
+    """
     if source not in _SOURCES:
         _SOURCES.append(source)
 
@@ -162,6 +185,10 @@ def list_recipes() -> list[str]:
     """Names of the recipes of taskprism and of its plug-ins.
 
     Rows of the papers' tables are recipes too; :func:`taskprism.papers.list_tables` lists them.
+
+    Example:
+        >>> "rooms/mti_net" in list_recipes()
+        True
     """
     return sorted({name for source in recipe_sources() for name in source.names()})
 

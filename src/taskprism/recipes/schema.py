@@ -60,7 +60,12 @@ def _without_own_keys(options: dict[str, Any], own: Mapping[str, str], where: st
 
 
 class ModelSettings(Strict):
-    """Which system, on which backbone (the arguments of ``create_model``)."""
+    """Which system, on which backbone (the arguments of ``create_model``).
+
+    Example:
+        >>> ModelSettings(name="mti_net", options={"neck_channels": 64}).backbone
+        'hrnet_w18_small_v2'
+    """
 
     name: str = Field("multi_task", description="a name from `taskprism list models`")
     backbone: str = Field(
@@ -89,7 +94,12 @@ class ModelSettings(Strict):
 
 
 class DataSettings(Strict):
-    """The labeled images, and how they are loaded."""
+    """The labeled images, and how they are loaded.
+
+    Example:
+        >>> DataSettings(protocol="rooms", options={"train_length": 8}).batch_size
+        8
+    """
 
     protocol: str | list[str] = Field(
         "rooms", description="a name from `taskprism list protocols`, or data YAML files"
@@ -189,7 +199,13 @@ class SteppingSettings(Strict):
 
 
 class Recipe(Strict):
-    """Everything about a run. Every key can be given on the command line too."""
+    """Everything about a run. Every key can be given on the command line too.
+
+    Example:
+        >>> recipe = Recipe.model_validate({"optimizer": {"lr": 0.001}, "epochs": 3})
+        >>> recipe.optimizer.name, recipe.optimizer.lr
+        ('adam', 0.001)
+    """
 
     name: str = Field("run", description="name of the run in tables; all its seeds share it")
     imports: list[str] = Field(

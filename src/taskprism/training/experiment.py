@@ -35,6 +35,12 @@ class Experiment:
         recipe: The settings.
         protocol: The data and its rules.
         model: The network with its tasks, freshly initialized from the recipe's seed.
+
+    Example:
+        >>> from taskprism.recipes import load_recipe
+        >>> recipe = load_recipe("rooms/multi_task", {"tasks": ["depth", "edge"]})
+        >>> [task.name for task in build_experiment(recipe).tasks]
+        ['depth', 'edge']
     """
 
     recipe: Recipe
@@ -171,6 +177,12 @@ def build_experiment(
 
     Raises:
         TaskprismError: A name or an option is unknown, or does not fit the others.
+
+    Example:
+        >>> from taskprism.recipes import load_recipe
+        >>> experiment = build_experiment(load_recipe("rooms/multi_task", {"tasks": ["depth"]}))
+        >>> experiment.protocol.name, type(experiment.model).__name__
+        ('rooms', 'MultiTask')
     """
     protocol = protocol or build_protocol(recipe.data)
     if model is not None:

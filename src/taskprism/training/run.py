@@ -234,6 +234,12 @@ def evaluate(
         InputError: The run needs code that is not imported, or an object that is not given.
         DataError: The data are not those that the run was trained on.
         TaskprismError: The data are missing, or there is no such split.
+
+    Example:
+        >>> import taskprism
+        >>> scores = taskprism.evaluate("runs/first", split="test")  # doctest: +SKIP
+        >>> scores["depth"]["rmse"]  # doctest: +SKIP
+        0.61
     """
     evaluation = evaluate_run(
         run_dir,
