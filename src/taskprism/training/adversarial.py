@@ -39,7 +39,7 @@ class Adversary(nn.Module):
 
     Example:
         >>> sum(p.numel() for p in Adversary(["depth", "edge"], channels=8).parameters())
-        90
+        82
     """
 
     def __init__(
