@@ -82,19 +82,43 @@ class AggregationHead(Head):
 
 @register_head("auto")
 def auto_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
-    """:class:`PanopticFusion` for a feature pyramid, otherwise :class:`HighResolutionFusion`."""
+    """:class:`PanopticFusion` for a feature pyramid, otherwise :class:`HighResolutionFusion`.
+
+    Example:
+        >>> import torch
+        >>> head = auto_head([8, 8], out_channels=3)
+        >>> maps = [torch.rand(1, 8, 8, 8), torch.rand(1, 8, 4, 4)]
+        >>> head(maps).shape
+        torch.Size([1, 3, 8, 8])
+    """
     return AggregationHead(create_aggregation(channels, "auto"), out_channels)
 
 
 @register_head("high_resolution")
 def high_resolution_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
-    """:class:`HighResolutionFusion` and a 1x1 convolution."""
+    """:class:`HighResolutionFusion` and a 1x1 convolution.
+
+    Example:
+        >>> import torch
+        >>> head = high_resolution_head([8, 8], out_channels=3)
+        >>> maps = [torch.rand(1, 8, 8, 8), torch.rand(1, 8, 4, 4)]
+        >>> head(maps).shape
+        torch.Size([1, 3, 8, 8])
+    """
     return AggregationHead(create_aggregation(channels, "high_resolution"), out_channels)
 
 
 @register_head("panoptic")
 def panoptic_head(channels: Sequence[int], out_channels: int) -> AggregationHead:
-    """:class:`PanopticFusion` and a 1x1 convolution."""
+    """:class:`PanopticFusion` and a 1x1 convolution.
+
+    Example:
+        >>> import torch
+        >>> head = panoptic_head([8, 8], out_channels=3)
+        >>> maps = [torch.rand(1, 8, 8, 8), torch.rand(1, 8, 4, 4)]
+        >>> head(maps).shape
+        torch.Size([1, 3, 8, 8])
+    """
     return AggregationHead(create_aggregation(channels, "panoptic"), out_channels)
 
 
