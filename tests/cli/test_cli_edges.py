@@ -73,8 +73,8 @@ def test_wrong_arguments_are_reported(tree, tmp_path, capsys):
     truth = str(tree / "groundTruth")
     cases = {
         "mutually exclusive": ["--thresholds", "9", "--hed-thresholds"],
-        "number of thresholds must be an integer of at least 1": ["--thresholds", "0"],
-        "fraction of the image diagonal": ["--max-dist", "4.3"],
+        "--thresholds must be at least 1": ["--thresholds", "0"],
+        "--max-dist must be at least 0 and at most 1": ["--max-dist", "4.3"],
         "Unknown boundary convention": ["--preset", "voc"],
         "there is no folder": ["--json", str(tmp_path / "absent" / "scores.json")],
         "no such list": ["--list", str(tmp_path / "absent.txt")],
