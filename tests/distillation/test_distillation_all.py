@@ -274,6 +274,13 @@ def test_stride_sets_the_defaults_that_depend_on_it():
     assert create_distillation("tpim", ["a"], 4).downscale == 4
 
 
+@ALL
+@pytest.mark.parametrize("stride", [0, -4, 1.5, "8", True, math.inf])
+def test_stride_is_a_positive_integer(name, stride):
+    with pytest.raises(InputError, match=r"stride must be an integer of at least 1"):
+        create_distillation(name, ["depth"], 4, size=(2, 3), stride=stride)
+
+
 def test_concat_is_a_linear_map_of_all_sources():
     module = Concat(["a"], 2, ["a", "b"]).double()
     features = make_features("ab", (1, 2, 3, 3), grad=False)

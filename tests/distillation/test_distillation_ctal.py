@@ -266,3 +266,9 @@ def test_wrong_options_are_errors():
         build(other_size="crop")
     with pytest.raises(InputError, match="size"):
         create_distillation("ctal", ["a"], 4)
+
+
+@pytest.mark.parametrize("size", [(65536, 65536), (65536, 2000)])
+def test_kernels_that_no_memory_holds_are_errors(size):
+    with pytest.raises(InputError, match=r"weights, more than 1073741824\. Give smaller feature"):
+        CTAL(["a", "b"], 4, size)
