@@ -28,10 +28,10 @@ def write_list(root, path, names):
 
 def write_fsv(root, train=4, test=2):
     made = {}
-    for split, count in (("train", train), ("test", test)):
+    for split, count, first in (("train", train, 0), ("test", test, 100)):
         names = [f"{number:05d}" for number in range(count)]
         write_list(root, f"gt_sets/gta_{split}.txt", names)
-        for number, name in enumerate(names):
+        for number, name in enumerate(names, start=first):  # no image is in both splits
             random = np.random.default_rng(number)
             kinds = np.repeat(np.arange(8, dtype=np.uint8), WIDTH // 8)[None].repeat(HEIGHT, 0)
             ids = np.stack([kinds, random.integers(0, 256, kinds.shape), kinds * 3], axis=2)
