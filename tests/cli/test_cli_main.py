@@ -172,6 +172,7 @@ def _types(hint):
 @pytest.mark.parametrize(("name", "target"), list(_parsed_functions()))
 def test_every_number_has_bounds_and_every_device_is_tried(name, target):
     hints = get_type_hints(cli._function(target), include_extras=True)
+    hints.pop("return", None)
     for parameter, hint in hints.items():
         marks = {type(mark) for mark in marks_of(hint)}
         if {int, float} & {part for part in _types(hint) if isinstance(part, type)}:
@@ -192,7 +193,7 @@ def test_every_number_has_bounds_and_every_device_is_tried(name, target):
         ("analyze affinity rooms --out o --dilations 1 0", "--dilations must be at least 1, got 0"),
         ("edges a b --max-dist nan", "--max-dist must be at least 0 and at most 1, got nan"),
         ("profile multi_task --batch 0", "--batch must be at least 1, got 0"),
-        ("profile multi_task --device foo", "--device cannot use 'foo'"),
+        ("profile multi_task --device foo", "Cannot use device 'foo'"),
         ("demo --minutes -1", "--minutes must be at least 0"),
         ("reproduce mti_net/2a --seeds 0", "--seeds must be at least 1, got 0"),
     ],

@@ -227,7 +227,7 @@ def test_an_unknown_device_is_named(run, images, tmp_path, capsys):
     for device in ("foo", "meta"):
         words = ["predict", str(run), str(images), "--out", str(tmp_path / "o"), "--device", device]
         assert main(words) == 2
-        assert f"--device cannot use '{device}'" in capsys.readouterr().err
+        assert f"Cannot use device '{device}'" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 

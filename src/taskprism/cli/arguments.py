@@ -58,10 +58,13 @@ class OnDevice:
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{option} cannot use {value!r} ({reason}). Give a device such as cpu or cuda:1."
+                f"Cannot use device {value!r}: {reason}. Give {option} a device such as cpu or "
+                "cuda:1."
             ) from error
         if kind == "meta":
-            raise InputError(f"{option} cannot use 'meta', which holds no values.")
+            raise InputError(
+                f"Cannot use device 'meta': it holds no values. Give {option} another one."
+            )
 
 
 def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
