@@ -1,6 +1,6 @@
-"""The one family of errors that taskprism raises for things a user can put right.
+"""Errors that a user can fix.
 
-Every message names the thing that is wrong and the way out. The command line prints the message
+Every message names what is wrong and says what to do. The command line prints the message
 without a traceback; a library user can catch :class:`TaskprismError` for all of them.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 
 class TaskprismError(Exception):
-    """Base of all errors that a user can put right."""
+    """Base of all errors that a user can fix."""
 
 
 class UnknownNameError(TaskprismError, KeyError):
-    """A name that is in no list: the message holds the names that exist."""
+    """A name that does not exist: the message lists the names that do."""
 
     def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
@@ -30,7 +30,7 @@ class UnknownNameError(TaskprismError, KeyError):
 
 
 class InputError(TaskprismError, ValueError):
-    """An argument or tensor that does not fit: the message says what would."""
+    """An argument or tensor that does not fit: the message says what is accepted."""
 
 
 class DataError(TaskprismError, ValueError):
@@ -46,4 +46,4 @@ class CheckpointError(TaskprismError, RuntimeError):
 
 
 class DivergenceError(TaskprismError, ArithmeticError):
-    """Training that has left the finite numbers: the message names the tasks and the images."""
+    """A loss or weight that is not finite: the message names the tasks and the images."""

@@ -1,4 +1,4 @@
-"""The one registry behind every list of parts, and how parts from outside the package get in.
+"""The registry of parts by name, with which parts outside the package are added.
 
 A part is a task, model, distillation, head, backbone, protocol, metric or balancer. Wherever
 taskprism accepts the name of a part, it accepts
@@ -61,7 +61,7 @@ class Entry:
     """One registered part.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         part: The class or factory.
         origin: ``module:Class`` of the part.
     """
@@ -179,17 +179,9 @@ class Registry(Generic[T]):
         if not isinstance(part, str):
             self.check(part, describe_part(part))
             return part
-        # Discovery imports every part and plug-in; a name that is registered does not need it.
-        if part in self._entries:
-            return self._entries[part].part
-        self._discover()
-        if part in self._entries:
-            return self._entries[part].part
-        if ":" not in part:
-            raise UnknownNameError(self.kind, part, self._entries)
-        for entry in self._entries.values():
-            if entry.origin == part:
-                return entry.part
+        registered = self._registered(part)
+        if registered is not None:
+            return registered
         module, _, attribute = part.partition(":")
         try:
             found = importlib.import_module(module)
@@ -212,15 +204,9 @@ class Registry(Generic[T]):
         """
         if not isinstance(part, str):
             raise InputError(f"Expected the name of a {self.kind}, got {part!r}.")
-        if part not in self._entries:
-            self._discover()
-        if part in self._entries:
-            return self._entries[part].part
-        if ":" not in part:
-            raise UnknownNameError(self.kind, part, self._entries)
-        for entry in self._entries.values():
-            if entry.origin == part:
-                return entry.part
+        registered = self._registered(part)
+        if registered is not None:
+            return registered
         module, _, attribute = part.partition(":")
         if module not in sys.modules:
             raise InputError(
@@ -236,6 +222,21 @@ class Registry(Generic[T]):
                 f"registered. Register it with @register_{self.kind} if you trust it."
             )
         return found
+
+    def _registered(self, name: str) -> Any:
+        """Part with this name or origin; None for the ``module:Class`` of another.
+
+        Raises:
+            UnknownNameError: The name is neither registered nor of the form ``module:Class``.
+        """
+        # Discovery imports every part and plug-in; a name that is registered does not need it.
+        if name not in self._entries:
+            self._discover()
+        if name in self._entries:
+            return self._entries[name].part
+        if ":" not in name:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return next((e.part for e in self._entries.values() if e.origin == name), None)
 
     def name_of(self, part: Any) -> str:
         """How saved files name a class or factory: a built-in's name, else ``module:Class``.

@@ -308,6 +308,23 @@ def test_normals_that_are_not_of_unit_length_are_a_doubt(folder):
     assert "normals: 1 label (d)" in test
 
 
+def test_an_order_that_merges_colors_is_a_doubt(folder):
+    palette = np.array([[128, 0, 0], [0, 128, 0], [128, 128, 0]], np.uint8)
+    for name in "abcd":
+        classes = np.arange(24 * 32).reshape(24, 32) % 3
+        folder.save(f"semseg/{name}.png", palette[classes])
+    semseg = {"path": "semseg/{name}.png", "classes": 2, "map": {0: 0, 128: 1}}
+    folder.config["tasks"] = {"semseg": {**semseg, "encoding": {"order": [0]}}}
+    train, _ = doubts_of(folder)
+    assert "3 labels (a, b, c) have more colors" in train
+    assert "tasks.semseg.colors" in train
+    for name in "abcd":  # as in CARLA: the other channels say nothing
+        only_red = np.zeros((24, 32, 3), np.uint8)
+        only_red[..., 0] = np.arange(24 * 32).reshape(24, 32) % 2 * 128
+        folder.save(f"semseg/{name}.png", only_red)
+    assert doubts_of(folder) == []
+
+
 def test_images_in_two_splits_or_twice_in_one_are_doubts(folder):
     (folder.root / "test.txt").write_text("d\nb\n")
     (folder.root / "rgb/c.png").write_bytes((folder.root / "rgb/a.png").read_bytes())

@@ -160,7 +160,7 @@ def split_imports(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _run(name: str, words: list[str], imports: Sequence[str]) -> int | None:
-    """Run a command; its exit status, if it has one of its own."""
+    """Run a command and return its exit status, if it has one."""
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
     command = COMMANDS[name]

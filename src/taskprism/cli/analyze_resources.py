@@ -39,7 +39,7 @@ def resources(
         runs: Run directories, or folders that contain some, including single-task runs.
         out: Folder for the results.
         baseline: Method to compute all Δm against, on any backbone; by default each method is
-            compared with the single-task networks of its own backbone.
+            compared with the single-task networks of the same backbone.
         latency: Also measure the time for one image on this machine.
         device: Device for latency, such as cpu or cuda:1; by default a GPU if available.
     """

@@ -139,6 +139,8 @@ class TargetDecoder:
 
         A file that cannot be read is not; reading it as a label reports it.
         """
+        if self.config.encoding.axes is None:
+            return False
         try:
             stored = read_stored(path, self.config.encoding.key, self.orientation)
             raw = self._numbers(stored, path)
@@ -149,6 +151,21 @@ class TargetDecoder:
             valid &= ~_everywhere(raw == np.asarray(value))
         length = np.linalg.norm(self._meaning(raw, valid, stored, path), axis=-1)[valid]
         return length.size > 0 and bool((np.abs(length - 1) > 0.1).mean() > 0.1)
+
+    def merges_colors(self, path: Path) -> bool:
+        """Whether ``encoding.order`` takes one channel of a class map that several distinguish."""
+        if self.config.encoding.order is None or not self._counts:
+            return False
+        try:
+            stored = read_stored(path, self.config.encoding.key)
+            chosen = self._numbers(stored, path)
+        except TaskprismError:
+            return False
+        values = stored.values
+        if values.ndim != 3 or values.shape[-1] == chosen.shape[-1]:
+            return False
+        colors = np.unique(values.reshape(-1, values.shape[-1]), axis=0)
+        return len(colors) > len(np.unique(chosen))
 
     def _check_lengths(self) -> None:
         """Check that lists of numbers per channel have one number per channel."""

@@ -126,18 +126,26 @@ class FolderDataset(Dataset[Sample]):
 
     def doubts(self, indices: Sequence[int]) -> list[str]:
         """What is implausible about the stored numbers of some samples."""
-        found = self._turned([self.names[index] for index in indices])
+        names = [self.names[index] for index in indices]
+        found = self._turned(names)
         for task, decoder in self.decoders.items():
-            if decoder.config.encoding.axes is None:
-                continue
-            names = [self.names[index] for index in indices]
-            labels = {name: self.files.label(task, name) for name in names}
-            odd = [n for n, path in labels.items() if path.is_file() and decoder.is_off_unit(path)]
+            paths = {
+                name: self.files.label(task, name) for name in map(self.names.__getitem__, indices)
+            }
+            labels = {name: path for name, path in paths.items() if path.is_file()}
+            odd = [name for name, path in labels.items() if decoder.is_off_unit(path)]
             if odd:
                 found.append(
                     f"{task}: {count_files(odd)} have vectors that are not of unit length before "
                     f"they are normalized. Check tasks.{task}.encoding.scale and offset, and list "
                     f"values without a normal in tasks.{task}.ignore"
+                )
+            merged = [name for name, path in labels.items() if decoder.merges_colors(path)]
+            if merged:
+                found.append(
+                    f"{task}: {count_files(merged)} have more colors than the channel of "
+                    f"tasks.{task}.encoding.order has values, so classes are merged. List the "
+                    f"colors in tasks.{task}.colors instead"
                 )
         return found
 

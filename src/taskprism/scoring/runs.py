@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from taskprism.errors import DataError, InputError
+from taskprism.errors import CheckpointError, DataError, InputError
+from taskprism.text_files import read_yaml
 
 METRICS_FILE = "metrics.json"
 IMAGE_STATES_FILE = "image_states.npz"
@@ -158,8 +157,9 @@ def _backbone(folder: Path, content: Mapping[str, Any]) -> str:
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
         return ""
-    settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}
-    return str((settings.get("model") or {}).get("backbone") or "")
+    settings = read_yaml(recipe, CheckpointError)
+    model = settings.get("model") if isinstance(settings, dict) else None
+    return str(model.get("backbone") or "") if isinstance(model, dict) else ""
 
 
 def _fingerprint(folder: Path, content: Mapping[str, Any]) -> str | None:

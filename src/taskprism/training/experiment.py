@@ -104,7 +104,7 @@ def record_objects(
     """Recipe that names a protocol and a model given as objects.
 
     Names and classes are recorded so that the run can be rebuilt from its recipe. An instance is
-    recorded as ``object:module:Class``: whoever resumes the run passes it again.
+    recorded as ``object:module:Class``: pass it again to resume the run.
     """
     changes: dict[str, object] = {}
     if protocol is not None:
