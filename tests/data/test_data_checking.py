@@ -335,6 +335,12 @@ def test_images_in_two_splits_or_twice_in_one_are_doubts(folder):
     assert "1 image is in a split twice: train/a = train/c" in within
 
 
+def test_names_that_are_listed_twice_are_a_doubt(folder):
+    (folder.root / "train.txt").write_text("a\nb\na\nc\n")
+    (found,) = doubts_of(folder)
+    assert "1 name(s) are listed more than once in splits.train: a." in found
+
+
 def test_the_exit_status_of_a_doubt_is_1(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder.root)
     (folder.root / "test.txt").write_text("d\nb\n")

@@ -151,7 +151,7 @@ def test_edge_list_selects_the_scored_images(tmp_path):
     assert both.recall.tolist() == scores.recall.tolist()  # the other image has no boundary
     assert (both.precision >= scores.precision).all()
     options["edge_list"] = "nowhere.txt"
-    with pytest.raises(DataError, match=r"nowhere\.txt: this list of names cannot be read"):
+    with pytest.raises(DataError, match=r"nowhere\.txt cannot be read"):
         create_protocol("pascal_context", root=tmp_path, **options).dataset("test")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from trees import TREES
 from trees_cityscapes import write_official
 from trees_nyud import write_nyud
 
@@ -184,6 +185,21 @@ def test_the_miniature_of_cityscapes(tmp_path):
     assert set(proposal.splits) == {"train", "val"}
     paths = {task.keys["path"] for task in proposal.tasks}
     assert "gtFine/{name}_gtFine_labelIds.png" in paths
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_every_miniature_is_proposed_or_refused_by_name(tmp_path, name):
+    """What is proposed reads; what is not (arrays as images, MATLAB structs) is a named error."""
+    TREES[name].write(tmp_path)
+    try:
+        proposal = propose(tmp_path)
+    except DataError as error:
+        assert "looks like photographs" in str(error) or "no labels were recognized" in str(error)
+        return
+    (tmp_path / "data.yaml").write_text(proposal.to_yaml("."))
+    report = check_protocol(create_protocol(str(tmp_path / "data.yaml")))
+    assert report.problems == []
+    assert len(report.labels) == len(proposal.tasks) >= 1
 
 
 def test_three_commands_and_no_documentation(tmp_path, scene, capsys, monkeypatch):

@@ -144,6 +144,12 @@ def _check_split(
         data = data.dataset
     if isinstance(data, FolderDataset):
         report.doubts += data.doubts(list(wanted))
+        repeated = data.files.repeated(split)
+        if repeated:
+            report.doubts.append(
+                f"{len(repeated)} name(s) are listed more than once in splits.{split}: "
+                f"{_shown(repeated)}. Each is used once; remove the repetitions"
+            )
         for task in protocol.tasks:
             with suppress(TaskprismError):  # reading the sample has reported it
                 report.stored.setdefault(task.name, data.stored(task.name))

@@ -129,10 +129,8 @@ class FolderDataset(Dataset[Sample]):
         names = [self.names[index] for index in indices]
         found = self._turned(names)
         for task, decoder in self.decoders.items():
-            paths = {
-                name: self.files.label(task, name) for name in map(self.names.__getitem__, indices)
-            }
-            labels = {name: path for name, path in paths.items() if path.is_file()}
+            paths = ((name, self.files.label(task, name)) for name in names)
+            labels = {name: path for name, path in paths if path.is_file()}
             odd = [name for name, path in labels.items() if decoder.is_off_unit(path)]
             if odd:
                 found.append(

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -132,6 +132,11 @@ class FolderFiles:
                 "names of the split."
             )
         return names
+
+    def repeated(self, split: Split) -> list[str]:
+        """Names that are listed more than once in a split; each is used once."""
+        counts = Counter(self._listed(self.config.splits[split], split))
+        return [name for name, count in counts.items() if count > 1]
 
     def _why_empty(self) -> str:
         if self._found or not self._other_images:

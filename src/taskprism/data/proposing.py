@@ -30,10 +30,12 @@ _WORDS_OF_SPLITS: dict[Split, tuple[str, ...]] = {
     "test": ("test", "testing", "testset"),
 }
 _SPLITS = {word: split for split, words in _WORDS_OF_SPLITS.items() for word in words}
-_IMAGE_WORDS = ("rgb", "image", "img", "photo", "picture", "color", "colour", "jpeg", "frame")
+_IMAGE_WORDS = (
+    *("rgb", "image", "img", "photo", "picture", "color", "colour", "jpeg", "frame", "final"),
+)
 _LABEL_WORDS = (
     *("label", "mask", "seg", "ann", "gt", "depth", "disp", "normal", "edge", "bound", "contour"),
-    *("class", "part", "albedo", "sal", "truth"),
+    *("class", "part", "albedo", "sal", "truth", "object", "instance", "_id"),
 )
 _OPENED = 12  # files of a series whose numbers are looked at
 _MOST_FILES = 500_000
@@ -150,27 +152,17 @@ def propose(folder: str | Path, track: Track | None = None) -> Proposal:
             f"{root} contains no image (no file ending in {', '.join(ENDINGS)}). Give the folder "
             "that holds images and labels."
         )
-    images = _choose_images(series)
-    tasks: list[TaskProposal] = []
-    left_out: list[str] = []
-    for one in series:
-        if one is images:
-            continue
-        common = images.files.keys() & one.files.keys()
-        if not common:
-            left_out.append(f"{one.pattern} ({len(one.files)} files): no name fits an image")
-            continue
-        proposed = _propose_task(one, root, track)
-        if isinstance(proposed, str):
-            left_out.append(f"{one.pattern} ({len(one.files)} files): {proposed}")
-        else:
-            tasks.append(proposed)
-    tasks = _unique_names(tasks)
+    candidates = _ranked_images(series)
+    images = candidates[0]
+    tasks, left_out = _propose_tasks(images, series, root, track)
+    for other in candidates[1:3]:
+        if not tasks and (proposed := _propose_tasks(other, series, root, track))[0]:
+            images, (tasks, left_out) = other, proposed
     if not tasks:
-        found = "; ".join(left_out) or "there are no other image or array files"
+        reasons = "; ".join(left_out) or "there are no other image or array files"
         raise DataError(
             f"{root} has {len(images.files)} images ({images.pattern}), but no labels were "
-            f"recognized: {found}. Labels must have the names of their images."
+            f"recognized: {reasons}. Labels must have the names of their images."
         )
     labeled = {
         name for one in series if one is not images for name in one.files if name in images.files
@@ -184,6 +176,27 @@ def propose(folder: str | Path, track: Track | None = None) -> Proposal:
     }
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", root.resolve().name).strip("_-") or "my_data"
     return Proposal(name, images.pattern, size, splits, tasks, comments, left_out)
+
+
+def _propose_tasks(
+    images: Series, series: Sequence[Series], root: Path, track: Track | None
+) -> tuple[list[TaskProposal], list[str]]:
+    """Tasks whose labels have names of the images, and the files that are left out."""
+    tasks: list[TaskProposal] = []
+    left_out: list[str] = []
+    for one in series:
+        if one is images:
+            continue
+        count = f"{one.pattern} ({len(one.files)} files)"
+        if not images.files.keys() & one.files.keys():
+            left_out.append(f"{count}: no name fits an image")
+            continue
+        proposed = _propose_task(one, root, track)
+        if isinstance(proposed, str):
+            left_out.append(f"{count}: {proposed}")
+        else:
+            tasks.append(proposed)
+    return _unique_names(tasks), left_out
 
 
 def _plain(value: Any) -> str:
@@ -205,16 +218,42 @@ def _key(key: Any) -> str:
 def _find_series(root: Path) -> list[Series]:
     """Group files by pattern; the decomposition under which most names are shared wins."""
     files = list(_files(root))
+    common = _common_folders(files)
     depth = max((len(file.parts) for file in files), default=1) - 1
     best: list[Series] = []
     most = -1
-    for level in range(max(depth, 1)):
-        series = _grouped(root, files, level)
-        counts = Counter(name for one in series for name in one.files)
-        shared = sum(1 for count in counts.values() if count > 1)
-        if shared > most:
-            best, most = series, shared
+    for is_split in (_names_split, _ends_with_split):
+        for level in range(common, max(depth, common + 1)):
+            series = _grouped(root, files, common, level, is_split)
+            counts = Counter(name for one in series for name in one.files)
+            shared = sum(1 for count in counts.values() if count > 1)
+            if shared > most:
+                best, most = series, shared
     return sorted(best, key=lambda one: one.pattern)
+
+
+def _common_folders(files: Sequence[PurePosixPath]) -> int:
+    """Number of folders, from the top, that all files share and that contain folders only."""
+    folders = {file.parts[:-1] for file in files}
+    common = 0
+    while folders and all(len(parts) > common + 1 for parts in folders):
+        if len({parts[common] for parts in folders}) > 1:
+            break
+        common += 1
+    return common
+
+
+def _names_split(folder: str) -> bool:
+    return folder.lower() in _SPLITS
+
+
+def _ends_with_split(folder: str) -> bool:
+    """``gta_train`` is a folder of a split as well, if that makes more names fit."""
+    return _split_of(folder) is not None
+
+
+def _split_of(folder: str) -> Split | None:
+    return _SPLITS.get(re.split(r"[_-]", folder.lower())[-1])
 
 
 def _files(root: Path) -> Iterator[PurePosixPath]:
@@ -235,14 +274,24 @@ def _files(root: Path) -> Iterator[PurePosixPath]:
             yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
 
 
-def _grouped(root: Path, files: Iterable[PurePosixPath], level: int) -> list[Series]:
-    """Series for which the folder at ``level`` says what the files are."""
+def _grouped(
+    root: Path,
+    files: Sequence[PurePosixPath],
+    common: int,
+    level: int,
+    is_split: Callable[[str], bool],
+) -> list[Series]:
+    """Series for which the folder at ``level`` says what the files are.
+
+    All files share the first ``common`` folders.
+    """
+    prefix = "".join(f"{part}/" for part in files[0].parts[:common]) if files else ""
     folders: dict[tuple[str, bool, str], list[tuple[str, str, PurePosixPath]]] = defaultdict(list)
     for file in files:
         parts = file.parts[:-1]
-        before, role, after = parts[:level], parts[level : level + 1], parts[level + 1 :]
-        if role and role[0].lower() in _SPLITS:  # says where a file belongs, not what it is
-            before, role, after = (), (), parts
+        before, role, after = parts[common:level], parts[level : level + 1], parts[level + 1 :]
+        if role and is_split(role[0]):  # says where a file belongs, not what it is
+            before, role, after = (), (), parts[common:]
         if before and after:
             continue  # a pattern has one variable part before or after the folder
         is_array = file.suffix.lower() in ARRAYS
@@ -255,7 +304,7 @@ def _grouped(root: Path, files: Iterable[PurePosixPath], level: int) -> list[Ser
             ending = endings.most_common(1)[0][0] if len(endings) == 1 else ".*"
             stem = "{stem}" if is_before else "{name}"
             pattern = f"{role}/{stem}{tail}{ending}" if role else f"{stem}{tail}{ending}"
-            one = Series(f"{{folder}}/{pattern}" if is_before else pattern)
+            one = Series(prefix + (f"{{folder}}/{pattern}" if is_before else pattern))
             for folder, name, file in group:
                 short = name.removesuffix(tail) if tail else name
                 one.files[f"{folder}/{short}" if folder else short] = root / file
@@ -304,27 +353,29 @@ def _extended(tail: str, group: _Members) -> tuple[str, _Members]:
     return tail, group
 
 
-def _choose_images(series: Sequence[Series]) -> Series:
-    """The series that looks most like photographs."""
+def _ranked_images(series: Sequence[Series]) -> list[Series]:
+    """The series that may be photographs, the most likely first."""
 
     def score(one: Series) -> float:
         points = 2.0 * any(word in one.word for word in _IMAGE_WORDS)
         points -= 2.0 * any(word in one.word for word in _LABEL_WORDS)
         endings = {path.suffix.lower() for path in one.some()}
-        points += 2.0 * bool(endings & {".jpg", ".jpeg"})
+        points += 2.0 * bool(endings & {".jpg", ".jpeg", ".webp"})
         if endings & set(ARRAYS):
             return -10.0
-        shared = sum(name in other.files for other in series for name in list(one.files)[:100])
-        return points + _photo_likeness(one) + min(shared / 1000, 1)
+        shared = sum(name in other.files for other in series for name in one.files)
+        points -= 3.0 * (shared <= len(one.files) and len(series) > 1)  # only its own names
+        return points + _photo_likeness(one)
 
-    chosen = max(series, key=lambda one: (score(one), len(one.files)))
-    if score(chosen) < 0:
+    scores = {one.pattern: (score(one), len(one.files)) for one in series}
+    likely = [one for one in series if scores[one.pattern][0] >= 0]
+    if not likely:
         raise DataError(
             f"None of {', '.join(one.pattern for one in series)} looks like photographs. A "
             "published data set may have a protocol already (`taskprism list protocols`); "
             "otherwise write the YAML by hand."
         )
-    return chosen
+    return sorted(likely, key=lambda one: scores[one.pattern], reverse=True)
 
 
 def _photo_likeness(one: Series) -> float:
@@ -345,10 +396,13 @@ def _photo_likeness(one: Series) -> float:
 
 
 def _stored(path: Path) -> StoredPixels | None:
+    """The numbers of a file; None if it cannot be read or does not hold one map of numbers."""
     try:
-        return read_stored(path)
+        stored = read_stored(path)
     except TaskprismError:
         return None
+    is_map = stored.values.ndim in (2, 3) and stored.values.dtype.kind in "biuf"
+    return stored if is_map and stored.values.size else None
 
 
 def _unit_share(values: np.ndarray) -> float:
@@ -382,12 +436,18 @@ def _propose_task(one: Series, root: Path, track: Track | None) -> TaskProposal 
     values = values[np.isfinite(values)] if is_float else values
     if not values.size:
         return "there are no finite numbers in it"
+    if "instance" in one.word:
+        return "numbers of instances are not classes"
     is_depth = any(word in one.word for word in ("depth", "disp", "range"))
     whole = bool((values == np.round(values)).all())
     if is_depth or not whole or len(values) > _MOST_CLASSES or values.max() > 4095:
         return _propose_distance(one, base, arrays, values)
     if any(stored.lossy for stored in maps):
         return "class maps and masks in JPEG have numbers that compression has changed"
+    if _is_soft_mask(arrays) or ("sal" in one.word and values.max() > 32 and len(values) > 2):
+        soft: dict[str, Any] = {"encoding": {"scale": "1/255"}, "options": {"soft": True}}
+        keys = {**base, "kind": "saliency", **soft}
+        return TaskProposal("saliency", keys, f"{len(one.files)} masks with soft borders")
     every = list(one.files.values())
     for path in track(every, len(every)) if track is not None else every:
         stored = _stored(path)
@@ -551,6 +611,17 @@ def _are_names(names: list[Any]) -> bool:
     return all(isinstance(name, str) and name for name in names)
 
 
+def _is_soft_mask(arrays: list[np.ndarray]) -> bool:
+    """Whether almost all pixels are 0 or 255, and the others are gray levels between."""
+    flat = np.concatenate([array.astype(np.int64).ravel().clip(0, 256) for array in arrays])
+    counts = np.bincount(flat, minlength=257)
+    between = counts[1:255].sum()
+    if min(counts[0], counts[255]) < 0.01 * counts.sum() or counts[256] or not between:
+        return False
+    # Class ids next to an ignored 255 are small numbers.
+    return bool(between < 0.1 * counts.sum() and counts[32:255].sum() > 0.5 * between)
+
+
 def _thin_share(masks: list[np.ndarray]) -> float:
     """Share of the positive pixels that no 3 x 3 square of positives contains."""
     positive = sum(int(mask.sum()) for mask in masks)
@@ -601,9 +672,8 @@ def _propose_splits(root: Path, images: Series, labeled: set[str]) -> tuple[dict
     folders: dict[Split, list[str]] = defaultdict(list)
     unlabeled: set[Split] = set()
     for name in images.files:
-        split = next(
-            (_SPLITS[p.lower()] for p in name.split("/")[:-1] if p.lower() in _SPLITS), None
-        )
+        found = (_split_of(part) for part in name.split("/")[:-1])
+        split = next((each for each in found if each is not None), None)
         if split is not None:
             folders[split].append(name)
     for split, names in list(folders.items()):
@@ -619,6 +689,8 @@ def _propose_splits(root: Path, images: Series, labeled: set[str]) -> tuple[dict
     count = len(images.files)
     if count < 2:
         raise DataError(f"{root} has {count} labeled image; training and test need at least two.")
+    if count < 5:
+        return {"train": 0.5, "test": 0.5}, "random halves of the few images"
     if count >= 50:
         return {"train": 0.8, "val": 0.1, "test": 0.1}, "random fractions of all images"
     return {"train": 0.8, "test": 0.2}, "random fractions of all images"
@@ -632,6 +704,10 @@ def _ordered(splits: dict[Split, Any]) -> dict[Split, Any]:
 def _listed_splits(root: Path, images: Series) -> dict[Split, Any]:
     """Text files named after splits whose lines are names of images."""
     found: dict[Split, Any] = {}
+    # A list may give names with folder and ending; the reader takes these off.
+    accepted = set(images.files)
+    for name, path in images.files.items():
+        accepted |= {name + path.suffix, path.relative_to(root).as_posix()}
     for path in sorted(root.rglob("*.txt"), key=lambda path: (len(path.parts), str(path))):
         split = _SPLITS.get(path.stem.lower())
         if split is None or split in found or is_hidden(path.name):
@@ -640,9 +716,7 @@ def _listed_splits(root: Path, images: Series) -> dict[Split, Any]:
             names = read_names(path)
         except TaskprismError:
             continue
-        # A list may give names with folder and ending; the reader takes these off.
-        stems = {name.rpartition("/")[2] for name in images.files}
-        known = [n for n in names if n in images.files or PurePosixPath(n).stem in stems]
+        known = [name for name in names if name in accepted]
         if names and len(known) == len(names):
             found[split] = path.relative_to(root).as_posix()
     return found
