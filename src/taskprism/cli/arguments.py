@@ -101,9 +101,9 @@ RunArgument = Annotated[Path, _Positional, _named(metavar="RUN")]
 RunsArgument = Annotated[tuple[Path, ...], _Positional, _named(metavar="RUN [RUN ...]")]
 
 # Options.
-Count = Annotated[int, Between(1)]
-OptionalCount = Annotated[int | None, Between(1)]
-CountOrNone = Annotated[int, Between(0)]
+Count = Annotated[int, _named(metavar="COUNT"), Between(1)]
+OptionalCount = Annotated[int | None, _named(metavar="COUNT"), Between(1)]
+CountOrNone = Annotated[int, _named(metavar="COUNT"), Between(0)]
 Device = Annotated[str | None, _named(metavar="DEVICE"), OnDevice()]
 File = Annotated[Path, _named(metavar="FILE")]
 OptionalFile = Annotated[Path | None, _named(metavar="FILE")]
@@ -118,8 +118,8 @@ Size = Annotated[tuple[int, int], _named(metavar="HEIGHT WIDTH"), Between(1, LON
 OptionalSize = Annotated[
     tuple[int, int] | None, _named(metavar="HEIGHT WIDTH"), Between(1, LONGEST_SIDE)
 ]
-Workers = Annotated[int, Between(0, MOST_WORKERS)]
-OptionalWorkers = Annotated[int | None, Between(0, MOST_WORKERS)]
+Workers = Annotated[int, _named(metavar="COUNT"), Between(0, MOST_WORKERS)]
+OptionalWorkers = Annotated[int | None, _named(metavar="COUNT"), Between(0, MOST_WORKERS)]
 SplitName = Annotated[Split, _named(metavar="SPLIT")]
 OptionalSplit = Annotated[Split | None, _named(metavar="SPLIT")]
 Tasks = Annotated[tuple[str, ...], _named(metavar="[TASK ...]")]

@@ -432,7 +432,9 @@ def _announce(
             f"{protocol.scored_split}, which also chooses the best epoch."
         )
     position = trainer.learner.position
-    if position.step:
+    if position.epoch >= trainer.recipe.epochs:
+        reporter.line(f"All {position.epoch} epochs are trained; scoring the run again.")
+    elif position.step:
         reporter.line(f"Resuming at epoch {position.epoch + 1}, batch {position.batch + 1}.")
 
 
