@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from taskprism import load
+from taskprism.backbones.sources import from_file
 from taskprism.cli import main
 from taskprism.data import create_protocol
 from taskprism.data.files import read_image, read_stored
@@ -280,6 +281,18 @@ def test_random_bytes_as_files(folder, suffix, content):
         read_stored(path)
     with only_named_errors():
         read_image(path)
+
+
+@cases(40)
+@given(
+    st.sampled_from([".pth", ".pt", ".safetensors"]),
+    st.one_of(st.binary(max_size=200), st.sampled_from([b"text\n", b"", b"\x80\x04.", b"{}"])),
+)
+def test_random_bytes_as_weights(folder, suffix, content):
+    path = folder / f"weights{suffix}"
+    path.write_bytes(content)
+    with only_named_errors():
+        assert from_file(path).state
 
 
 LINES = [
