@@ -75,6 +75,25 @@ class Place:
         assert process.returncode == status, f"{words}\n{out}\n{error}"
         return out + error
 
+    def run_all(self, *commands: list[str]) -> list[str]:
+        """Outputs of several commands, run one after the other by one process."""
+        lines = [[*command, *self.imports] for command in commands]
+        printed = self.python(
+            f"""
+import contextlib, io, json
+from taskprism.cli import main
+
+outputs = []
+for words in {lines!r}:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main(words)
+    assert status == 0, (words, status, out.getvalue())
+    outputs.append(out.getvalue())
+print(json.dumps(outputs))
+"""
+        )
+        return json.loads(printed.splitlines()[-1])
+
     def python(self, code: str) -> str:
         paths = [str(self.site), *sys.path]
         done = subprocess.run(
@@ -130,22 +149,8 @@ def test_run_records_the_modules_of_its_parts(trained):
 
 
 def test_all_commands_work_on_the_run(place, trained):
-    place.run("evaluate", str(trained), *place.imports)
-    metrics = json.loads((trained / "metrics.json").read_text())
-    scores = metrics["metrics"] if "metrics" in metrics else metrics["tasks"]
-    assert scores["shading"]["error"] < 0.35
-    assert scores["depth"]["worst_error"] > 0
-    table = place.run("compare", str(trained), *place.imports)
-    assert "worst" in table or "error" in table
-    out = place.folder / "predicted"
-    place.run("predict", str(trained), str(place.photograph), "--out", str(out), *place.imports)
-    assert any(out.rglob("*.png"))
-    assert "Parameters" in place.run("profile", str(trained), *place.imports).replace(
-        "parameters", "Parameters"
-    )
-    sheet = place.folder / "sheet"
-    place.run("analyze", "sheet", str(trained), "--out", str(sheet), *place.imports)
-    for kind, name in {
+    out, sheet = place.folder / "predicted", place.folder / "sheet"
+    kinds = {
         "models": "pairs",
         "tasks": "shading",
         "distillations": "swap",
@@ -153,12 +158,25 @@ def test_all_commands_work_on_the_run(place, trained):
         "protocols": "discs",
         "metrics": "worst_error",
         "balancers": "square_root",
-    }.items():
-        line = next(
-            line
-            for line in place.run("list", kind, *place.imports).splitlines()
-            if name in line.split()
-        )
+    }
+    place.run("evaluate", str(trained), *place.imports)
+    table, _, profile, _, *lists = place.run_all(
+        ["compare", str(trained)],
+        ["predict", str(trained), str(place.photograph), "--out", str(out)],
+        ["profile", str(trained)],
+        ["analyze", "sheet", str(trained), "--out", str(sheet)],
+        *(["list", kind] for kind in kinds),
+    )
+    metrics = json.loads((trained / "metrics.json").read_text())
+    scores = metrics["metrics"] if "metrics" in metrics else metrics["tasks"]
+    assert scores["shading"]["error"] < 0.35
+    assert scores["depth"]["worst_error"] > 0
+    assert "worst" in table or "error" in table
+    assert any(out.rglob("*.png"))
+    assert any(sheet.rglob("*.png"))
+    assert "parameters" in profile.lower()
+    for name, listed in zip(kinds.values(), lists, strict=True):
+        line = next(line for line in listed.splitlines() if name in line.split())
         assert "shading_parts" in line
 
 

@@ -40,9 +40,16 @@ def recipe_of(name: str, folder: str) -> str:
     )
 
 
-def on_rooms() -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which rooms are kept, so that each is rendered once for all systems."""
+    return tmp_path_factory.mktemp("rooms")
+
+
+def on_rooms(rendered: Path) -> dict[str, Any]:
     options = {"train_length": TRAINING, "val_length": TEST, "test_length": TEST}
-    return {f"data.options.{key}": value for key, value in options.items()}
+    values = {f"data.options.{key}": value for key, value in options.items()}
+    return {**values, "data.root": str(rendered)}
 
 
 def on_photographs(root: Path, folder: Path) -> dict[str, Any]:
@@ -63,7 +70,7 @@ def test_a_short_run(
     name: str, folder: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if folder == "rooms":
-        data = on_rooms()
+        data = on_rooms(request.getfixturevalue("rendered"))
     else:
         data = on_photographs(request.getfixturevalue("real_data") / "osd_rgbd", tmp_path)
     recipe = load_recipe(recipe_of(name, folder), {**CHANGES, **data})
