@@ -348,6 +348,7 @@ def test_the_exit_status_of_a_doubt_is_1(folder, capsys, monkeypatch):
     assert "DECIDE: 1 image is in more than one split" in capsys.readouterr().out
     page = (folder.root / "page.html").read_text()
     assert "1 image is in more than one split" in page
+    assert "semseg: " in page  # the share of each class
     assert page.count("<img") >= 5  # the samples, and a histogram per task
 
 

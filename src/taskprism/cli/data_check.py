@@ -178,7 +178,7 @@ def html_report(report: CheckReport, drawn: np.ndarray | None) -> str:
     ):
         if texts:
             sections.append(Section(heading, [f"{text.rstrip('.')}." for text in texts]))
-    sections.append(Section("Labels", table=task_table(report)))
+    sections.append(Section("Labels", class_lines(report), table=task_table(report)))
     if drawn is not None:
         caption = "Some samples with their labels; hatched pixels have no label"
         sections.append(Section("Samples", figures=[Figure(caption, drawn)]))
