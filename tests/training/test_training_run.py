@@ -313,3 +313,15 @@ def test_one_value_per_channel_is_a_named_error(tiny_recipe, tmp_path):
     data = recipe.data.model_copy(update={"batch_size": 1, "options": {"input_size": (16, 16)}})
     with pytest.raises(InputError, match=r"1 image\(s\) of 16 x 16 pixels .* data\.batch_size"):
         train(recipe.model_copy(update={"data": data}), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("quick")
+def test_training_starts_with_doubts_about_the_data(tiny_data, tiny_recipe, tmp_path, capsys):
+    text = tiny_data.read_text().replace("test: test.txt", "test: [image00, image08, image09]")
+    text = text.replace("root: .", f"root: {tiny_data.parent}")
+    (tmp_path / "data.yaml").write_text(text)
+    recipe = tiny_recipe(epochs=1)
+    data = recipe.data.model_copy(update={"protocol": str(tmp_path / "data.yaml")})
+    train(recipe.model_copy(update={"data": data}), tmp_path / "run")
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "Check the data: 1 image(s) are in more than one split (image00)" in shown

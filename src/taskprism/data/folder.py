@@ -189,6 +189,9 @@ def _size(tensor: Any) -> str:
     return f"{tensor.shape[-1]}x{tensor.shape[-2]}"
 
 
+_GLANCE = 8  # images of each split
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderProtocol(Protocol):
     """Images and labels in a folder; see :mod:`taskprism.data.folder_config` for the YAML.
@@ -280,6 +283,29 @@ class FolderProtocol(Protocol):
     def evaluation_transform(self) -> Transform:
         """``fit`` to ``input_size``."""
         return fit_to(self.input_size, self.config.fit)
+
+    def doubts(self) -> list[str]:
+        """Names in two splits or twice in one, and doubts about the labels of a few images."""
+        found: list[str] = []
+        splits: dict[str, list[str]] = {}
+        for split in self.splits:
+            for name in self.files.names(split):
+                splits.setdefault(name, []).append(split)
+            repeated = self.files.repeated(split)
+            if repeated:
+                found.append(f"{len(repeated)} name(s) are listed more than once in splits.{split}")
+            data = self.dataset(split)
+            data = data.dataset if isinstance(data, MemoryCache) else data
+            if isinstance(data, FolderDataset):
+                found += data.doubts(range(min(len(data), _GLANCE)))
+        shared = [name for name, where in splits.items() if len(where) > 1]
+        if shared:
+            few = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+            found.append(
+                f"{len(shared)} image(s) are in more than one split ({few}), which makes "
+                "scores too good. Remove them from all but one of 'splits'"
+            )
+        return found
 
     def fingerprint(self) -> str:
         """Hash of the YAML and of every file's relative path and size."""

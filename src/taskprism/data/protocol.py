@@ -193,6 +193,10 @@ class Protocol(ABC):
         """What ``taskprism data check`` should say about the files, one sentence each."""
         return []
 
+    def doubts(self) -> list[str]:
+        """What is implausible about the data, as far as a glance at a few files shows."""
+        return []
+
     @classmethod
     def option_names(cls) -> list[str]:
         """Options that :func:`~taskprism.data.create_protocol` and recipes can set."""

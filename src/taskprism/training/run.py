@@ -434,7 +434,10 @@ def _announce(
     position = trainer.learner.position
     if position.epoch >= trainer.recipe.epochs:
         reporter.line(f"All {position.epoch} epochs are trained; scoring the run again.")
-    elif position.step:
+    elif not position.step:
+        for doubt in protocol.doubts():
+            reporter.line(f"Check the data: {doubt}.")
+    else:
         reporter.line(f"Resuming at epoch {position.epoch + 1}, batch {position.batch + 1}.")
 
 
