@@ -356,3 +356,13 @@ def test_the_exit_status_of_a_doubt_is_1(folder, capsys, monkeypatch):
 def test_a_check_opens_at_least_one_sample(folder, capsys, samples):
     assert main(["data", "check", str(folder.write()), "--samples", samples]) == 2
     assert f"--samples must be at least 1, got {samples}" in capsys.readouterr().err
+
+
+def test_a_joint_protocol_passes_on_the_doubts_of_its_parts(folder):
+    (folder.root / "train.txt").write_text("a\nb\na\n")
+    (folder.root / "test.txt").write_text("d\nb\n")
+    rooms = create_protocol("rooms", input_size=folder.config["input_size"], train_length=1)
+    joint = create_protocol([str(folder.write()), rooms], tasks=["depth", "normals"])
+    repeated, *_ = joint.doubts()
+    assert repeated.startswith("tiny: 1 name(s) are listed more than once in splits.train: a.")
+    assert any("1 image(s) are in more than one split (b)" in text for text in joint.first_doubts())

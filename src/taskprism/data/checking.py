@@ -25,7 +25,7 @@ from taskprism.data.protocol import Protocol, SizedDataset, Split
 from taskprism.data.sample import Sample
 from taskprism.errors import TaskprismError
 from taskprism.tasks.base import Task
-from taskprism.tasks.statistics import LabelStatistics, count_files
+from taskprism.tasks.statistics import LabelStatistics, count_files, shown_names
 
 #: Classes of level ground, whose normals point up.
 GROUND = ("floor", "ground", "road", "flat")
@@ -63,7 +63,7 @@ class CheckReport:
         doubts: What is implausible, with the number of files and the key to set.
         notes: Remarks that need no decision.
         samples: Some samples, for pictures.
-        stored: Task -> type and shape of its files, where they are known: ``"uint16 (48, 64)"``.
+        stored: Task -> what its first file is, where it is known: ``"a 16-bit gray PNG"``.
         contents: Digest of an image -> the ``split/name`` of each sample that has it.
     """
 
@@ -107,6 +107,8 @@ def check_protocol(
     for split in protocol.splits:
         _check_split(report, split, samples, track)
     _judge(report, complete=samples is None)
+    with suppress(TaskprismError):  # a split that cannot be opened has been reported
+        report.doubts += protocol.doubts(samples)
     report.doubts += _duplicates(report)
     report.notes += protocol.remarks()
     report.problems = list(dict.fromkeys(report.problems))
@@ -143,13 +145,6 @@ def _check_split(
     if isinstance(data, MemoryCache):
         data = data.dataset
     if isinstance(data, FolderDataset):
-        report.doubts += data.doubts(list(wanted))
-        repeated = data.files.repeated(split)
-        if repeated:
-            report.doubts.append(
-                f"{len(repeated)} name(s) are listed more than once in splits.{split}: "
-                f"{_shown(repeated)}. Each is used once; remove the repetitions"
-            )
         for task in protocol.tasks:
             with suppress(TaskprismError):  # reading the sample has reported it
                 report.stored.setdefault(task.name, data.stored(task.name))
@@ -206,19 +201,17 @@ def _duplicates(report: CheckReport) -> list[str]:
     if across:
         doubts.append(
             f"{_counted(across)} in more than one split, which makes scores too good: "
-            f"{_shown(across)}. Remove them from all but one split"
+            f"{shown_names(across)}. Remove them from all but one split"
         )
     if within:
-        doubts.append(f"{_counted(within)} in a split twice: {_shown(within)}. Remove the copies")
+        doubts.append(
+            f"{_counted(within)} in a split twice: {shown_names(within)}. Remove the copies"
+        )
     return doubts
 
 
 def _counted(images: list[str]) -> str:
     return "1 image is" if len(images) == 1 else f"{len(images)} images are"
-
-
-def _shown(images: list[str]) -> str:
-    return ", ".join(images[:3]) + (", ..." if len(images) > 3 else "")
 
 
 def _each_problem(data: BenchmarkDataset, index: int) -> list[str]:

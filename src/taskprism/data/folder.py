@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
 from taskprism.tasks import Task, create_task
-from taskprism.tasks.statistics import count_files
+from taskprism.tasks.statistics import count_files, shown_names
 from taskprism.tasks.target import DenseTarget, ValidMask
 
 
@@ -124,9 +125,8 @@ class FolderDataset(Dataset[Sample]):
                 return read_stored(path, self.decoders[task].config.encoding.key).description
         return ""
 
-    def doubts(self, indices: Sequence[int]) -> list[str]:
-        """What is implausible about the stored numbers of some samples."""
-        names = [self.names[index] for index in indices]
+    def doubts(self, names: Sequence[str]) -> list[str]:
+        """What is implausible about the stored numbers of the images of these names."""
         found = self._turned(names)
         for task, decoder in self.decoders.items():
             paths = ((name, self.files.label(task, name)) for name in names)
@@ -187,9 +187,6 @@ class FolderDataset(Dataset[Sample]):
 
 def _size(tensor: Any) -> str:
     return f"{tensor.shape[-1]}x{tensor.shape[-2]}"
-
-
-_GLANCE = 8  # images of each split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,11 +267,15 @@ class FolderProtocol(Protocol):
         names = self.files.names(split)
         others = [n for s in self.config.splits if s != split for n in self.files.names(s)]
         self.files.check_labels(names + others, [task.name for task in self.tasks])
-        decoders = {task.name: self._decoder(task) for task in self.tasks}
         if not self.config.cache:
-            return FolderDataset(self.files, names, decoders, transform)
-        plain = FolderDataset(self.files, names, decoders)
-        return MemoryCache(plain, self.evaluation_transform(), transform)
+            return self._files_dataset(names, transform)
+        return MemoryCache(self._files_dataset(names), self.evaluation_transform(), transform)
+
+    def _files_dataset(
+        self, names: Sequence[str], transform: Transform | None = None
+    ) -> FolderDataset:
+        decoders = {task.name: self._decoder(task) for task in self.tasks}
+        return FolderDataset(self.files, names, decoders, transform)
 
     def train_transform(self) -> Transform:
         """``fit`` to ``input_size``, then the YAML's ``augmentation``."""
@@ -284,26 +285,29 @@ class FolderProtocol(Protocol):
         """``fit`` to ``input_size``."""
         return fit_to(self.input_size, self.config.fit)
 
-    def doubts(self) -> list[str]:
-        """Names in two splits or twice in one, and doubts about the labels of a few images."""
+    def doubts(self, samples: int | None = None) -> list[str]:
+        """Names that are listed twice in a split, and what label files show before decoding."""
         found: list[str] = []
-        splits: dict[str, list[str]] = {}
         for split in self.splits:
-            for name in self.files.names(split):
-                splits.setdefault(name, []).append(split)
+            names = self.files.names(split)
             repeated = self.files.repeated(split)
             if repeated:
-                found.append(f"{len(repeated)} name(s) are listed more than once in splits.{split}")
-            data = self.dataset(split)
-            data = data.dataset if isinstance(data, MemoryCache) else data
-            if isinstance(data, FolderDataset):
-                found += data.doubts(range(min(len(data), _GLANCE)))
-        shared = [name for name, where in splits.items() if len(where) > 1]
+                found.append(
+                    f"{len(repeated)} name(s) are listed more than once in splits.{split}: "
+                    f"{shown_names(repeated)}. Each is used once; remove the repetitions"
+                )
+            found += self._files_dataset(names).doubts(names[:samples])
+        return found
+
+    def first_doubts(self) -> list[str]:
+        """Names in more than one split too, whose images ``data check`` finds to be equal."""
+        splits = Counter(name for split in self.splits for name in self.files.names(split))
+        shared = [name for name, count in splits.items() if count > 1]
+        found = super().first_doubts()
         if shared:
-            few = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
             found.append(
-                f"{len(shared)} image(s) are in more than one split ({few}), which makes "
-                "scores too good. Remove them from all but one of 'splits'"
+                f"{len(shared)} image(s) are in more than one split ({shown_names(shared)}), which "
+                "makes scores too good. Remove them from all but one of 'splits'"
             )
         return found
 

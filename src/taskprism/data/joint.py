@@ -151,6 +151,18 @@ class JointProtocol(Protocol):
         """The evaluation transform of each sample's data set."""
         return BySource({part.name: part.evaluation_transform() for part in self.parts})
 
+    def remarks(self) -> list[str]:
+        """Those of the parts."""
+        return [f"{part.name}: {text}" for part in self.parts for text in part.remarks()]
+
+    def doubts(self, samples: int | None = None) -> list[str]:
+        """Those of the parts."""
+        return [f"{part.name}: {text}" for part in self.parts for text in part.doubts(samples)]
+
+    def first_doubts(self) -> list[str]:
+        """Those of the parts."""
+        return [f"{part.name}: {text}" for part in self.parts for text in part.first_doubts()]
+
     def fingerprint(self) -> str:
         """Hash of the parts' fingerprints."""
         text = "\n".join(f"{part.name} {part.fingerprint()}" for part in self.parts)

@@ -193,9 +193,17 @@ class Protocol(ABC):
         """What ``taskprism data check`` should say about the files, one sentence each."""
         return []
 
-    def doubts(self) -> list[str]:
-        """What is implausible about the data, as far as a glance at a few files shows."""
+    def doubts(self, samples: int | None = None) -> list[str]:
+        """What is implausible about the files, which samples do not show.
+
+        Args:
+            samples: Number of samples of each split to open, from the first; by default all.
+        """
         return []
+
+    def first_doubts(self) -> list[str]:
+        """Doubts that a look at the lists and at a few files finds, before training starts."""
+        return self.doubts(samples=8)
 
     @classmethod
     def option_names(cls) -> list[str]:

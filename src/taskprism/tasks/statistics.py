@@ -142,5 +142,14 @@ def count_files(names: list[str]) -> str:
         >>> count_files(["a", "b", "c", "d"])
         '4 labels (a, b, c, ...)'
     """
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} label{'s' if len(names) != 1 else ''} ({shown})"
+    return f"{len(names)} label{'s' if len(names) != 1 else ''} ({shown_names(names)})"
+
+
+def shown_names(names: list[str]) -> str:
+    """The first three names.
+
+    Example:
+        >>> shown_names(["a", "b", "c", "d"])
+        'a, b, c, ...'
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

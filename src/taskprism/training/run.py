@@ -435,7 +435,7 @@ def _announce(
     if position.epoch >= trainer.recipe.epochs:
         reporter.line(f"All {position.epoch} epochs are trained; scoring the run again.")
     elif not position.step:
-        for doubt in protocol.doubts():
+        for doubt in protocol.first_doubts() if accelerator.is_main_process else ():
             reporter.line(f"Check the data: {doubt}.")
     else:
         reporter.line(f"Resuming at epoch {position.epoch + 1}, batch {position.batch + 1}.")
