@@ -315,13 +315,13 @@ def test_orientation_as_stored(simple):
 def test_turned_images_whose_labels_fit_both_ways_are_doubted(simple):
     turned(simple, 3)
     dataset = create_protocol(str(simple.write())).dataset("train")
-    (doubt,) = dataset.doubts(range(3))
+    (doubt,) = dataset.doubts(dataset.names)
     assert "(a)" in doubt
     assert "orientation: stored" in doubt
     for declared in ("exif", "stored"):
         simple.config["orientation"] = declared
         dataset = create_protocol(str(simple.write())).dataset("train")
-        assert dataset.doubts(range(3)) == []
+        assert dataset.doubts(dataset.names) == []
 
 
 def test_new_keys_at_their_defaults_keep_the_fingerprint(simple):
