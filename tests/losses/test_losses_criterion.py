@@ -76,7 +76,7 @@ def test_default_weights_are_the_tasks_own(labels):
     torch.testing.assert_close(Criterion([heavy])(made, *labels)[0], 4 * light)
 
 
-def test_a_task_without_labels_contributes_exactly_0_and_keeps_the_graph(labels):
+def test_a_task_without_labels_is_left_out(labels):
     targets, valid = labels
     valid = {**valid, "depth": torch.zeros_like(valid["depth"])}
     made = outputs(requires_grad=True)
@@ -84,13 +84,24 @@ def test_a_task_without_labels_contributes_exactly_0_and_keeps_the_graph(labels)
     total, losses = Criterion(tasks)(Predictions(made), targets, valid)
     assert losses.final["depth"].item() == 0
     total.backward()
-    assert made["depth"].grad is not None
-    assert made["depth"].grad.abs().sum() == 0
+    assert made["depth"].grad is None
     assert made["semseg"].grad.abs().sum() > 0
     without, _ = Criterion([SEMSEG, EDGE])(
         Predictions({k: made[k] for k in ("semseg", "edge")}), targets, valid
     )
     assert total.item() == without.item()
+    assert list(losses.per_task()) == ["semseg", "edge"]
+
+
+def test_a_batch_without_any_label_gives_exactly_0_with_a_graph(labels):
+    targets, valid = labels
+    made = outputs(requires_grad=True)
+    nothing = {name: torch.zeros_like(mask) for name, mask in valid.items()}
+    total, losses = Criterion([SEMSEG, DEPTH, EDGE])(Predictions(made), targets, nothing)
+    assert total.item() == 0
+    assert losses.per_task() == {}
+    total.backward()
+    assert all(output.grad.abs().sum() == 0 for output in made.values())
 
 
 def test_losses_of_half_precision_outputs_are_single_precision(labels):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -45,10 +45,20 @@ class Balancing(nn.Module, ABC):
     """Combines the losses of the tasks into one loss. It is a module, so it may have parameters.
 
     A subclass is created as ``MyBalancing(weights, **options)``, where ``weights`` is the loss
-    weight of each task by name and options are flat keyword arguments with defaults.
+    weight of each task by name and options are flat keyword arguments with defaults. Everything
+    that changes during training is a parameter, a buffer, or part of ``get_extra_state``, so that
+    ``state_dict()`` in a checkpoint resumes exactly. Random numbers come from a generator that is
+    seeded by an option and the number of the step, so that all processes draw the same ones.
+
+    A training loop calls :meth:`forward` for each batch, :meth:`finish_step` after each step of the
+    optimizer, and :meth:`finish_epoch` after each epoch.
 
     Attributes:
         name: Name in :data:`BALANCERS`.
+        linear: Whether :meth:`forward` is a linear function of the losses, or one plus a constant,
+            as long as the state does not change. The sum over accumulated batches is then exactly
+            the loss of one large batch. Otherwise :meth:`forward` combines the losses of each batch
+            by itself.
 
     Example:
         >>> import torch
@@ -66,10 +76,92 @@ class Balancing(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    linear: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Combine scalar ``losses`` (task name -> loss) into a scalar that keeps their graph."""
+        """Combine the losses into a scalar that keeps their graph.
+
+        Args:
+            losses: Task name -> scalar, for at least one task. A task without a label in the batch
+                of any process is left out. The order is the same in every call. The value of a loss
+                is that over the labels of all processes. Its gradient is the share of this process:
+                the mean of the gradients over processes is the gradient of the value.
+        """
+
+    def finish_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Update the state that follows the steps. By default nothing.
+
+        Args:
+            losses: Task name -> scalar without graph, over the labels of all processes and
+                accumulated batches; only tasks that have labels there, maybe none.
+        """
+
+    def finish_epoch(self, means: Mapping[str, float]) -> None:
+        """Update the state that follows the epochs. By default nothing.
+
+        Args:
+            means: Task name -> mean loss of the epoch, the same on all processes; only tasks that
+                had labels.
+        """
+
+
+class GradientBalancing(Balancing):
+    """A balancing that needs the gradient of each task's loss, not only its value.
+
+    :meth:`backward` replaces ``forward(losses).backward()``. The total of :meth:`forward` is only
+    shown and logged.
+
+    Attributes:
+        wants: ``"parameters"``: gradients with respect to the parameters that several tasks share.
+            ``"features"``: with respect to the features of the backbone, which needs less time and
+            memory, and a model with one backbone.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.losses import GradientBalancing
+        >>> class WeightedSum(GradientBalancing):
+        ...     def __init__(self, weights):
+        ...         super().__init__()
+        ...         self.weights = weights
+        ...     def forward(self, losses):
+        ...         return sum(self.weights[task] * loss for task, loss in losses.items())
+        ...     def backward(self, losses, shared, parameters, reduce, factor=1.0):
+        ...         (factor * self(losses)).backward()
+        >>> x = torch.ones((), requires_grad=True)
+        >>> balancing = WeightedSum({"depth": 2.0, "edge": 1.0})
+        >>> balancing.backward({"depth": x, "edge": 3 * x}, [x], [x], reduce=lambda mean: mean)
+        >>> x.grad
+        tensor(5.)
+    """
+
+    wants: ClassVar[Literal["parameters", "features"]] = "parameters"
+
+    @abstractmethod
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        reduce: Callable[[Tensor], Tensor],
+        factor: float = 1.0,
+    ) -> None:
+        """Add the gradients of this process to ``grad`` of all parameters.
+
+        The caller averages ``grad`` over processes afterwards. What combines the gradients of the
+        tasks (weights, or a Jacobian or Gramian from which they follow) must therefore be computed
+        from values that are the same on all processes; see ``reduce``.
+
+        Args:
+            losses: As in :meth:`forward`, with their graph.
+            shared: What several of these losses depend on: parameters, or the features
+                ``(B, channels, h, w)`` of the backbone; see :attr:`wants`.
+            parameters: All trainable parameters of model and balancing, also the shared ones.
+                A parameter that no loss depends on keeps ``grad`` as it is.
+            reduce: Mean of a tensor over all processes; the tensor itself if there is only one.
+            factor: Multiplies all gradients: the loss scale of half precision and one over the
+                number of accumulated batches.
+        """
 
 
 #: Every balancing by :attr:`Balancing.name`.
@@ -98,6 +190,7 @@ class FixedWeights(Balancing):
     """
 
     name: ClassVar[str] = "fixed"
+    linear: ClassVar[bool] = True
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()

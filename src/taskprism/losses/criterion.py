@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from taskprism.checks import check_choice, check_number
@@ -25,6 +26,7 @@ class LossBreakdown:
         final: Losses of the final predictions, one per main task.
         initial: Losses of the initial predictions of main and auxiliary tasks, reduced over the
             scales and multiplied by ``initial_weight``. Empty if a model has none.
+        labeled: Names of the tasks that have labels in the batch of any process; None: all.
 
     Example:
         >>> import torch
@@ -36,10 +38,18 @@ class LossBreakdown:
 
     final: dict[str, Tensor]
     initial: dict[str, Tensor]
+    labeled: frozenset[str] | None = None
 
     def per_task(self) -> dict[str, Tensor]:
-        """Sum of final and initial loss of each task, main tasks first: a balancing's input."""
-        names = dict.fromkeys([*self.final, *self.initial])
+        """Sum of final and initial loss of each labeled task, main tasks first.
+
+        This is what a balancing combines.
+        """
+        names = [
+            name
+            for name in dict.fromkeys([*self.final, *self.initial])
+            if self.labeled is None or name in self.labeled
+        ]
         both = (self.final, self.initial)
         return {name: _sum([part[name] for part in both if name in part]) for name in names}
 
@@ -53,7 +63,8 @@ class Criterion(nn.Module):
 
     where ``reduce`` is the sum over scales (MTI-Net, Eq. 4 and its code) or their mean (CTAL's
     code). Predictions of another size are resized bilinearly to the label's size. A task without a
-    labeled pixel in the batch contributes exactly 0, which still has a graph.
+    labeled pixel in the batch of any process is left out: it has a loss of exactly 0, and the total
+    does not depend on it. A total without any labeled task is exactly 0, with a graph.
 
     Args:
         tasks: Main tasks, which have final (and perhaps initial) predictions.
@@ -129,14 +140,17 @@ class Criterion(nn.Module):
             name: _sum(losses) * self.initial_weight / self._divisor(len(losses))
             for name, losses in by_scale.items()
         }
-        return LossBreakdown(final, initial)
+        return LossBreakdown(final, initial, _labeled([*final, *initial], valid))
 
     def forward(
         self, predictions: Predictions, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]
     ) -> tuple[Tensor, LossBreakdown]:
         """Total loss, and the losses of each task; see :meth:`breakdown` for the arguments."""
         losses = self.breakdown(predictions, targets, valid)
-        return self.balancing(losses.per_task()), losses
+        labeled = losses.per_task()
+        if not labeled:  # exactly 0, with a graph
+            return _sum([*losses.final.values(), *losses.initial.values()]), losses
+        return self.balancing(labeled), losses
 
     def _divisor(self, scales: int) -> int:
         return scales if self.initial == "mean" else 1
@@ -155,6 +169,17 @@ class Criterion(nn.Module):
         output = output.float()  # in half precision the small terms of a mean would be lost
         output = resize(output, target.shape[-2:])
         return self.tasks[name].loss(output, target, valid[name])
+
+
+def _labeled(names: Sequence[str], valid: Mapping[str, Tensor]) -> frozenset[str]:
+    """Tasks that have a labeled pixel on any process."""
+    names = list(dict.fromkeys(names))
+    if not names:
+        return frozenset()
+    counts = torch.stack([valid[name].any() for name in names]).float()
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(counts)
+    return frozenset(name for name, count in zip(names, counts.tolist(), strict=True) if count)
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:

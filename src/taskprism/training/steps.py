@@ -22,11 +22,16 @@ _TOTAL = "total"
 
 
 class Losses(TypedDict):
-    """Scalar losses: the ``total``, on which backward is called, and those of each task by name."""
+    """Scalar losses: the ``total``, on which backward is called, and those of each task by name.
+
+    ``labeled`` holds what the balancing combined: the sum of final and initial loss of each task
+    that has labels on any process.
+    """
 
     total: Tensor
     final: dict[str, Tensor]
     initial: dict[str, Tensor]
+    labeled: dict[str, Tensor]
     adversarial: NotRequired[dict[str, Tensor]]
 
 
@@ -72,7 +77,12 @@ class LossNetwork(nn.Module):
             return self._judged(self.adversary, images, targets, valid, tasks[0], reversal)
         predictions = self.model(images) if tasks is None else self.model(images, tasks)
         total, losses = self.criterion(predictions, targets, valid)
-        return {"total": total, "final": losses.final, "initial": losses.initial}
+        return {
+            "total": total,
+            "final": losses.final,
+            "initial": losses.initial,
+            "labeled": losses.per_task(),
+        }
 
     def _judged(
         self,
@@ -95,6 +105,7 @@ class LossNetwork(nn.Module):
             "total": total,
             "final": losses.final,
             "initial": {},
+            "labeled": losses.per_task(),
             "adversarial": {task: judgment},
         }
 
@@ -141,6 +152,15 @@ class LossMeter:
         keys = [key for key in self._sums if key.startswith(f"{part}/")]
         return {key.partition("/")[2]: self._mean(key) for key in keys}
 
+    def per_task(self) -> dict[str, float]:
+        """Sum of the mean final and initial loss of each task that had labels."""
+        sums: dict[str, float] = {}
+        for part in ("final", "initial"):
+            for name, mean in self.means(part).items():
+                if not math.isnan(mean):
+                    sums[name] = sums.get(name, 0.0) + mean
+        return sums
+
     def state(self) -> dict[str, dict[str, float]]:
         """Plain values for a checkpoint."""
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
@@ -153,6 +173,24 @@ class LossMeter:
     def _mean(self, key: str) -> float:
         count = self._counts.get(key, 0.0)
         return self._sums[key] / count if count else math.nan
+
+
+class StepLosses:
+    """Mean loss of each task over the batches of one step of the optimizer."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Add the losses of the labeled tasks of a batch, over all processes."""
+        for name, loss in losses.items():
+            self._losses.setdefault(name, []).append(loss.detach())
+
+    def take(self) -> dict[str, Tensor]:
+        """Means of all added losses, which are then forgotten."""
+        means = {name: torch.stack(values).mean() for name, values in self._losses.items()}
+        self._losses.clear()
+        return means
 
 
 def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:
@@ -235,8 +273,16 @@ def joined(turns: Sequence[Losses], model: MultiTaskModel) -> Losses:
         return turns[0]
     total = torch.stack([losses["total"].detach() for losses in turns]).sum()
     final = {task.name: torch.zeros_like(total) for task in model.tasks}
+    labeled: dict[str, Tensor] = {}
     adversarial: dict[str, Tensor] = {}
     for losses in turns:
         final |= losses["final"]
+        labeled |= losses["labeled"]
         adversarial |= losses.get("adversarial", {})
-    return {"total": total, "final": final, "initial": {}, "adversarial": adversarial}
+    return {
+        "total": total,
+        "final": final,
+        "initial": {},
+        "labeled": labeled,
+        "adversarial": adversarial,
+    }

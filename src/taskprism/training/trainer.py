@@ -47,6 +47,7 @@ from taskprism.training.steps import (
     Losses,
     LossMeter,
     LossNetwork,
+    StepLosses,
     create_adversary,
     joined,
     rate_factors,
@@ -210,6 +211,7 @@ class Trainer:
                 _check_losses(losses, batch)
                 accelerator.backward(losses["total"] / group_size)
             done.append(losses)
+            learner.pending.add(losses["labeled"])
             if is_last:
                 self._optimizer_step(number)
         if done:
@@ -226,6 +228,7 @@ class Trainer:
         learner.optimizer.step()
         learner.optimizer.zero_grad()  # gradients become None: not even momentum moves the others
         learner.position.step += 1
+        learner.balancing.finish_step(learner.pending.take())
 
     def _rate_factor(self, step: int) -> float:
         steps = -(-len(self.order) // self.recipe.accumulate)
@@ -244,6 +247,7 @@ class Trainer:
         self.latest = (split, self.evaluate(split, is_last)) if due else None
         learner.position = Position(epoch, 0, learner.position.step)
         self._log(seconds)
+        learner.balancing.finish_epoch(learner.meter.per_task())
         learner.meter = LossMeter()
         if self.latest is not None and learner.selection.improves(self.latest[1], epoch):
             self._save("best")
@@ -371,6 +375,7 @@ class Learner:
         average: Moving average of the model, or None.
         position: Position in the run.
         meter: Losses of the current epoch.
+        pending: Losses since the last step of the optimizer.
         selection: Chooses the best evaluation.
     """
 
@@ -389,6 +394,7 @@ class Learner:
         self.average = create_average(self.model, decay) if decay is not None else None
         self.position = Position()
         self.meter = LossMeter()
+        self.pending = StepLosses()
         self.selection = Selection(self.model.tasks)
 
     @property
