@@ -45,5 +45,13 @@ class CheckpointError(TaskprismError, RuntimeError):
     """A checkpoint or run directory that cannot be written or read."""
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal other than Ctrl-C has ended a run, as on a machine that is needed elsewhere.
+
+    Everything is saved. It is a :class:`KeyboardInterrupt`, so that whatever handles Ctrl-C handles
+    it too; the command line returns 0 for it, and 130 for Ctrl-C.
+    """
+
+
 class DivergenceError(TaskprismError, ArithmeticError):
     """A loss or weight that is not finite: the message names the tasks and the images."""

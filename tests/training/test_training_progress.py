@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from taskprism import progress
+from taskprism.errors import Terminated
 from taskprism.progress import Reporter
-from taskprism.training.launch import stop_on_interrupt
+from taskprism.training.stopping import TERMINATING, stop_on_signals
 
 
 @pytest.fixture
@@ -50,15 +51,56 @@ def test_quiet_is_quiet():
     assert written(reporter) == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_interrupts(number):
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATING])
+def test_the_first_signal_asks(number):
     before = signal.getsignal(number)
-    with stop_on_interrupt() as request:
+    with stop_on_signals() as request:
         assert not request
         os.kill(os.getpid(), number)
         assert request
-        assert signal.getsignal(number) == before
+        assert request.by_interrupt == (number == signal.SIGINT)
     assert signal.getsignal(number) == before
+
+
+def test_only_a_second_interrupt_ends_at_once():
+    with stop_on_signals() as request:
+        for number in (*TERMINATING, signal.SIGINT, *TERMINATING):
+            os.kill(os.getpid(), number)
+        assert not request.by_interrupt, "the first signal decides"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_torchrun_passes_one_interrupt_on(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with stop_on_signals() as request:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert request.by_interrupt
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_before_training_a_signal_ends_at_once(number, kind):
+    with stop_on_signals() as request:
+        with pytest.raises(KeyboardInterrupt) as caught, request.at_once():
+            os.kill(os.getpid(), number)
+        assert caught.type is kind
+        with pytest.raises(kind), request.at_once():
+            pass
+
+
+def test_ignored_signals_stay_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not request
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_keep_their_meaning_in_other_threads():
@@ -66,7 +108,7 @@ def test_signals_keep_their_meaning_in_other_threads():
     seen = []
 
     def work():
-        with stop_on_interrupt() as request:
+        with stop_on_signals() as request:
             seen.append((bool(request), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
-from taskprism.errors import InputError, TaskprismError, UnknownNameError
+from taskprism.errors import InputError, TaskprismError, Terminated, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows ``taskprism``; by default those of this process.
 
     Returns:
-        0 on success, 1 if `taskprism data check` found something that needs a decision, 2 after an
-        error that the user can fix, 130 after Ctrl-C.
+        0 on success, and when a run has saved after SIGTERM, SIGUSR1 or SIGHUP; 1 if `taskprism
+        data check` found something that needs a decision; 2 after an error that the user can fix;
+        130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in _HELP:
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hints = [f"{_IMPORT} {shlex.quote(part)}" for part in imports]
         missing = [hint for hint in hints if hint not in message]
         print(" ".join([message, *missing]) if message else "Stopped.", file=sys.stderr)
-        return 130
+        return 0 if isinstance(interrupt, Terminated) else 130
     return status
 
 

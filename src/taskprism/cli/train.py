@@ -16,6 +16,7 @@ from taskprism.recipes.files import load_recipe, parse_value, validate
 from taskprism.recipes.schema import Recipe
 from taskprism.training.launch import disconnect
 from taskprism.training.run import train as train_recipe
+from taskprism.training.stopping import ignore_signals_at_exit
 
 _USAGE = "taskprism train RECIPE"
 #: Keys below which the user chooses keys: ``--model.options.neck_channels 64``.
@@ -64,6 +65,7 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
     if values["data"]["protocol"] != recipe.data.protocol:  # its options are for the old one
         own = {key.removeprefix("data.options."): value for key, value in free.items()}
         values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
+    ignore_signals_at_exit()
     train_recipe(validate(values, source="command line"), given.out, resume=given.resume)
     disconnect()
 
@@ -108,7 +110,10 @@ def _describe(recipe: Recipe, name: str | None) -> str:
         f"file of your own data. {IMPORT_HELP}\n\nFurther keys: "
         f"--model.options.KEY VALUE (now {recipe.model.options}), "
         f"--data.options.KEY VALUE (now {recipe.data.options}), --data.root.PROTOCOL PATH, "
-        "--loss.weights.TASK VALUE. Values are read as YAML."
+        "--loss.weights.TASK VALUE. Values are read as YAML.\n\n"
+        "Signals: Ctrl-C saves and ends with status 130; a second one ends at once. SIGTERM, "
+        "SIGUSR1 and SIGHUP save and end with status 0, in several processes whichever of them "
+        "receives the signal. --resume continues. A finished run has a metrics.json."
     )
 
 

@@ -79,9 +79,9 @@ class Runner:
                     if not wait:
                         break
                     self._wait(left)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             command = self.plan.command(self.place.path)
-            raise KeyboardInterrupt(
+            raise type(interrupt)(
                 f"Stopped; finished work is kept. Resume with: {command}"
             ) from None
 

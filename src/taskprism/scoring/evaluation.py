@@ -143,7 +143,7 @@ def evaluation_loader(
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Keep loaders running until the last save, because Ctrl-C and SIGTERM reach them too.
+    """Keep loaders running until the last save, because the signals that stop a run reach them too.
 
     The parent also ends a loader that hangs with SIGTERM, so this signal is only delayed.
 
@@ -156,6 +156,8 @@ def leave_signals_to_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not hasattr(signal, "alarm"):
         return  # Windows ends processes without signals
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def end_soon(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,14 +1,9 @@
-"""The environment of a run: devices, processes, precision, trackers, and Ctrl-C."""
+"""The environment of a run: devices, processes, precision and trackers."""
 
 from __future__ import annotations
 
 import importlib.util
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 from accelerate import Accelerator
@@ -75,53 +70,7 @@ def disconnect() -> None:
         torch.distributed.destroy_process_group()
 
 
-class StopRequest:
-    """Becomes true when the user asks to stop.
-
-    Example:
-        >>> stop = StopRequest()
-        >>> stop.ask()
-        >>> bool(stop)
-        True
-    """
-
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-
-    def __bool__(self) -> bool:
-        return self._asked.is_set()
-
-    def ask(self) -> None:
-        """Stop at the next safe point."""
-        self._asked.set()
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM inside into a :class:`StopRequest`.
-
-    A second one interrupts at once, as usual. Outside the main thread, where Python allows no
-    signal handlers, signals keep their usual effect.
-    """
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        request.ask()
-        restore()
-
-    for number in signals:
-        signal.signal(number, handle)
-    try:
-        yield request
-    finally:
-        restore()
+def max_over_processes(number: float, accelerator: Accelerator) -> float:
+    """The largest of the numbers that the processes have."""
+    own = torch.tensor([float(number)], device=accelerator.device)
+    return float(accelerator.gather(own).max().item())

@@ -16,7 +16,7 @@ from taskprism.atomic import write_json
 from taskprism.data import create_protocol
 from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol, Split
-from taskprism.errors import CheckpointError, DataError
+from taskprism.errors import CheckpointError, DataError, Terminated
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load, load_weights
 from taskprism.progress import Reporter
@@ -45,12 +45,12 @@ from taskprism.training.feeding import seeded
 from taskprism.training.launch import (
     create_accelerator,
     start_trackers,
-    stop_on_interrupt,
     stop_trackers,
 )
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
+from taskprism.training.stopping import StopRequest, stop_on_signals
 from taskprism.training.trainer import Stopped, Trainer, place_model
 
 
@@ -88,6 +88,7 @@ def train(
         TaskprismError: A name, option, file or folder is wrong; nothing was trained.
         DivergenceError: A loss is no longer finite.
         KeyboardInterrupt: After Ctrl-C, when everything is saved; the message says how to resume.
+            After SIGTERM, SIGUSR1 or SIGHUP it is :class:`~taskprism.errors.Terminated`.
 
     Example:
         >>> import tempfile
@@ -100,19 +101,22 @@ def train(
     run = RunDirectory(run_dir)
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    with run.lock.hold() if accelerator.is_main_process else nullcontext():
-        if resume:
-            run.check_resumable(recipe)
-            check_saved_names(recipe, run.path)
-        else:
-            run.check_free()
-        experiment = build_experiment(
-            recipe,
-            protocol if isinstance(protocol, Protocol) else None,
-            model if isinstance(model, MultiTaskModel) else None,
-        )
-        _check_splits(experiment, reporter)
-        _train(run, experiment, accelerator, reporter, resume)
+    with stop_on_signals() as stop, ExitStack() as stack:
+        with stop.at_once():
+            if accelerator.is_main_process:
+                stack.enter_context(run.lock.hold())
+            if resume:
+                run.check_resumable(recipe)
+                check_saved_names(recipe, run.path)
+            else:
+                run.check_free()
+            experiment = build_experiment(
+                recipe,
+                protocol if isinstance(protocol, Protocol) else None,
+                model if isinstance(model, MultiTaskModel) else None,
+            )
+            _check_splits(experiment, reporter)
+        _train(run, experiment, accelerator, reporter, stop, resume)
     return run.path
 
 
@@ -139,34 +143,36 @@ def _train(
     experiment: Experiment,
     accelerator: Accelerator,
     reporter: Reporter,
+    stop: StopRequest,
     resume: bool,
 ) -> None:
     """Train and score; the folder is checked and held by this process."""
     recipe = experiment.recipe
-    with stop_on_interrupt() as stop:
-        trainer = Trainer(
-            experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
-        )
-        accelerator.wait_for_everyone()  # all processes check the folder before one writes
-        if resume:
-            if run.manifest_file.is_file():
-                manifest.check_data(run.manifest_file, experiment.protocol.fingerprint())
-            for note in trainer.learner.restore(run):
-                reporter.line(note)
-            accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            _open(run, experiment, trainer, accelerator, resume)
+    trainer = Trainer(
+        experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
+    )
+    accelerator.wait_for_everyone()  # all processes check the folder before one writes
+    if resume:
+        if run.manifest_file.is_file():
+            manifest.check_data(run.manifest_file, experiment.protocol.fingerprint())
+        for note in trainer.learner.restore(run):
+            reporter.line(note)
         accelerator.wait_for_everyone()
-        start_trackers(accelerator, recipe)
-        _announce(reporter, experiment, trainer, accelerator)
-        try:
-            trainer.train()
-            _finish(run, experiment, trainer, accelerator, reporter)
-        except Stopped:
-            raise KeyboardInterrupt(_how_to_resume(run)) from None
-        finally:
-            trainer.feed.close()
-            stop_trackers(accelerator)
+    if accelerator.is_main_process:
+        _open(run, experiment, trainer, accelerator, resume)
+    accelerator.wait_for_everyone()
+    start_trackers(accelerator, recipe)
+    _announce(reporter, experiment, trainer, accelerator)
+    try:
+        trainer.train()
+        _finish(run, experiment, trainer, accelerator, reporter)
+    except Stopped as stopped:
+        accelerator.wait_for_everyone()  # the first process has saved before any other ends
+        kind = KeyboardInterrupt if stopped.by_interrupt else Terminated
+        raise kind(_how_to_resume(run)) from None
+    finally:
+        trainer.feed.close()
+        stop_trackers(accelerator)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
 from taskprism.training.experiment import Experiment, build_experiment, record_objects
 from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
-from taskprism.training.launch import StopRequest, create_accelerator
+from taskprism.training.launch import create_accelerator, max_over_processes
 from taskprism.training.optimizers import (
     create_optimizer,
     learning_rate_factor,
@@ -53,10 +54,19 @@ from taskprism.training.steps import (
     rate_factors,
     turns,
 )
+from taskprism.training.stopping import StopRequest
 
 
 class Stopped(Exception):
-    """The user asked to stop, and the run is at a point from which it can be resumed."""
+    """Someone asked to stop, and the run is at a point from which it can be resumed.
+
+    Args:
+        by_interrupt: Ctrl-C asked, not another signal.
+    """
+
+    def __init__(self, by_interrupt: bool = True) -> None:
+        super().__init__()
+        self.by_interrupt = by_interrupt
 
 
 class Trainer:
@@ -161,10 +171,11 @@ class Trainer:
                     self._epoch()
                     self._finish_epoch(started)
                 return
-            except Stopped:
-                pass  # the frames below, and the loaders that they hold, are released first
+            except Stopped as stopped:
+                # The frames below, and the loaders that they hold, are released before saving.
+                by_interrupt = stopped.by_interrupt
             self._save("last")
-            raise Stopped
+            raise Stopped(by_interrupt)
 
     def _epoch(self) -> None:
         """Train on every image once, or on those that a stopped run has left."""
@@ -272,8 +283,7 @@ class Trainer:
         place = accelerator.process_index, accelerator.num_processes
         loader = split_loader(self.protocol, split, model, data.batch_size, data.workers, *place)
         batches = self.reporter.track(loader, f"scoring {split}")
-        # Shares of processes differ in length, so only a single process can stop between batches.
-        check = self._stop_if_asked if accelerator.num_processes == 1 else None
+        check = self._stop_check(loader)
         is_result = is_last and split == self.protocol.scored_split
         recorder = ImageStateRecorder(model.tasks) if is_result else None
         results = score(model, batches, accelerator.device, accelerator.autocast, check, recorder)
@@ -309,14 +319,32 @@ class Trainer:
                 self.run.log.append({"event": entry.pop("event"), **place, **entry})
         self.accelerator.log(tracked, step=position.step)
 
+    def _stop_check(self, loader: Sized) -> Callable[[], None]:
+        """Check to call after each batch of an evaluation.
+
+        Shares of processes may differ by one batch; all check after as many as the smallest has.
+        """
+        accelerator = self.accelerator
+        common = len(loader)
+        if accelerator.num_processes > 1:
+            common = int(-max_over_processes(-common, accelerator))
+        done = 0
+
+        def check() -> None:
+            nonlocal done
+            done += 1
+            if done <= common:
+                self._stop_if_asked()
+
+        return check
+
     def _stop_if_asked(self) -> None:
         """Stop all processes together: a signal may reach them at different steps."""
-        asked = bool(self.stop)
+        asked = 0 if not self.stop else 2 if self.stop.by_interrupt else 1
         if self.accelerator.num_processes > 1:
-            flag = torch.tensor(float(asked), device=self.accelerator.device)
-            asked = bool(self.accelerator.reduce(flag, "sum").item())
+            asked = int(max_over_processes(asked, self.accelerator))
         if asked:
-            raise Stopped
+            raise Stopped(by_interrupt=asked == 2)
 
 
 def _forward(network: nn.Module, batch: Batch, tasks: Any, reversal: float) -> Losses:

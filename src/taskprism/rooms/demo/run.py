@@ -66,8 +66,8 @@ def run_demo(
     try:
         plan = _plan(out, minutes, seed, overrides or {}, reporter, started)
         folders = _train_all(plan, out, reporter)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)(
             f"Stopped and saved. Resume with: taskprism demo --out {shlex.quote(str(out))}"
         ) from None
     comparison = compare(find_runs(folders.values()))
