@@ -121,6 +121,25 @@ def test_evaluate_gives_the_scores_of_training(tiny_recipe, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_hook_gets_each_evaluation_after_the_checkpoint(tiny_recipe, tmp_path, quick):
+    seen = []
+
+    def hook(epoch, split, results):
+        state = TrainingState.load(tmp_path / "run" / "checkpoints" / "last")
+        assert state.position.epoch == epoch
+        seen.append((epoch, split, results))
+        if epoch == 2 and len(seen) == 2:
+            raise OSError("the hook failed")
+
+    recipe = tiny_recipe(epochs=3, evaluate_every=1)
+    with pytest.raises(OSError, match="the hook failed"):
+        train(recipe, tmp_path / "run", on_evaluate=hook)
+    train(recipe, tmp_path / "run", resume=True, on_evaluate=hook)
+    assert [each[:2] for each in seen] == [(1, "test"), (2, "test"), (3, "test")]
+    logged = [each["metrics"] for each in log(tmp_path / "run") if each["event"] == "evaluate"]
+    assert [each[2] for each in seen] == logged
+
+
 def test_a_run_directory_is_never_overwritten(tiny_recipe, tmp_path, monkeypatch):
     recipe = tiny_recipe(epochs=1)
     run = train(recipe, tmp_path / "run")

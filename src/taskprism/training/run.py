@@ -51,7 +51,7 @@ from taskprism.training.run_directory import CheckpointName, RunDirectory, Train
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.stopping import StopRequest, stop_on_signals
-from taskprism.training.trainer import Stopped, Trainer, place_model
+from taskprism.training.trainer import OnEvaluate, Stopped, Trainer, place_model
 
 
 def train(
@@ -62,6 +62,7 @@ def train(
     *,
     protocol: ProtocolLike | None = None,
     model: MultiTaskModel | type[MultiTaskModel] | str | None = None,
+    on_evaluate: OnEvaluate | None = None,
 ) -> Path:
     """Train the network of a recipe and score the result on the test images.
 
@@ -80,6 +81,8 @@ def train(
             an object can only be resumed or evaluated with the object.
         model: Network in place of the recipe's: likewise. An object brings its own tasks, which
             the protocol must have.
+        on_evaluate: Called as ``on_evaluate(epoch, split, results)`` after each evaluation during
+            training, when the checkpoint is written.
 
     Returns:
         ``run_dir``.
@@ -116,7 +119,7 @@ def train(
                 model if isinstance(model, MultiTaskModel) else None,
             )
             _check_splits(experiment, reporter)
-        _train(run, experiment, accelerator, reporter, stop, resume)
+        _train(run, experiment, accelerator, reporter, stop, resume, on_evaluate)
     return run.path
 
 
@@ -145,11 +148,19 @@ def _train(
     reporter: Reporter,
     stop: StopRequest,
     resume: bool,
+    on_evaluate: OnEvaluate | None,
 ) -> None:
     """Train and score; the folder is checked and held by this process."""
     recipe = experiment.recipe
     trainer = Trainer(
-        experiment.model, experiment.protocol, run, recipe, accelerator, reporter, stop
+        experiment.model,
+        experiment.protocol,
+        run,
+        recipe,
+        accelerator,
+        reporter,
+        stop,
+        on_evaluate,
     )
     accelerator.wait_for_everyone()  # all processes check the folder before one writes
     if resume:

@@ -56,6 +56,9 @@ from taskprism.training.steps import (
 )
 from taskprism.training.stopping import StopRequest
 
+#: Finished epochs, split, and task -> metric -> value.
+OnEvaluate = Callable[[int, Split, Results], None]
+
 
 class Stopped(Exception):
     """Someone asked to stop, and the run is at a point from which it can be resumed.
@@ -83,6 +86,8 @@ class Trainer:
         accelerator: Devices, processes, precision; by default those of the recipe and environment.
         reporter: Shows progress; by default on standard error.
         stop: Becomes true when the user asks to stop.
+        on_evaluate: Called as ``on_evaluate(epoch, split, results)`` in the first process after
+            each evaluation during training, when the checkpoint is written.
         settings: Without a ``recipe``, the keys of one that differ from the defaults:
             ``epochs=3, optimizer={"lr": 1e-3}, data={"batch_size": 4}``.
 
@@ -115,6 +120,7 @@ class Trainer:
         accelerator: Accelerator | None = None,
         reporter: Reporter | None = None,
         stop: StopRequest | None = None,
+        on_evaluate: OnEvaluate | None = None,
         **settings: Any,
     ) -> None:
         if recipe is None:
@@ -137,6 +143,7 @@ class Trainer:
         self.reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
         # A request is false until someone asks to stop, so compare with None.
         self.stop = StopRequest() if stop is None else stop
+        self.on_evaluate = on_evaluate
         train = protocol.dataset("train", protocol.train_transform())
         self.order = EpochOrder(
             len(train),
@@ -263,6 +270,9 @@ class Trainer:
         if self.latest is not None and learner.selection.improves(self.latest[1], epoch):
             self._save("best")
         self._save("last")
+        is_writer = self.accelerator.is_main_process
+        if self.on_evaluate is not None and self.latest is not None and is_writer:
+            self.on_evaluate(epoch, *self.latest)
 
     def _save(self, name: CheckpointName) -> None:
         if self.run is not None:
