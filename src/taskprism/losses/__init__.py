@@ -16,6 +16,11 @@ from taskprism.losses.balancing import (
     register_balancer,
 )
 from taskprism.losses.criterion import Criterion, LossBreakdown
+from taskprism.losses.gradient_balancing import (
+    GradientBalancing,
+    SharedFeatures,
+    SharedParameters,
+)
 
 __all__ = [
     "BALANCERS",
@@ -24,6 +29,8 @@ __all__ = [
     "FixedWeights",
     "GradientBalancing",
     "LossBreakdown",
+    "SharedFeatures",
+    "SharedParameters",
     "check_weights",
     "create_balancer",
     "list_balancers",
