@@ -9,7 +9,6 @@ from taskprism.losses.balancing import (
     BALANCERS,
     Balancing,
     FixedWeights,
-    GradientBalancing,
     check_weights,
     create_balancer,
     list_balancers,

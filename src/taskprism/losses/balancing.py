@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -103,64 +103,6 @@ class Balancing(nn.Module, ABC):
         Args:
             means: Task name -> mean loss of the epoch, the same on all processes; only tasks that
                 had labels.
-        """
-
-
-class GradientBalancing(Balancing):
-    """A balancing that needs the gradient of each task's loss, not only its value.
-
-    :meth:`backward` replaces ``forward(losses).backward()``. The total of :meth:`forward` is only
-    shown and logged.
-
-    Attributes:
-        wants: ``"parameters"``: gradients with respect to the parameters that several tasks share.
-            ``"features"``: with respect to the features of the backbone, which needs less time and
-            memory, and a model with one backbone.
-
-    Example:
-        >>> import torch
-        >>> from taskprism.losses import GradientBalancing
-        >>> class WeightedSum(GradientBalancing):
-        ...     def __init__(self, weights):
-        ...         super().__init__()
-        ...         self.weights = weights
-        ...     def forward(self, losses):
-        ...         return sum(self.weights[task] * loss for task, loss in losses.items())
-        ...     def backward(self, losses, shared, parameters, reduce, factor=1.0):
-        ...         (factor * self(losses)).backward()
-        >>> x = torch.ones((), requires_grad=True)
-        >>> balancing = WeightedSum({"depth": 2.0, "edge": 1.0})
-        >>> balancing.backward({"depth": x, "edge": 3 * x}, [x], [x], reduce=lambda mean: mean)
-        >>> x.grad
-        tensor(5.)
-    """
-
-    wants: ClassVar[Literal["parameters", "features"]] = "parameters"
-
-    @abstractmethod
-    def backward(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Sequence[Tensor],
-        parameters: Sequence[Tensor],
-        reduce: Callable[[Tensor], Tensor],
-        factor: float = 1.0,
-    ) -> None:
-        """Add the gradients of this process to ``grad`` of all parameters.
-
-        The caller averages ``grad`` over processes afterwards. What combines the gradients of the
-        tasks (weights, or a Jacobian or Gramian from which they follow) must therefore be computed
-        from values that are the same on all processes; see ``reduce``.
-
-        Args:
-            losses: As in :meth:`forward`, with their graph.
-            shared: What several of these losses depend on: parameters, or the features
-                ``(B, channels, h, w)`` of the backbone; see :attr:`wants`.
-            parameters: All trainable parameters of model and balancing, also the shared ones.
-                A parameter that no loss depends on keeps ``grad`` as it is.
-            reduce: Mean of a tensor over all processes; the tensor itself if there is only one.
-            factor: Multiplies all gradients: the loss scale of half precision and one over the
-                number of accumulated batches.
         """
 
 

@@ -221,13 +221,13 @@ class SharedParameters(Shared):
 
 
 class GradientBalancing(Balancing):
-    """Base of balancings that combine the gradients of the tasks.
+    r"""Base of balancings that combine the gradients of the tasks.
 
     A subclass defines :meth:`task_weights`. With :math:`g_t` the gradient of :math:`w_t L_t` at the
     shared features or parameters, where :math:`w_t` is the fixed weight of the task, the gradient
-    that arrives there is :math:`\\sum_t a_t g_t` with the weights :math:`a = f(G)` of the subclass,
-    :math:`G_{ij} = g_i \\cdot g_j`. All other parameters get the gradient of
-    :math:`\\sum_t w_t L_t`: those of one task that of their own task.
+    that arrives there is :math:`\sum_t a_t g_t` with the weights :math:`a = f(G)` of the subclass,
+    :math:`G_{ij} = g_i \cdot g_j`. All other parameters get the gradient of
+    :math:`\sum_t w_t L_t`: those of one task that of their own task.
 
     A task that is missing from ``losses`` has no row in G. A task with the weight 0 is left out.
     With several processes, G is that of all images: inner products at features are added up, since
@@ -336,7 +336,7 @@ class GradientBalancing(Balancing):
         losses: Mapping[str, Tensor],
         shared: Shared,
         reduce: Sum | None = None,
-        scale: float = 1.0,
+        factor: float = 1.0,
     ) -> dict[str, float]:
         """Backward pass of all tasks, in place of ``total.backward()``.
 
@@ -348,9 +348,9 @@ class GradientBalancing(Balancing):
                 the batch.
             shared: Result of :meth:`watch`, or your own :class:`SharedFeatures` or
                 :class:`SharedParameters`.
-            reduce: Adds up a tensor over all processes; None: there is one process.
-            scale: Factor on all gradients, for example that of a ``GradScaler``. It does not change
-                the weights.
+            reduce: Adds up a tensor over all processes (sum, not mean); None: there is one process.
+            factor: Multiplies all gradients and does not change the weights: the scale of a
+                ``GradScaler``, and one over the number of accumulated batches.
 
         Returns:
             The weight of each task in the combination; empty without a labeled task.
@@ -369,7 +369,7 @@ class GradientBalancing(Balancing):
         tensors = shared.tensors()
         rows: Rows = []
         for place, name in enumerate(names, 1):
-            loss = factors[name] * scale * losses[name]
+            loss = factors[name] * factor * losses[name]
             if loss.requires_grad:
                 loss.backward(retain_graph=place < len(names))
             rows.append([each.grad for each in tensors])
@@ -384,7 +384,7 @@ class GradientBalancing(Balancing):
         gramian = _gramian(rows, tensors[0].device)
         if reduce is not None and self.wants == "features":
             gramian = _add_up(gramian, reduce)
-        gramian = gramian.cpu().double() / scale**2
+        gramian = gramian.cpu().double() / factor**2
         # A gradient that is not finite stays so: a GradScaler, or the check of the loop, skips the
         # step.
         if gramian.isfinite().all() and gramian.diagonal().sum() > 0:
@@ -417,8 +417,8 @@ def _check_met(losses: Mapping[str, Tensor], rows: Rows) -> None:
     most = max(sum(each is not None for each in column) for column in zip(*rows, strict=True))
     if len(losses) > 1 and most < 2 and all(each.requires_grad for each in losses.values()):
         raise InputError(
-            f"The losses of {', '.join(losses)} have no shared tensor in common, so their gradients "
-            "cannot be combined there. Use the option shared: parameters."
+            f"The losses of {', '.join(losses)} have no shared tensor in common, so their "
+            "gradients cannot be combined there. Use the option shared: parameters."
         )
 
 

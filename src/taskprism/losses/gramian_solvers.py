@@ -64,7 +64,7 @@ def conflict_averse_weights(gramian: np.ndarray, radius: float) -> np.ndarray:
     def objective(w: np.ndarray) -> tuple[float, np.ndarray]:
         norm = max(_norm(gramian, w), 1e-12)
         along = gramian @ mean
-        return w @ along + reach * norm, along + reach * (gramian @ w) / norm
+        return float(w @ along + reach * norm), along + reach * (gramian @ w) / norm
 
     found = minimize(
         objective,
