@@ -229,6 +229,11 @@ class Recipe(Strict):
     clip_norm: float | None = Field(
         None, gt=0, description="maximum gradient norm; null: no clipping"
     )
+    max_skipped_steps: int = Field(
+        10,
+        ge=0,
+        description="steps in a row to skip because a loss or gradient is not finite; 0: stop",
+    )
     ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
     evaluate_every: int = Field(
         10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"

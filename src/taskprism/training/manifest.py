@@ -101,9 +101,10 @@ def note_resumed(file: Path, fingerprint: str) -> None:
     write_json(file, {**manifest, "resumed": [*before, _now()]})
 
 
-def note_finished(file: Path) -> None:
-    """Add the time of the end."""
-    write_json(file, {**read_manifest(file), "finished": _now()})
+def note_finished(file: Path, skipped_steps: int = 0) -> None:
+    """Add the time of the end, and how many steps were skipped."""
+    now = _now()
+    write_json(file, {**read_manifest(file), "finished": now, "skipped_steps": skipped_steps})
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:

@@ -478,7 +478,7 @@ def _finish(
     scored = Scored(split, "last", recipe.epochs)
     write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)
     write_pictures(run.pictures, protocol, split, model)
-    manifest.note_finished(run.manifest_file)
+    manifest.note_finished(run.manifest_file, trainer.learner.skipped.total)
     reporter.line(f"Run in {run.path}")
 
 

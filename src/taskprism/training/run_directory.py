@@ -257,7 +257,8 @@ class RunLog:
 
     Each line is a JSON object, of two kinds::
 
-        {"event": "train", "epoch": 1, "step": 40, "lr": ..., "losses": {task: ...}, "seconds": ...}
+        {"event": "train", "epoch": 1, "step": 40, "lr": ..., "losses": {task: ...}, "seconds": ...,
+         "skipped_steps": 0}
         {"event": "evaluate", "epoch": 1, "step": 40, "split": ..., "metrics": {task: {...}}}
 
     ``epoch`` counts finished epochs and ``step`` optimizer steps since the start of the run.
@@ -391,6 +392,7 @@ class TrainingState:
         scaler: ``state_dict`` of the gradient scaler of fp16, where there is one.
         adversary: ``state_dict`` of the discriminator of gradients, where there is one.
         balancing: ``state_dict`` of the balancing of losses, where it has parameters or buffers.
+        skipped: Counts of skipped steps; None in checkpoints of earlier versions.
     """
 
     position: Position
@@ -403,6 +405,7 @@ class TrainingState:
     scaler: dict[str, Any] | None = None
     adversary: dict[str, Any] | None = None
     balancing: dict[str, Any] | None = None
+    skipped: dict[str, int] | None = None
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""

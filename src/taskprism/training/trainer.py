@@ -44,6 +44,7 @@ from taskprism.training.run_directory import (
     TrainingState,
     state_error,
 )
+from taskprism.training.skipping import SkippedSteps
 from taskprism.training.steps import (
     Losses,
     LossMeter,
@@ -153,7 +154,7 @@ class Trainer:
             accelerator.num_processes,
         )
         self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers)
-        self.learner = Learner(experiment, accelerator)
+        self.learner = Learner(experiment, accelerator, self.reporter)
         self.latest: tuple[Split, Results] | None = None
         self.image_states: ImageStates | None = None  # of these weights on the test images
 
@@ -222,11 +223,19 @@ class Trainer:
         batch = batch.to(accelerator.device)
         reversal = reversal_strength(epoch, recipe.epochs)
         done: list[Losses] = []
+        skipped, is_first = learner.skipped, number % recipe.accumulate == 0
+        skipped.start_batch(batch.names, is_first)
         for tasks in turns(recipe, learner.model, batch, accelerator):
+            if skipped.group_is_skipped:
+                break
+            if is_first:
+                skipped.keep_buffers()
             # Gradients of several processes are averaged once per group.
             with nullcontext() if is_last else accelerator.no_sync(learner.network):
                 losses = _forward(learner.network, batch, tasks, reversal)
-                _check_losses(losses, batch)
+                if skipped.refuses(losses):
+                    self._skip_step()
+                    continue
                 accelerator.backward(losses["total"] / group_size)
             done.append(losses)
             learner.pending.add(losses["labeled"])
@@ -234,19 +243,32 @@ class Trainer:
                 self._optimizer_step(number)
         if done:
             learner.meter.add(joined(done, learner.model), batch.valid, accelerator)
-        if is_last and learner.average is not None:
+        if is_last and learner.average is not None and not skipped.in_row:
             learner.average.update_parameters(learner.model)
 
     def _optimizer_step(self, number: int) -> None:
         """Optimizer step; parameters without a gradient do not change."""
         recipe, learner = self.recipe, self.learner
         if recipe.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(learner.network.parameters(), recipe.clip_norm)
+            parameters = learner.network.parameters()
+            norm = self.accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+            if norm is not None and learner.skipped.refuses_gradient(norm):
+                self._skip_step()
+                return
         set_learning_rate(learner.optimizer, self._rate_factor(number // recipe.accumulate))
         learner.optimizer.step()
         learner.optimizer.zero_grad()  # gradients become None: not even momentum moves the others
         learner.position.step += 1
-        learner.balancing.finish_step(learner.pending.take())
+        learner.skipped.took_step()
+        losses = learner.pending.take()
+        if not self.accelerator.optimizer_step_was_skipped:  # by the gradient scaler of fp16
+            learner.balancing.finish_step(losses)
+
+    def _skip_step(self) -> None:
+        """Forget the gradients and losses of the current step, and leave out its other batches."""
+        self.learner.optimizer.zero_grad()
+        self.learner.pending.take()
+        self.learner.skipped.group_is_skipped = self.recipe.accumulate > 1
 
     def _rate_factor(self, step: int) -> float:
         steps = -(-len(self.order) // self.recipe.accumulate)
@@ -310,11 +332,14 @@ class Trainer:
         tracked |= {f"loss/{name}": loss for name, loss in losses.items()}
         words = [f"epoch {position.epoch}/{self.recipe.epochs}", f"loss {meter.total:.4g}"]
         words += [f"{name} {loss:.4g}" for name, loss in final.items()]
+        skipped = self.learner.skipped.take_epoch()
+        words += [f"{skipped} step(s) skipped"] if skipped else []
         self.reporter.line("  ".join([*words, f"({seconds:.1f} s)"]))
         extra = meter.means("adversarial")
         entries = [
             {"event": "train", "lr": rate, "total": meter.total, "losses": losses}
             | {"initial_losses": initial, "seconds": round(seconds, 3)}
+            | {"skipped_steps": skipped}
             | ({"adversarial_losses": extra} if extra else {})
         ]
         if self.latest is not None:
@@ -385,18 +410,6 @@ def _watch(watched: list[LabelStatistics], batch: Batch) -> None:
                 labels.add(name, target, valid)
 
 
-def _check_losses(losses: Losses, batch: Batch) -> None:
-    if torch.isfinite(losses["total"]):
-        return
-    parts = {**losses["initial"], **losses["final"]}
-    bad = [name for name, loss in parts.items() if not torch.isfinite(loss)] or list(parts)
-    raise DivergenceError(
-        f"The loss is {losses['total'].item()} for task(s) {', '.join(bad)} on the images "
-        f"{', '.join(batch.names)}. Nothing was saved since the last checkpoint. Check these "
-        "labels, lower optimizer.lr, or set clip_norm."
-    )
-
-
 class Learner:
     """A network with its optimizer, moving average and position in the run.
 
@@ -415,9 +428,12 @@ class Learner:
         meter: Losses of the current epoch.
         pending: Losses since the last step of the optimizer.
         selection: Chooses the best evaluation.
+        skipped: Counts the steps that are skipped.
     """
 
-    def __init__(self, experiment: Experiment, accelerator: Accelerator) -> None:
+    def __init__(
+        self, experiment: Experiment, accelerator: Accelerator, reporter: Reporter
+    ) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
         self.model = place_model(experiment.model, accelerator.device)
@@ -434,6 +450,8 @@ class Learner:
         self.meter = LossMeter()
         self.pending = StepLosses()
         self.selection = Selection(self.model.tasks)
+        most = recipe.max_skipped_steps
+        self.skipped = SkippedSteps(most, network, accelerator, reporter)
 
     @property
     def result(self) -> MultiTaskModel:
@@ -511,6 +529,7 @@ class Learner:
             scaler=scaler.state_dict() if scaler is not None else None,
             adversary=self.adversary.state_dict() if self.adversary is not None else None,
             balancing=self.balancing.state_dict() or None,
+            skipped=self.skipped.state(),
         )
 
     def _load(self, state: TrainingState, folder: Path) -> None:
@@ -532,6 +551,8 @@ class Learner:
                     raise ValueError(f"the optimizer's {name} has the shape {tuple(value.shape)}")
         self.meter.restore(state.meter)
         self.selection.restore(state.selection)
+        if state.skipped is not None:
+            self.skipped.restore(state.skipped)
         self.position = state.position
         check_finite_model(self.result, folder)
 
