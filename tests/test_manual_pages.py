@@ -50,7 +50,9 @@ def test_every_public_part_has_an_example(name: str) -> None:
     assert without_example([part for part in public if not inspect.ismodule(part)]) == set()
 
 
-@pytest.mark.parametrize("kind", ["task", "distillation", "head", "model", "protocol", "balancer"])
+@pytest.mark.parametrize(
+    "kind", ["task", "distillation", "head", "model", "protocol", "balancer", "teacher"]
+)
 def test_every_registered_part_has_an_example(kind: str) -> None:
     load_plugins()
     entries = Registry.all[kind].entries()

@@ -137,3 +137,13 @@ def test_split_that_one_part_lacks(pair):
 def test_empty_list():
     with pytest.raises(InputError, match="at least one"):
         create_protocol([])
+
+
+def test_a_set_for_training_only_leaves_the_other_splits_as_they_are(pair):
+    change(pair[1], splits={"train": ["d", "a"]})
+    joint = create_protocol(pair)
+    assert joint.splits == ("train", "test")
+    assert [sample["name"] for sample in joint.dataset("test")] == ["tiny/d"]
+    assert len(joint.dataset("train")) == 5
+    change(pair[0], splits={"train": ["a"]})
+    assert create_protocol(pair).splits == ("train",)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from reference.batches import random_batch
+from taskprism.errors import InputError
 from taskprism.metrics.base import create_metric
 from taskprism.tasks import Task, task_from_config
 
@@ -73,6 +74,21 @@ def check_predictions(task: Task, size: tuple[int, int]) -> None:
     everywhere = torch.ones(1, *size, dtype=torch.bool)
     assert task.validate_target(target[0], everywhere) is None
     assert task.validate_target(target[0], ~everywhere) is None
+
+
+def check_confidence(task: Task, size: tuple[int, int]) -> None:
+    """A confidence is in [0, 1], and 1 where the flipped image gives the same prediction."""
+    output, _, _ = random_batch(task, size=size)
+    confidence = task.confidence(output, torch.randn_like(output))
+    assert confidence.shape == (3, 1, *size) and confidence.is_floating_point()
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+    if task.confidence_by_flip:
+        flipped = task.target_type.after_horizontal_flip(output.flip(-1))
+        torch.testing.assert_close(task.confidence(output, flipped), torch.ones(3, 1, *size))
+        with pytest.raises(InputError, match="flipped image"):
+            task.confidence(output)
+    else:
+        assert task.confidence(output).equal(confidence)
 
 
 def check_constant(task: Task) -> None:
@@ -138,6 +154,7 @@ def check_task(task: Task) -> None:
     for size in SIZES:
         check_loss(task, size)
         check_predictions(task, size)
+        check_confidence(task, size)
         check_metrics(task, size)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +22,9 @@ from taskprism.atomic import (
 )
 from taskprism.cli.arguments import Device, Folder, Tasks
 from taskprism.data.files import find_images, read_image
-from taskprism.errors import CheckpointError, DataError, InputError
+from taskprism.errors import DataError, InputError
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import load
+from taskprism.models.hub import checkpoint_folder, load, training_size
 from taskprism.models.inference import predict as predict_image
 from taskprism.progress import Reporter
 from taskprism.tasks.base import Task
@@ -66,14 +65,14 @@ def predict(
     files = find_images(images)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = _model_source(run, checkpoint)
+    source = checkpoint_folder(run, checkpoint)
     model = load(source, device)
     wanted = _choose(model, tasks)
     for task in wanted:
         path_inside(out, task.name)
     check_writable(out)
     reporter = Reporter()
-    network_size = _network_size(Path(run)) if size == "network" else None
+    network_size = training_size(run) if size == "network" else None
     if size == "network" and network_size is None:
         reporter.line(f"{run} does not record its training size; images are not resized.")
     failed = []
@@ -117,19 +116,6 @@ def unique_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _model_source(run: str, checkpoint: str) -> str:
-    """Return the chosen checkpoint of a run directory, or ``run`` itself."""
-    folder = Path(run) / "checkpoints"
-    if not folder.is_dir():
-        return run
-    if not (folder / checkpoint / "config.json").is_file():
-        there = sorted(f.parent.name for f in folder.glob("*/config.json"))
-        raise CheckpointError(
-            f"{run} has no checkpoint {checkpoint!r}; it has {', '.join(there) or 'none yet'}."
-        )
-    return str(folder / checkpoint)
-
-
 def _choose(model: MultiTaskModel, names: Sequence[str]) -> list[Task]:
     known = {task.name: task for task in model.tasks}
     unknown = [name for name in names if name not in known]
@@ -139,20 +125,6 @@ def _choose(model: MultiTaskModel, names: Sequence[str]) -> list[Task]:
             f"{', '.join(known)}."
         )
     return [known[name] for name in names or known]
-
-
-def _network_size(run: Path) -> tuple[int, int] | None:
-    """Read the training size from the manifest of a run directory."""
-    file = run / "manifest.json"
-    if not file.is_file():
-        return None
-    try:
-        height, width = json.loads(file.read_text(encoding="utf-8"))["protocol"]["input_size"]
-        return int(height), int(width)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{file} does not contain the input size ({error!r}). Use --size native."
-        ) from error
 
 
 def _write(

@@ -73,10 +73,14 @@ class TargetDecoder:
                 f"as [right, up, toward] or [right, down, forward]; valid words: {', '.join(AXES)}."
             )
 
-    def __call__(self, path: Path) -> tuple[DenseTarget, ValidMask]:
+    def __call__(self, path: Path, confidence: Path | None = None) -> tuple[DenseTarget, ValidMask]:
         """Read a file of any bit depth, byte order and compression.
 
         Class maps and masks in JPEG are refused, because compression changes their numbers.
+
+        Args:
+            path: The label file.
+            confidence: File of its confidence. Pixels below the threshold have no label.
 
         Returns:
             Target ``(target_channels, H, W)`` in taskprism's units and axes, 0 where it is not
@@ -103,6 +107,15 @@ class TargetDecoder:
         if self.config.valid_range is not None:
             low, high = self.config.valid_range
             valid &= _everywhere((values >= low) & (values <= high))
+        if confidence is not None and self.config.confidence is not None:
+            certain = read_confidence(confidence, self.orientation)
+            if certain.shape != valid.shape:
+                raise DataError(
+                    f"{confidence} is {certain.shape[1]}x{certain.shape[0]} pixels (width x "
+                    f"height), but its label {path} is {valid.shape[1]}x{valid.shape[0]}. They "
+                    "must have one size."
+                )
+            valid &= certain >= self.config.confidence.threshold
         np.copyto(values, 0, where=~valid[..., None])
         if self._counts and values.dtype.kind == "f" and (values != np.round(values)).any():
             raise DataError(
@@ -378,6 +391,28 @@ class TargetDecoder:
             )
         valid &= _everywhere(values >= 0)
         return values
+
+
+def read_confidence(path: Path, orientation: Orientation = "exif") -> np.ndarray:
+    """Confidence of the labels of an image, ``(H, W)`` float32 in [0, 1].
+
+    Args:
+        path: A gray image, in which white is 1, or an array of floats in [0, 1].
+        orientation: ``"exif"`` rotates images according to their EXIF tag.
+
+    Raises:
+        DataError: The file is broken, has colors, or has values outside [0, 1].
+    """
+    stored = read_stored(path, None, orientation)
+    values, is_float = stored.values, stored.values.dtype.kind == "f"
+    if values.ndim == 2 and stored.palette is None and (stored.largest or is_float):
+        scaled = values.astype(np.float32) / np.float32(stored.largest or 1)
+        if ((scaled >= 0) & (scaled <= 1)).all():
+            return scaled
+    raise DataError(
+        f"{path}: {stored.description}, stored as an array of shape {values.shape}, but a "
+        "confidence is a gray image, in which white is 1, or an array of floats from 0 to 1."
+    )
 
 
 _UNKNOWN, _NO_LABEL = -2, -1

@@ -108,7 +108,7 @@ class FolderDataset(Dataset[Sample]):
             path = self.files.label(task, name)
             if not path.is_file():
                 continue
-            targets[task], valid[task] = decoder(path)
+            targets[task], valid[task] = decoder(path, self.files.confidence(task, name))
             if targets[task].shape[-2:] != image.shape[-2:]:
                 raise DataError(
                     f"{path} is {_size(targets[task])} pixels (width x height), but its image "

@@ -39,6 +39,7 @@
         path: labels/{name}.png
         positive: [15]            # or nonzero
         loss_weight: 5
+        confidence: {path: "sure/{name}.png", threshold: 0.8}    # of labels made by a network
         options: {soft: false}    # any other field of the task
 
 Label files are images of 1 to 32 bits, ``.npy``, ``.npz`` or ``.mat``. If a label file does not
@@ -274,6 +275,23 @@ class Encoding(_Strict):
         return value
 
 
+class Confidence(_Strict):
+    """Maps that say how far labels can be trusted: gray images from black, 0, to white, 1.
+
+    Example:
+        >>> Confidence(path="confidence/{name}.png").threshold
+        0.5
+    """
+
+    path: str = Field(description="pattern with {name}; labels without such a file are certain")
+    threshold: Plain = Field(0.5, ge=0, le=1, description="pixels below it have no label")
+
+    @field_validator("path")
+    @classmethod
+    def _has_name(cls, value: str) -> str:
+        return _check_pattern(value)
+
+
 class TaskConfig(_Strict):
     """One task: where its label files are and what their numbers mean.
 
@@ -310,9 +328,12 @@ class TaskConfig(_Strict):
         None, description="names, {number: name}, their number, or a file"
     )
     loss_weight: Plain | None = Field(None, ge=0)
+    confidence: Confidence | None = Field(
+        None, description="{path, threshold}: maps of how far labels can be trusted"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="further fields of the task")
 
-    later_keys: ClassVar[tuple[str, ...]] = ("colors",)
+    later_keys: ClassVar[tuple[str, ...]] = ("colors", "confidence")
 
     @field_validator("path")
     @classmethod

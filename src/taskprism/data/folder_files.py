@@ -80,6 +80,16 @@ class FolderFiles:
         """
         return self._file(self.config.tasks[task].path, name, (*ENDINGS, *ARRAYS))
 
+    def confidence(self, task: str, name: str) -> Path | None:
+        """Path of the confidence of a label; None if there is no such file.
+
+        Raises:
+            DataError: Two files differ only in their endings.
+        """
+        config = self.config.tasks[task].confidence
+        path = None if config is None else self._file(config.path, name, (*ENDINGS, *ARRAYS))
+        return path if path is not None and path.is_file() else None
+
     def _file(self, pattern: str, name: str, endings: tuple[str, ...]) -> Path:
         exact = self.root / fill(pattern, name)
         listing = self._listing(exact.parent)
@@ -287,12 +297,15 @@ class FolderFiles:
             yield from self._files_of(name)
 
     def _files_of(self, name: str) -> Iterator[Path]:
-        """The image, and the labels that exist."""
+        """The image, and the labels and confidences that exist."""
         yield self.image(name)
         for task in self.config.tasks:
             path = self.label(task, name)
             if path.is_file():
                 yield path
+                confidence = self.confidence(task, name)
+                if confidence is not None:
+                    yield confidence
 
     def _listed(self, source: SplitSource, split: Split) -> list[str]:
         if source.names is not None:
@@ -380,7 +393,10 @@ class FolderFiles:
             name = self._name_of(path.relative_to(self.root).as_posix())
             named |= {name: path} if name is not None else {}
             others += [path] if name is None else []
-        labels = [_as_regex(task.path, ENDINGS) for task in self.config.tasks.values()]
+        tasks = self.config.tasks.values()
+        patterns = [task.path for task in tasks]
+        patterns += [task.confidence.path for task in tasks if task.confidence is not None]
+        labels = [_as_regex(pattern, ENDINGS) for pattern in patterns]
 
         def is_label(path: Path, own: str | None) -> bool:
             file = path.relative_to(self.root).as_posix()

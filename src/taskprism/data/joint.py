@@ -82,7 +82,9 @@ class JointProtocol(Protocol):
 
     Tasks are the same if their names are; they must then agree in kind, channels and classes, and
     the settings (loss weight, ...) of the first set apply. Each set keeps its augmentation.
-    Scores of a task are over the images that have it.
+    Scores of a task are over the images that have it. Splits are those that all sets have; a set
+    with nothing but a training split, such as one of distilled labels, adds images to that split
+    and leaves the others as they are.
 
     Attributes:
         parts: The protocols, all with this one's ``input_size``.
@@ -101,7 +103,8 @@ class JointProtocol(Protocol):
     sampling: Sampling = "concatenated"
 
     def __post_init__(self) -> None:
-        common = [s for s in self.parts[0].splits if all(s in p.splits for p in self.parts)]
+        scored = [part for part in self.parts if set(part.splits) != {"train"}] or self.parts
+        common = [s for s in scored[0].splits if all(s in part.splits for part in scored)]
         object.__setattr__(self, "splits", tuple(common))
 
     @classmethod
@@ -140,7 +143,7 @@ class JointProtocol(Protocol):
         """Samples of all parts; balanced only in training."""
         self.check_split(split)
         balanced = self.sampling == "balanced" and split == "train"
-        parts = {part.name: part.dataset(split) for part in self.parts}
+        parts = {p.name: p.dataset(split) for p in self.parts if split in p.splits}
         return JointDataset(parts, transform, balanced)
 
     def train_transform(self) -> Transform:

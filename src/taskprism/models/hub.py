@@ -285,6 +285,64 @@ def find_model_folder(path_or_hub_id: str | Path) -> Path:
     )
 
 
+def checkpoint_folder(run: str | Path, checkpoint: str = "best") -> str:
+    """The chosen checkpoint of a run directory; of anything else (a saved model, a hub id) itself.
+
+    Args:
+        run: What :func:`load` accepts.
+        checkpoint: ``"best"`` or ``"last"``.
+
+    Raises:
+        CheckpointError: The run has no such checkpoint.
+    """
+    folder = Path(run) / _CHECKPOINTS[0].partition("/")[0]
+    if not folder.is_dir():
+        return str(run)
+    if not (folder / checkpoint / CONFIG).is_file():
+        there = sorted(f.parent.name for f in folder.glob(f"*/{CONFIG}"))
+        raise CheckpointError(
+            f"{run} has no checkpoint {checkpoint!r}; it has {', '.join(there) or 'none yet'}."
+        )
+    return str(folder / checkpoint)
+
+
+def run_manifest(run: str | Path) -> dict[str, Any]:
+    """Manifest of the run directory ``run``; empty if it is not a run directory.
+
+    Raises:
+        CheckpointError: The manifest is damaged.
+    """
+    file = Path(run) / "manifest.json"
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"Cannot read {file}: {error}.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is not the manifest of a run.")
+    return content
+
+
+def training_size(run: str | Path) -> tuple[int, int] | None:
+    """``(H, W)`` at which the network of a run directory was trained; None if not recorded.
+
+    Raises:
+        CheckpointError: The manifest of the run is damaged.
+    """
+    manifest = run_manifest(run)
+    if not manifest:
+        return None
+    try:
+        height, width = manifest["protocol"]["input_size"]
+        return int(height), int(width)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{Path(run) / 'manifest.json'} does not contain the input size ({error!r}). Use "
+            "--size native."
+        ) from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Content of ``config.json``.
 

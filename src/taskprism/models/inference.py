@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -58,23 +59,95 @@ def predict(
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise InputError(f"predict() needs one image (3, H, W), got {tuple(image.shape)}.")
     chosen = [_task(model, name) for name in tasks] if tasks is not None else list(model.tasks)
+    outputs = raw_outputs(model, [image], size, [task.name for task in chosen])[0]
     height, width = image.shape[-2:]
+    return {task.name: decode_at(task, outputs[task.name], (height, width)) for task in chosen}
+
+
+@torch.inference_mode()
+def raw_outputs(
+    model: MultiTaskModel,
+    images: Sequence[Tensor],
+    size: tuple[int, int] | None = None,
+    tasks: Sequence[str] | None = None,
+) -> list[dict[str, Tensor]]:
+    """Raw outputs for images of any sizes, at the size of the network.
+
+    Images that have one size after resizing pass through the network together. The model stays in
+    the mode (training or evaluation) that it was in.
+
+    Args:
+        model: Any model of this package, on any device.
+        images: Each ``(3, H, W)``, see :func:`predict`.
+        size: As for :func:`predict`.
+        tasks: Names of main tasks; by default all.
+
+    Returns:
+        For each image task name -> ``(1, channels, h, w)`` float32 on the device of the model;
+        :func:`decode_at` makes a prediction of it.
+
+    Example:
+        >>> import torch
+        >>> from taskprism import create_model
+        >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
+        >>> outputs = raw_outputs(model, [torch.rand(3, 70, 90), torch.rand(3, 40, 40)])
+        >>> tuple(outputs[1]["depth"].shape)
+        (1, 1, 40, 40)
+    """
+    names = [task.name for task in model.tasks] if tasks is None else list(tasks)
     if size is None and not model.any_input_size:
         size = model.input_size
-    network_size = _network_size((height, width), size, model.any_input_size)
-    batch = image.unsqueeze(0).to(model.image_mean.device, model.image_mean.dtype)
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        height, width = image.shape[-2:]
+        by_size[_network_size((height, width), size, model.any_input_size)].append(index)
+    results: list[dict[str, Tensor]] = [{} for _ in images]
     was_training = model.training
     model.eval()
     try:
-        images = model.normalize(resize(batch, network_size, antialias=True))
-        if isinstance(model, SingleTaskingModel):
-            outputs = model(images, [task.name for task in chosen])
-        else:
-            outputs = model(images)
+        for network_size, members in by_size.items():
+            outputs = _forward(model, [images[index] for index in members], network_size, names)
+            for position, index in enumerate(members):
+                results[index] = {
+                    name: outputs[name][position : position + 1].float() for name in names
+                }
     finally:
         model.train(was_training)
-    ratio = (height / network_size[0], width / network_size[1])
-    return {task.name: _decode(task, outputs[task.name], (height, width), ratio) for task in chosen}
+    return results
+
+
+def _forward(
+    model: MultiTaskModel, images: Sequence[Tensor], size: tuple[int, int], tasks: Sequence[str]
+) -> Mapping[str, Tensor]:
+    like = model.image_mean
+    resized = [
+        resize(image.unsqueeze(0).to(like.device, like.dtype), size, antialias=True)
+        for image in images
+    ]
+    batch = model.normalize(torch.cat(resized))
+    return model(batch, tasks) if isinstance(model, SingleTaskingModel) else model(batch)
+
+
+def decode_at(task: Task, output: Tensor, size: tuple[int, int]) -> Tensor:
+    """Prediction ``(target_channels, H, W)`` on the CPU at ``size``, from the output for an image.
+
+    Raw outputs are resized before they are decoded, so that class borders and directions belong to
+    the pixel grid of the image.
+
+    Args:
+        task: What was predicted.
+        output: ``(1, channels, h, w)``.
+        size: ``(H, W)`` of the image.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.tasks import create_task
+        >>> decode_at(create_task("depth"), torch.full((1, 1, 2, 3), 2.0), (4, 6)).mean().item()
+        2.0
+    """
+    ratio = (size[0] / output.shape[-2], size[1] / output.shape[-1])
+    decoded = task.decode(resize(output.float(), size))
+    return task.target_type.after_resize(decoded, *ratio)[0].cpu()
 
 
 def _task(model: MultiTaskModel, name: str) -> Task:
@@ -92,10 +165,3 @@ def _network_size(
     scale = 1.0 if size is None else math.sqrt(size[0] * size[1] / (image[0] * image[1]))
     # Networks downsample up to 32 times; a narrow image is enlarged so that a map remains.
     return max(SMALLEST, round(image[0] * scale)), max(SMALLEST, round(image[1] * scale))
-
-
-def _decode(
-    task: Task, output: Tensor, size: tuple[int, int], ratio: tuple[float, float]
-) -> Tensor:
-    decoded = task.decode(resize(output.float(), size))
-    return task.target_type.after_resize(decoded, *ratio)[0].cpu()

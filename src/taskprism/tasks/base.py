@@ -22,6 +22,7 @@ from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_k
 from taskprism.registry import Registry
 from taskprism.tasks.colors import Legend
 from taskprism.tasks.statistics import LabelStatistics
+from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
 
 #: Number of classes into which a regression task is sorted where a module needs classes. ATRC
@@ -57,6 +58,7 @@ class Task(ABC):
         extra_metrics: Further metrics, added to those of :meth:`metrics`: names of
             :func:`taskprism.metrics.list_metrics`, ``"module:Class"`` or classes.
         scoring_fields: Names of the fields that only change how the task is scored.
+        confidence_by_flip: Whether :meth:`confidence` needs the output for the flipped image.
 
     Raises:
         InputError: A field has a value that is not allowed.
@@ -85,6 +87,7 @@ class Task(ABC):
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
     scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "extra_metrics")
+    confidence_by_flip: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -145,6 +148,34 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Tensor) -> Tensor:
         """Prediction ``(B, target_channels, H, W)`` in the unit of the target, from raw output."""
+
+    def confidence(self, output: Tensor, flipped: Tensor | None = None) -> Tensor:
+        """How far a prediction can be trusted, for labels that a network makes.
+
+        By default the agreement of the predictions for the image and for its mirror image,
+        ``2 ** (-difference / similar_within)`` with the difference of the target type: 1 where both
+        are equal, 0.5 where they differ by 5 % of the depth or by 15 degrees. Classes and masks
+        override it with their probability.
+
+        Args:
+            output: Raw output ``(B, channels, H, W)``.
+            flipped: Raw output for the horizontally flipped images, as the network returns it.
+                Tasks whose ``confidence_by_flip`` is False do not need it.
+
+        Returns:
+            ``(B, 1, H, W)`` in [0, 1].
+
+        Raises:
+            InputError: ``flipped`` is needed.
+        """
+        if flipped is None:
+            raise InputError(
+                f"The confidence of {self._owner} needs the output for the flipped image too."
+            )
+        kind = self.target_type
+        mirrored = kind.after_horizontal_flip(self.decode(flipped.flip(-1)))
+        difference = kind.difference(self.decode(output).float(), mirrored.float())
+        return torch.exp2(-difference / kind.similar_within)
 
     @property
     def categories(self) -> int:
@@ -262,6 +293,17 @@ class Task(ABC):
         """Placeholder for a missing label: zeros ``(target_channels, height, width)``."""
         shape = (self.target_channels, height, width)
         return self.target_type(torch.zeros(shape, dtype=self.target_dtype))
+
+    @property
+    def storage(self) -> Storage | None:
+        """How label files of this task are written; None for arrays (``.npy``) of the values.
+
+        By default class indices are the numbers of a PNG, and everything else is an array.
+        """
+        if self.target_dtype.is_floating_point or self.target_channels != 1:
+            return None
+        bits = 8 if self.channels < 256 else 16
+        return Storage(missing=2**bits - 1, bits=bits)
 
     def to_config(self) -> dict[str, Any]:
         """Plain dictionary from which :func:`taskprism.tasks.task_from_config` builds the task.

@@ -25,6 +25,7 @@ from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_gray
 from taskprism.tasks.statistics import LabelStatistics, count_files
+from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
 
 
@@ -53,6 +54,8 @@ class BinaryTask(Task, ABC):
     positive_weight: float | None = None
     soft: bool = False
 
+    confidence_by_flip: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_channels(1, 2)
@@ -79,6 +82,17 @@ class BinaryTask(Task, ABC):
     def decode(self, output: Tensor) -> Tensor:
         """Probability ``(B, 1, H, W)``."""
         return self.logit(output).sigmoid()
+
+    def confidence(self, output: Tensor, flipped: Tensor | None = None) -> Tensor:
+        """``|2 p - 1|``: 0 where the probability is one half, 1 where it is 0 or 1."""
+        return (2 * self.decode(output) - 1).abs()
+
+    @property
+    def storage(self) -> Storage:
+        """Black and white with gray for no label; soft labels as 255 steps."""
+        if self.soft:
+            return Storage(missing=255, scale="1/254")
+        return Storage(missing=128, positive=255)
 
     @property
     def categories(self) -> int:

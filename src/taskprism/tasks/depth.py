@@ -19,6 +19,7 @@ from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range
 from taskprism.tasks.statistics import LabelStatistics, count_files
+from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
 
 
@@ -183,6 +184,11 @@ class Depth(Task):
         return output.clamp(min=0)
 
     @property
+    def storage(self) -> Storage | None:
+        """16-bit millimeters up to 65.5 m; 0 where there is no label."""
+        return Storage(missing=0, scale="1/1000", bits=16)
+
+    @property
     def categories(self) -> int:
         """Number of logarithmic bins of ``category_range``."""
         return CATEGORIES
@@ -259,6 +265,11 @@ class Disparity(Depth):
     unit: ClassVar[str] = "px"
     plausible_median: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
+    @property
+    def storage(self) -> Storage | None:
+        """16-bit, 256 steps per pixel, up to 256 pixels; 0 where there is no label."""
+        return Storage(missing=0, scale="1/256", bits=16)
+
 
 @register_task
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +288,11 @@ class InverseDepth(Disparity):
     kind: ClassVar[str] = "inverse_depth"
     target_type: ClassVar[type[DenseTarget]] = InverseDepthMap
     unit: ClassVar[str] = ""
+
+    @property
+    def storage(self) -> Storage | None:
+        """None: the values have no unit, so their range is not known."""
+        return None
 
     def doubts(self, labels: LabelStatistics) -> list[str]:
         """None: 0 is infinitely far, and there is no unit."""

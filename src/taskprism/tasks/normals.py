@@ -16,6 +16,7 @@ from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import DirectionBall, Legend, color_rgb, direction_ball
 from taskprism.tasks.statistics import LabelStatistics
+from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
 
 LENGTH_TOLERANCE = 0.05  # what 8-bit storage and interpolation may do to a unit vector
@@ -129,6 +130,11 @@ class Normals(Task):
     def decode(self, output: Tensor) -> Tensor:
         """Unit vectors; an output of zero length stays zero."""
         return losses.unit_vectors(losses.full_precision(output))
+
+    @property
+    def storage(self) -> Storage:
+        """8-bit colors, at most 0.4 degrees from the value; black where there is no label."""
+        return Storage(missing=0, scale="2/255", offset=-1.0)
 
     @property
     def categories(self) -> int:

@@ -88,6 +88,7 @@ class SemanticSegmentation(Task):
     kind: ClassVar[str] = "semseg"
     target_type: ClassVar[type[DenseTarget]] = ClassMap
     target_dtype: ClassVar[torch.dtype] = torch.int64
+    confidence_by_flip: ClassVar[bool] = False
     has_background: ClassVar[bool] = False  # whether class 0 is black even without a name
 
     def __post_init__(self) -> None:
@@ -114,6 +115,10 @@ class SemanticSegmentation(Task):
     def decode(self, output: Tensor) -> Tensor:
         """Index of the largest logit, int64 ``(B, 1, H, W)``."""
         return output.argmax(dim=-3, keepdim=True)
+
+    def confidence(self, output: Tensor, flipped: Tensor | None = None) -> Tensor:
+        """Probability of the predicted class."""
+        return losses.full_precision(output).softmax(dim=1).amax(dim=1, keepdim=True)
 
     def metrics(self) -> MetricCollection:
         """Mean IoU, pixel accuracy and mean accuracy over the data set, in [0, 1]."""
