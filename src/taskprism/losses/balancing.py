@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
@@ -13,6 +13,8 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.options import read_options
 from taskprism.registry import Registry, check_options, describe_part, options_of
 from taskprism.tasks.base import HEAVIEST_LOSS
+
+T = TypeVar("T")
 
 
 def check_weights(weights: Mapping[str, float]) -> dict[str, float]:
@@ -113,8 +115,71 @@ BALANCERS: Registry[Balancing] = Registry(
 register_balancer = BALANCERS.register
 
 
+class LossBalancing(Balancing):
+    """Base of balancings that need the values of the losses only.
+
+    A subclass defines :meth:`combine`. It never sees a task whose weight is 0.
+
+    Args:
+        weights: Task name -> factor, for every task that has a loss; see :func:`check_weights`.
+
+    Attributes:
+        weights: The factors.
+        tasks: Names of the tasks with a weight greater than 0.
+
+    Raises:
+        InputError: A weight is out of range, or all are 0.
+
+    Example:
+        >>> import torch
+        >>> from taskprism.losses import LossBalancing
+        >>> class LargestLoss(LossBalancing):
+        ...     name = "largest_loss"
+        ...     def combine(self, losses):
+        ...         return torch.stack([self.weights[t] * loss for t, loss in losses.items()]).max()
+        >>> LargestLoss({"a": 1.0, "b": 0.0})({"a": torch.tensor(3.0), "b": torch.tensor(9.0)})
+        tensor(3.)
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.weights = check_weights(weights)
+        self.tasks = [name for name, weight in self.weights.items() if weight > 0]
+
+    @abstractmethod
+    def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Combine the losses of at least one task of :attr:`tasks` into a scalar."""
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Combine ``losses`` into a scalar; see :meth:`Balancing.forward`.
+
+        Raises:
+            InputError: There is no loss.
+            UnknownNameError: A task has no weight.
+        """
+        if not losses:
+            raise InputError("Expected the loss of at least one task, got none.")
+        unknown = [name for name in losses if name not in self.weights]
+        if unknown:
+            raise UnknownNameError("task without a loss weight", unknown[0], self.weights)
+        active = self.active(losses)
+        # Every loss stays in the graph, so that all processes reach the same parameters.
+        parts = [0 * loss for name, loss in losses.items() if name not in active]
+        if active:
+            parts.append(self.combine(active))
+        return sum(parts[1:], start=parts[0])
+
+    def active(self, losses: Mapping[str, T]) -> dict[str, T]:
+        """The entries of :attr:`tasks`."""
+        return {name: loss for name, loss in losses.items() if name in self.tasks}
+
+    def places(self, losses: Mapping[str, Any]) -> list[int]:
+        """Place in :attr:`tasks` of each entry, which is its place in buffers."""
+        return [self.tasks.index(name) for name in losses]
+
+
 @register_balancer
-class FixedWeights(Balancing):
+class FixedWeights(LossBalancing):
     """``sum_t w_t L_t`` with constant weights, as in PAD-Net and MTI-Net.
 
     Args:
@@ -134,22 +199,8 @@ class FixedWeights(Balancing):
     name: ClassVar[str] = "fixed"
     linear: ClassVar[bool] = True
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        super().__init__()
-        self.weights = check_weights(weights)
-
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of ``losses``, a scalar.
-
-        Raises:
-            InputError: There is no loss.
-            UnknownNameError: A task has no weight.
-        """
-        if not losses:
-            raise InputError("Expected the loss of at least one task, got none.")
-        unknown = [name for name in losses if name not in self.weights]
-        if unknown:
-            raise UnknownNameError("task without a loss weight", unknown[0], self.weights)
+    def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Weighted sum."""
         terms = [self.weights[name] * loss for name, loss in losses.items()]
         return sum(terms[1:], start=terms[0])
 
