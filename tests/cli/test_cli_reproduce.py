@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+import commands
 from reference.run_files import weights
 from taskprism.cli import main
 from taskprism.papers.runner import Runner
@@ -101,17 +99,11 @@ def test_table_is_reproduced_and_finished_runs_are_reused(words, tmp_path, capsy
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_process_is_resumed_with_the_same_numbers(words, tmp_path, capsys):
     command = words("killed", "--rows", "multi", "--seeds", "1", epochs=12)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "taskprism", *command], stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 240
-        while not list(tmp_path.glob("killed/runs/*/checkpoints/last/config.json")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    with commands.start(*command) as process:
+        checkpoint = "killed/runs/*/checkpoints/last/config.json"
+        process.wait_until(lambda: list(tmp_path.glob(checkpoint)))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert not list(tmp_path.glob("killed/runs/multi*/metrics.json"))
     capsys.readouterr()
     assert main(command) == 0

@@ -1,11 +1,8 @@
 """The commands ``taskprism train`` and ``taskprism evaluate``."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import commands
 from reference.run_files import log, weights
 from taskprism.cli import main
 from taskprism.training import load_recipe
@@ -180,23 +178,6 @@ def test_train_then_evaluate(recipe, tmp_path, capsys):
     assert "no split 'val'" in capsys.readouterr().err
 
 
-def command(*words):
-    return [
-        sys.executable,
-        "-c",
-        "import sys; from taskprism.cli import main; sys.exit(main())",
-        *words,
-    ]
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 LONG = ["--epochs", "20", "--data.workers", "1", "--evaluate-every", "20"]
 
 
@@ -222,21 +203,17 @@ def test_stopped_process_resumes_to_the_same_numbers(recipe, whole, tmp_path, nu
     """The loader process gets the signals too, as from a terminal or a batch system."""
     run = tmp_path / "run"
     words = ["train", str(recipe), *LONG, "--out", str(run)]
-    process = subprocess.Popen(
-        command(*words), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        wait_for(lambda: len(log(run)) >= 3, process)
+    with commands.start(*words) as process:
+        process.wait_until(lambda: len(log(run)) >= 3)
         for number in numbers:
-            os.killpg(process.pid, number)
+            process.kill_group(number)
             time.sleep(0.01)
-        _, messages = process.communicate(timeout=120)
-    finally:
-        process.kill()
+        status = process.wait()
+        messages = process.errors
     if numbers == [signal.SIGKILL]:
-        assert process.returncode == -signal.SIGKILL
+        assert status == -signal.SIGKILL
     else:
-        assert process.returncode == (130 if numbers[0] == signal.SIGINT else 0), messages
+        assert status == (130 if numbers[0] == signal.SIGINT else 0), messages
         assert "Stopped and saved. Resume with: taskprism train" in messages
         assert "Traceback" not in messages
     assert 3 <= len(log(run)) < 20

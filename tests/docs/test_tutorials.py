@@ -1,10 +1,10 @@
 """Every tutorial is a complete program that runs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import commands
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 FILES = sorted(TUTORIALS.glob("*.py"))
@@ -13,11 +13,7 @@ FILES = sorted(TUTORIALS.glob("*.py"))
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_tutorial_runs_and_prints_its_result(file, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(file)], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert commands.run_script(file, folder=tmp_path, timeout=300).output.strip()
 
 
 def test_page_shows_every_tutorial():

@@ -11,16 +11,16 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+import commands
 import taskprism
 import taskprism.errors
 
@@ -57,23 +57,16 @@ class Place:
         Image.new("RGB", (40, 30), (200, 180, 160)).save(self.photograph)
         self.imports = [] if installed else ["--import", str(self.site / PARTS.name)]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def how(self, **more: Any) -> dict[str, Any]:
+        """Folder and environment of a command."""
         paths = [str(self.site)] if self.installed else []
         paths += [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        return subprocess.Popen(
-            [sys.executable, "-m", "taskprism", *words],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment = {"PYTHONPATH": os.pathsep.join(paths)}
+        return {"folder": self.folder, "environment": environment, **more}
 
-    def run(self, *words: str, status: int = 0) -> str:
-        process = self.start(*words)
-        out, error = process.communicate(timeout=300)
-        assert process.returncode == status, f"{words}\n{out}\n{error}"
-        return out + error
+    def run(self, *words: str, **more: Any) -> str:
+        done = commands.run(*words, **self.how(timeout=300, **more))
+        return done.output + done.errors
 
     def run_all(self, *commands: list[str]) -> list[str]:
         """Outputs of several commands, run one after the other by one process."""
@@ -95,16 +88,9 @@ print(json.dumps(outputs))
         return json.loads(printed.splitlines()[-1])
 
     def python(self, code: str) -> str:
-        paths = [str(self.site), *sys.path]
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        paths = filter(None, [str(self.site), *sys.path])
+        how = self.how(timeout=300, environment={"PYTHONPATH": os.pathsep.join(paths)})
+        return commands.run_python(code, **how).output
 
 
 @pytest.fixture(scope="module", params=["file", "installed"])
@@ -116,15 +102,11 @@ def place(request, tmp_path_factory) -> Place:
 def trained(place: Place) -> Path:
     """A run that was killed after its first checkpoint and resumed."""
     run = place.folder / "killed"
-    process = place.start("train", str(place.recipe), "--out", str(run))
-    deadline = time.monotonic() + 240
-    while not (run / "checkpoints" / "last" / "model.safetensors").is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    place.run("train", str(place.recipe), "--out", str(run), "--resume")
+    with commands.start("train", place.recipe, "--out", run, **place.how()) as process:
+        process.wait_until((run / "checkpoints" / "last" / "model.safetensors").is_file)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    place.run("train", str(place.recipe), "--out", str(run), "--resume", fresh=place.installed)
     return run
 
 

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing
 
+import commands
 from reference.run_files import log, weights
 from taskprism.scoring.image_states import read_image_states
 from taskprism.training import Reporter, evaluate, train
-from taskprism.training.launch import disconnect
 
 pytestmark = pytest.mark.slow
 
 
 def in_two(function, *arguments):
     """Run ``function(*arguments)`` in two processes that know of each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_process, (port, function, arguments), nprocs=2)
-
-
-def _process(rank, port, function, arguments):
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    torch.set_num_threads(1)
-    function(*arguments)
-    disconnect()
+    commands.call(function, *arguments, processes=2)
 
 
 def quiet_train(*arguments):

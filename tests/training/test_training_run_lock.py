@@ -1,16 +1,16 @@
 """One process per run directory; what a crash leaves there is no obstacle."""
 
+import contextlib
 import json
 import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
 
+import commands
 from taskprism.cli import main
 from taskprism.errors import CheckpointError, TaskprismError
 from taskprism.training import Trainer, build_experiment, evaluate, train
@@ -31,24 +31,16 @@ with RunLock(Path(sys.argv[1])).hold():
 
 @pytest.fixture
 def hold():
-    """Start another process that holds the lock of a folder until it is killed or closed."""
-    started = []
+    """Start another process that holds the lock of a folder until its input is closed."""
+    with contextlib.ExitStack() as stack:
 
-    def start(folder):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout.readline() == "held\n"
-        return process
+        def start(folder):
+            process = commands.start_python(HOLD, folder, input=commands.PIPE)
+            stack.enter_context(process)
+            process.wait_until(lambda: process.output == "held\n")
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 def files(folder):
@@ -86,7 +78,8 @@ def test_a_new_folder_is_held_from_the_first_moment(tiny_recipe, tmp_path, hold)
     process = hold(tmp_path / "run")
     with pytest.raises(RunInUseError):
         train(tiny_recipe(epochs=1), tmp_path / "run")
-    process.communicate()
+    process.input.close()
+    assert process.wait() == 0
     train(tiny_recipe(epochs=1), tmp_path / "run")
 
 
