@@ -10,7 +10,9 @@ from .interop import import_official as import_official
 from .layers.heads import list_heads as list_heads
 from .layers.heads import register_head as register_head
 from .losses import list_balancers as list_balancers
+from .losses import list_consistency_losses as list_consistency_losses
 from .losses import register_balancer as register_balancer
+from .losses import register_consistency_loss as register_consistency_loss
 from .metrics import list_metrics as list_metrics
 from .metrics import register_metric as register_metric
 from .models import create_model as create_model

@@ -38,7 +38,8 @@ def list_names(
     """Print the names of one kind and where each comes from.
 
     Without KIND, print the kinds: models, tasks, distillations, heads, backbones, protocols (named
-    benchmarks), metrics, balancers and recipes (YAML files that describe a run).
+    benchmarks), metrics, balancers, consistency_losses and recipes (YAML files that describe a
+    run).
 
     Args:
         kind: What to list, singular or plural.
@@ -48,7 +49,7 @@ def list_names(
     if not kind:
         _print({name: f"{len(entries())} names" for name, entries in lists.items()})
         return
-    plural = kind if kind in lists else f"{kind}s"
+    plural = kind if kind in lists else _plural(kind)
     if plural not in lists:
         raise UnknownNameError("kind of names", kind, lists)
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
@@ -65,7 +66,7 @@ def name_lists() -> dict[str, Callable[[], dict[str, str]]]:
     for owner in _OWNERS:
         importlib.import_module(owner)
     lists: dict[str, Callable[[], dict[str, str]]] = {
-        f"{kind}s": lambda registry=registry: _origins(registry)
+        _plural(kind): lambda registry=registry: _origins(registry)
         for kind, registry in sorted(Registry.all.items())
     }
     protocols = lists["protocols"]
@@ -76,6 +77,10 @@ def name_lists() -> dict[str, Callable[[], dict[str, str]]]:
     lists["backbones"] = lambda: own_backbones() | dict.fromkeys(timm.list_models(), "timm")
     lists["recipes"] = _recipes
     return lists
+
+
+def _plural(kind: str) -> str:
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
 
 
 def _recipes() -> dict[str, str]:

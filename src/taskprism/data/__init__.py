@@ -16,6 +16,7 @@ module; ``@register_protocol`` adds it to :data:`PROTOCOLS`. The shipped YAMLs (
 from taskprism.data.create import create_protocol, list_protocols
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.joint import JointProtocol
+from taskprism.data.label_subsets import LabelSubset
 from taskprism.data.protocol import (
     PROTOCOLS,
     Protocol,
@@ -32,6 +33,7 @@ __all__ = [
     "Batch",
     "FolderProtocol",
     "JointProtocol",
+    "LabelSubset",
     "Protocol",
     "Sample",
     "SizedDataset",

@@ -2,7 +2,7 @@
 
 :class:`Criterion` computes the loss of every task from a model's final and initial predictions. A
 :class:`Balancing` combines them: :class:`FixedWeights` is the papers' weighted sum. Both work in
-any training loop.
+any training loop. A :class:`ConsistencyLoss` links tasks in images that lack labels of some.
 """
 
 from taskprism.losses.balancing import (
@@ -15,6 +15,14 @@ from taskprism.losses.balancing import (
     list_balancers,
     register_balancer,
 )
+from taskprism.losses.consistency import (
+    CONSISTENCY_LOSSES,
+    MTPSL,
+    ConsistencyLoss,
+    create_consistency_loss,
+    list_consistency_losses,
+    register_consistency_loss,
+)
 from taskprism.losses.criterion import Criterion, LossBreakdown
 from taskprism.losses.gradient_balancing import (
     GradientBalancing,
@@ -24,7 +32,10 @@ from taskprism.losses.gradient_balancing import (
 
 __all__ = [
     "BALANCERS",
+    "CONSISTENCY_LOSSES",
+    "MTPSL",
     "Balancing",
+    "ConsistencyLoss",
     "Criterion",
     "FixedWeights",
     "GradientBalancing",
@@ -34,6 +45,9 @@ __all__ = [
     "SharedParameters",
     "check_weights",
     "create_balancer",
+    "create_consistency_loss",
     "list_balancers",
+    "list_consistency_losses",
     "register_balancer",
+    "register_consistency_loss",
 ]

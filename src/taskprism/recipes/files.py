@@ -381,6 +381,7 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for section, key, is_path in (
         ("data", "protocol", _is_protocol_path),
         ("data", "root", Path.exists),
+        ("data", "labels", _is_label_file),
         ("model", "pretrained", Path.exists),
     ):
         inner = values.get(section)
@@ -391,6 +392,11 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
 def _is_protocol_path(path: Path) -> bool:
     """Whether a path is a data YAML or a folder of packed shards; a name may also be a folder."""
     return path.is_file() or (path / "index.json").is_file()
+
+
+def _is_label_file(path: Path) -> bool:
+    """Whether a path is a file of kept labels; the names of choices have no suffix."""
+    return path.is_file() and bool(path.suffix)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

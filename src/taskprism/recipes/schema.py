@@ -116,6 +116,19 @@ class DataSettings(Strict):
         0, ge=0, le=1024, description="loader processes; 0: load in the main process"
     )
 
+    labels: str = Field(
+        "all",
+        description="training labels to keep: all; one: of each image, at random; random: a random "
+        "subset; or a file that says which (.pth, .npy)",
+    )
+    labels_seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="seed of data.labels one and random; not the run's"
+    )
+    labels_tasks: list[str] = Field(
+        default_factory=list,
+        description="tasks of the columns of a file in data.labels; empty: the run's, in order",
+    )
+
     @field_validator("options")
     @classmethod
     def _names_no_data(cls, value: dict[str, Any]) -> Any:
@@ -198,6 +211,24 @@ class SteppingSettings(Strict):
     adversarial: AdversarialSettings = Field(default_factory=AdversarialSettings)
 
 
+class ConsistencySettings(Strict):
+    """A loss that links the tasks of images in which some lack labels."""
+
+    name: str | None = Field(
+        None, description="a name from `taskprism list consistency_losses`; null: none"
+    )
+    weight: float = Field(2.0, gt=0, description="factor of the loss (MTPSL: 2)")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the loss: --consistency.options.KEY VALUE"
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _names_no_settings(cls, value: dict[str, Any]) -> Any:
+        own = {"name": "consistency.name", "weight": "consistency.weight"}
+        return _without_own_keys(value, {**own, "tasks": "tasks"}, "a consistency loss")
+
+
 class Recipe(Strict):
     """Everything about a run. Every key can be given on the command line too.
 
@@ -223,6 +254,7 @@ class Recipe(Strict):
     optimizer: OptimizerSettings = Field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     loss: LossSettings = Field(default_factory=LossSettings)
+    consistency: ConsistencySettings = Field(default_factory=ConsistencySettings)
     stepping: SteppingSettings = Field(default_factory=SteppingSettings)
     epochs: int = Field(100, ge=1, le=_MOST_EPOCHS, description="passes over the training images")
     accumulate: int = Field(1, ge=1, le=1_000_000, description="batches per optimizer step")

@@ -63,6 +63,10 @@ class Albedo(Task):
         """The output, clipped to [0, 1]."""
         return output.clamp(0, 1)
 
+    def normalize_values(self, values: Tensor) -> Tensor:
+        """The colors themselves."""
+        return values
+
     def metrics(self) -> MetricCollection:
         """RMSE and mean absolute error, pooled over all valid pixels, and mean RMSE of images."""
         return albedo_metrics()

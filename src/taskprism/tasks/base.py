@@ -20,6 +20,7 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.layers import resize
 from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_key
 from taskprism.registry import Registry
+from taskprism.tasks import losses
 from taskprism.tasks.colors import Legend
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.storage import Storage
@@ -30,6 +31,7 @@ from taskprism.tasks.target import DenseTarget
 CATEGORIES = 40
 #: Largest ``loss_weight`` of a task.
 HEAVIEST_LOSS = 1e6
+_SMALLEST_RANGE = 1e-6  # images whose values are all smaller are not scaled to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +190,55 @@ class Task(ABC):
     def from_categories(self, logits: Tensor) -> Tensor:
         """Raw output ``(B, channels, H, W)`` that class logits ``(B, categories, H, W)`` mean."""
         return logits
+
+    @property
+    def normalized_channels(self) -> int:
+        """Channels of :meth:`normalized_output` and :meth:`normalized_target`."""
+        return self.target_channels
+
+    def normalized_output(self, output: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Prediction as a network can read it, for losses that link tasks (MTPSL).
+
+        By default :meth:`normalize_values` of :meth:`decode`.
+
+        Args:
+            output: Raw output ``(B, channels, H, W)``.
+            generator: Of random numbers, on the device of ``output``, where the task needs some.
+
+        Returns:
+            ``(B, normalized_channels, H, W)`` float, about 0 to 1; gradients flow to ``output``.
+
+        Raises:
+            InputError: Labels are integers, and the task does not override this method.
+        """
+        if not self.target_dtype.is_floating_point:
+            raise InputError(
+                f"{self._owner} has integer labels, whose prediction has no gradient. Override "
+                "normalized_channels, normalized_output and normalized_target."
+            )
+        return self.normalize_values(self.decode(losses.full_precision(output)))
+
+    def normalized_target(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Label in the form of :meth:`normalized_output`.
+
+        By default :meth:`normalize_values`, with 0 as the value of pixels without a label.
+
+        Args:
+            target: ``(B, target_channels, H, W)``.
+            valid: ``(B, 1, H, W)``.
+
+        Returns:
+            ``(B, normalized_channels, H, W)`` float.
+        """
+        return self.normalize_values(losses.hide(target[:, : self.target_channels], valid))
+
+    def normalize_values(self, values: Tensor) -> Tensor:
+        """Values ``(B, C, H, W)`` in the unit of the target as numbers of about 0 to 1.
+
+        By default they are divided by the largest absolute value of their image.
+        """
+        largest = values.abs().amax(dim=(-3, -2, -1), keepdim=True)
+        return values / largest.clamp(min=_SMALLEST_RANGE)
 
     def resize_output(self, output: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize raw output ``(B, channels, H, W)`` to ``size`` ``(H, W)``, to score it there.

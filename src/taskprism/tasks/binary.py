@@ -94,6 +94,10 @@ class BinaryTask(Task, ABC):
             return Storage(missing=255, scale="1/254")
         return Storage(missing=128, positive=255)
 
+    def normalize_values(self, values: Tensor) -> Tensor:
+        """The probabilities or labels themselves."""
+        return values
+
     @property
     def categories(self) -> int:
         """Two: no and yes."""

@@ -131,6 +131,10 @@ class Normals(Task):
         """Unit vectors; an output of zero length stays zero."""
         return losses.unit_vectors(losses.full_precision(output))
 
+    def normalize_values(self, values: Tensor) -> Tensor:
+        """Components from [-1, 1] to [0, 1]; no direction becomes 0.5."""
+        return (values + 1) / 2
+
     @property
     def storage(self) -> Storage:
         """8-bit colors, at most 0.4 degrees from the value; black where there is no label."""

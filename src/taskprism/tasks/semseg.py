@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics import MetricCollection
 
 from taskprism.checks import check_class_name, check_integer
@@ -119,6 +120,33 @@ class SemanticSegmentation(Task):
     def confidence(self, output: Tensor, flipped: Tensor | None = None) -> Tensor:
         """Probability of the predicted class."""
         return losses.full_precision(output).softmax(dim=1).amax(dim=1, keepdim=True)
+
+    @property
+    def normalized_channels(self) -> int:
+        """One per class."""
+        return self.channels
+
+    def normalized_output(self, output: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A class drawn per pixel from the predicted probabilities, as one-hot vectors.
+
+        The gradient is that of the softmax from which the class is drawn (straight-through Gumbel
+        softmax, Jang et al., ICLR 2017, with temperature 1).
+        """
+        logits = losses.full_precision(output).log_softmax(dim=1)
+        uniform = torch.rand(
+            logits.shape, generator=generator, device=logits.device, dtype=logits.dtype
+        )
+        limits = torch.finfo(logits.dtype)
+        noise = -(-uniform.clamp(limits.tiny, 1 - limits.eps).log()).log()
+        soft = (logits + noise).softmax(dim=1)
+        hard = torch.zeros_like(soft).scatter(1, soft.argmax(dim=1, keepdim=True), 1.0)
+        return hard - soft.detach() + soft
+
+    def normalized_target(self, target: Tensor, valid: Tensor) -> Tensor:
+        """One-hot vectors, 0 where there is no label."""
+        labels = losses.hide(target, valid).squeeze(1).long()
+        one_hot = functional.one_hot(labels, self.channels).movedim(-1, 1)
+        return one_hot.float() * valid
 
     def metrics(self) -> MetricCollection:
         """Mean IoU, pixel accuracy and mean accuracy over the data set, in [0, 1]."""

@@ -10,11 +10,16 @@ from pathlib import Path
 from accelerate.utils import set_seed
 
 from taskprism.backbones import Backbone
-from taskprism.data import create_protocol
+from taskprism.data import LabelSubset, create_protocol
 from taskprism.data.create import ProtocolLike
-from taskprism.data.protocol import Protocol
+from taskprism.data.protocol import Protocol, SizedDataset
 from taskprism.errors import InputError
-from taskprism.losses import Criterion, create_balancer
+from taskprism.losses import (
+    ConsistencyLoss,
+    Criterion,
+    create_balancer,
+    create_consistency_loss,
+)
 from taskprism.models import create_model, find_model
 from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.schema import DataSettings, Recipe
@@ -65,6 +70,28 @@ class Experiment:
             initial_weight=settings.initial_weight,
             balancing=create_balancer(settings.balancing, weights, **options),
         )
+
+    def consistency(self) -> ConsistencyLoss | None:
+        """The recipe's loss that links tasks, or None."""
+        settings = self.recipe.consistency
+        if settings.name is None:
+            return None
+        return create_consistency_loss(settings.name, self.model, **settings.options)
+
+    def training_images(self) -> SizedDataset:
+        """Training images with augmentation, and with the labels that ``data.labels`` keeps.
+
+        Raises:
+            TaskprismError: ``data.labels`` is a file that does not fit, or a task is unknown.
+        """
+        data, protocol = self.recipe.data, self.protocol
+        transform = protocol.train_transform()
+        if data.labels == "all":
+            return protocol.dataset("train", transform)
+        names = data.labels_tasks or [task.name for task in self.tasks]
+        names = [protocol.task(name).name for name in names]
+        images = protocol.dataset("train")
+        return LabelSubset(images, data.labels, names, data.labels_seed, transform)
 
 
 def build_protocol(settings: DataSettings) -> Protocol:
@@ -154,6 +181,7 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "distillation": [options.get("distillation")],
         "head": [options.get("head")],
         "balancer": [recipe.loss.balancing],
+        "consistency_loss": [recipe.consistency.name],
         "protocol": [protocols] if isinstance(protocols, str) else protocols,
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
     }

@@ -443,6 +443,14 @@ def _announce(
     )
     if protocol.license:
         reporter.line(f"Data: {protocol.license}")
+    data = trainer.recipe.data
+    if data.labels in ("one", "random"):
+        reporter.line(
+            f"Keeping {'one label' if data.labels == 'one' else 'a random subset of the labels'} "
+            f"of each training image, drawn with seed {data.labels_seed}."
+        )
+    elif data.labels != "all":
+        reporter.line(f"Keeping the training labels that {data.labels} names.")
     if protocol.scored_split != "test":
         reporter.line(
             f"{protocol.name} has no test split: the last epoch is scored on "

@@ -14,6 +14,7 @@ import torch
 
 from taskprism.atomic import is_unfinished, recover_folder, write_bytes, write_text
 from taskprism.data.create import absolute_protocol
+from taskprism.data.label_subsets import LABEL_CHOICES
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, RecipeError
 from taskprism.recipes.files import load_recipe, read_mapping, to_yaml
@@ -195,6 +196,9 @@ def absolute_paths(recipe: Recipe, folder: Path | None = None) -> Recipe:
         return (base / path).resolve()
 
     data, weights = recipe.data, recipe.model.pretrained
+    labels = data.labels
+    if labels not in LABEL_CHOICES and (base / labels).is_file():
+        labels = str(absolute(labels))
     protocol, root = data.protocol, data.root
     if isinstance(protocol, str):
         protocol = absolute_protocol(protocol, base)
@@ -216,7 +220,7 @@ def absolute_paths(recipe: Recipe, folder: Path | None = None) -> Recipe:
             "imports": imports,
             "model": recipe.model.model_copy(update={"pretrained": weights}),
             "data": data.model_copy(
-                update={"protocol": protocol, "root": root, "options": options}
+                update={"protocol": protocol, "root": root, "options": options, "labels": labels}
             ),
         }
     )
@@ -392,6 +396,7 @@ class TrainingState:
         scaler: ``state_dict`` of the gradient scaler of fp16, where there is one.
         adversary: ``state_dict`` of the discriminator of gradients, where there is one.
         balancing: ``state_dict`` of the balancing of losses, where it has parameters or buffers.
+        consistency: ``state_dict`` of the loss that links tasks, where there is one.
         skipped: Counts of skipped steps; None in checkpoints of earlier versions.
     """
 
@@ -405,6 +410,7 @@ class TrainingState:
     scaler: dict[str, Any] | None = None
     adversary: dict[str, Any] | None = None
     balancing: dict[str, Any] | None = None
+    consistency: dict[str, Any] | None = None
     skipped: dict[str, int] | None = None
 
     def save(self, folder: Path) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from taskprism.data.sample import Batch
 from taskprism.errors import RecipeError
+from taskprism.losses.consistency import ConsistencyLoss, EncoderFeatures
 from taskprism.losses.criterion import Criterion
 from taskprism.models import MultiTaskModel, Predictions, SingleTaskingModel
 from taskprism.recipes.schema import Recipe
@@ -19,13 +21,14 @@ from taskprism.tasks.losses import full_precision
 from taskprism.training.adversarial import Adversary
 
 _TOTAL = "total"
+_CONSISTENCY = "consistency"
 
 
 class Losses(TypedDict):
     """Scalar losses: the ``total``, on which backward is called, and those of each task by name.
 
     ``labeled`` holds what the balancing combined: the sum of final and initial loss of each task
-    that has labels on any process.
+    that has labels on any process. ``consistency`` is unweighted.
     """
 
     total: Tensor
@@ -33,6 +36,7 @@ class Losses(TypedDict):
     initial: dict[str, Tensor]
     labeled: dict[str, Tensor]
     adversarial: NotRequired[dict[str, Tensor]]
+    consistency: NotRequired[Tensor]
 
 
 class LossNetwork(nn.Module):
@@ -45,15 +49,24 @@ class LossNetwork(nn.Module):
         model: The model.
         criterion: Loss of all tasks.
         adversary: Discriminator of gradients, for a model that runs one task at a time.
+        consistency: Loss that links the tasks of an image; every image is then shown twice.
+        consistency_weight: Its factor.
     """
 
     def __init__(
-        self, model: MultiTaskModel, criterion: Criterion, adversary: Adversary | None = None
+        self,
+        model: MultiTaskModel,
+        criterion: Criterion,
+        adversary: Adversary | None = None,
+        consistency: ConsistencyLoss | None = None,
+        consistency_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
         self.adversary = adversary
+        self.consistency = consistency
+        self.consistency_weight = consistency_weight
 
     def forward(
         self,
@@ -62,6 +75,7 @@ class LossNetwork(nn.Module):
         valid: Mapping[str, Tensor],
         tasks: Sequence[str] | None = None,
         reversal: float = 0.0,
+        seeds: Sequence[int] = (),
     ) -> Losses:
         """Losses of a batch.
 
@@ -71,7 +85,10 @@ class LossNetwork(nn.Module):
             valid: Task name -> ``(B, 1, H, W)`` boolean.
             tasks: Tasks of this step, if the model can run some of them alone; None: all.
             reversal: Strength of the adversary's gradient reversal.
+            seeds: One per image, for the consistency loss.
         """
+        if self.consistency is not None:
+            return self._linked(self.consistency, images, targets, valid, seeds)
         images = self.model.normalize(images)
         if self.adversary is not None and tasks is not None:
             return self._judged(self.adversary, images, targets, valid, tasks[0], reversal)
@@ -82,6 +99,31 @@ class LossNetwork(nn.Module):
             "final": losses.final,
             "initial": losses.initial,
             "labeled": losses.per_task(),
+        }
+
+    def _linked(
+        self,
+        consistency: ConsistencyLoss,
+        images: Tensor,
+        targets: Mapping[str, Tensor],
+        valid: Mapping[str, Tensor],
+        seeds: Sequence[int],
+    ) -> Losses:
+        """Losses of the images, and the loss that links the tasks of their second views."""
+        view = consistency.view(images, targets, valid, seeds)
+        both = self.model.normalize(torch.cat([images, view.images]))
+        with EncoderFeatures(self.model) as encoder:
+            first, second = _halves(self.model(both))
+        total, losses = self.criterion(first, targets, valid)
+        maps = encoder.maps()
+        features = None if maps is None else maps.chunk(2)[1]
+        linked = mean_over_processes(consistency(second, view.targets, view.valid, features, seeds))
+        return {
+            "total": total + self.consistency_weight * linked,
+            "final": losses.final,
+            "initial": losses.initial,
+            "labeled": losses.per_task(),
+            "consistency": linked,
         }
 
     def _judged(
@@ -110,6 +152,42 @@ class LossNetwork(nn.Module):
         }
 
 
+def _halves(predictions: Predictions) -> tuple[Predictions, Predictions]:
+    """Predictions of the first and of the second half of the images."""
+    final = {name: output.chunk(2) for name, output in predictions.items()}
+    initial = [
+        {name: output.chunk(2) for name, output in scale.items()} for scale in predictions.initial
+    ]
+    first, second = (
+        Predictions(
+            {name: halves[i] for name, halves in final.items()},
+            [{name: halves[i] for name, halves in scale.items()} for scale in initial],
+        )
+        for i in range(2)
+    )
+    return first, second
+
+
+def mean_over_processes(losses: Tensor) -> Tensor:
+    """Mean of the losses of all images of all processes.
+
+    Args:
+        losses: ``(B,)`` of this process.
+
+    Returns:
+        A scalar with the value of the mean. Its gradient is the share of this process: the mean of
+        the gradients over processes is the gradient of the value.
+    """
+    is_distributed = dist.is_available() and dist.is_initialized()
+    processes = dist.get_world_size() if is_distributed else 1
+    if processes == 1:
+        return losses.mean()
+    both = torch.stack([losses.detach().sum(), losses.new_tensor(float(len(losses)))])
+    dist.all_reduce(both)
+    share = losses.sum() * processes / both[1]
+    return share + (both[0] / both[1] - share).detach()
+
+
 class LossMeter:
     """Mean losses of an epoch, over the batches in which a task is labeled.
 
@@ -125,6 +203,8 @@ class LossMeter:
         values = {_TOTAL: losses["total"]}
         values |= {f"final/{name}": loss for name, loss in losses["final"].items()}
         values |= {f"initial/{name}": loss for name, loss in losses["initial"].items()}
+        if "consistency" in losses:
+            values[_CONSISTENCY] = losses["consistency"]
         judged = losses.get("adversarial", {})
         values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
         labeled = {name: mask.any().float() for name, mask in valid.items()}
@@ -142,6 +222,11 @@ class LossMeter:
     def total(self) -> float:
         """Mean of the total loss."""
         return self._mean(_TOTAL)
+
+    @property
+    def consistency(self) -> float | None:
+        """Mean of the consistency loss; None if there is none."""
+        return self._mean(_CONSISTENCY) if _CONSISTENCY in self._sums else None
 
     def means(self, part: str) -> dict[str, float]:
         """Mean unweighted loss per task; NaN for a task without labels.
@@ -207,6 +292,12 @@ def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:
                 "stepping.mode to per_task, or the weight to 0."
             )
         return
+    if recipe.consistency.name is not None:
+        raise RecipeError(
+            "key 'consistency.name': a consistency loss compares the predictions of all tasks, but "
+            "stepping.mode per_task runs one at a time; set stepping.mode to joint, or "
+            "consistency.name to null."
+        )
     if not isinstance(model, SingleTaskingModel):
         raise RecipeError(
             f"key 'stepping.mode': {model.name!r} always runs all tasks, so it cannot be "
@@ -230,7 +321,10 @@ def create_adversary(recipe: Recipe, model: MultiTaskModel) -> Adversary | None:
 
 
 def rate_factors(
-    recipe: Recipe, model: MultiTaskModel, adversary: Adversary | None
+    recipe: Recipe,
+    model: MultiTaskModel,
+    adversary: Adversary | None,
+    consistency: ConsistencyLoss | None = None,
 ) -> list[tuple[Sequence[nn.Parameter], float]]:
     """Parameters whose learning rate is a multiple of the recipe's.
 
@@ -248,6 +342,8 @@ def rate_factors(
         factors.append((model.own_parameters(), factor))
     if adversary is not None:
         factors.append((list(adversary.parameters()), stepping.adversarial.lr_factor))
+    if consistency is not None:
+        factors += consistency.rate_factors()
     return factors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ class Trainer:
         # A request is false until someone asks to stop, so compare with None.
         self.stop = StopRequest() if stop is None else stop
         self.on_evaluate = on_evaluate
-        train = protocol.dataset("train", protocol.train_transform())
+        train = experiment.training_images()
         self.order = EpochOrder(
             len(train),
             recipe.data.batch_size,
@@ -221,6 +221,8 @@ class Trainer:
         epoch, rank = learner.position.epoch, accelerator.process_index
         torch.manual_seed(derive_seed(recipe.seed, "step", epoch, number, rank))  # for dropout
         batch = batch.to(accelerator.device)
+        # By name: every number of processes draws the same views.
+        seeds = [derive_seed(recipe.seed, "view", epoch, name) for name in batch.names]
         reversal = reversal_strength(epoch, recipe.epochs)
         done: list[Losses] = []
         skipped, is_first = learner.skipped, number % recipe.accumulate == 0
@@ -232,7 +234,7 @@ class Trainer:
                 skipped.keep_buffers()
             # Gradients of several processes are averaged once per group.
             with nullcontext() if is_last else accelerator.no_sync(learner.network):
-                losses = _forward(learner.network, batch, tasks, reversal)
+                losses = _forward(learner.network, batch, tasks, reversal, seeds)
                 if skipped.refuses(losses):
                     self._skip_step()
                     continue
@@ -330,17 +332,19 @@ class Trainer:
         rate = self.learner.optimizer.param_groups[-1]["lr"]
         tracked = {"loss/total": meter.total, "lr": rate}
         tracked |= {f"loss/{name}": loss for name, loss in losses.items()}
+        extra, linked = meter.means("adversarial"), meter.consistency
         words = [f"epoch {position.epoch}/{self.recipe.epochs}", f"loss {meter.total:.4g}"]
         words += [f"{name} {loss:.4g}" for name, loss in final.items()]
+        words += [f"consistency {linked:.4g}"] if linked is not None else []
         skipped = self.learner.skipped.take_epoch()
         words += [f"{skipped} step(s) skipped"] if skipped else []
         self.reporter.line("  ".join([*words, f"({seconds:.1f} s)"]))
-        extra = meter.means("adversarial")
         entries = [
             {"event": "train", "lr": rate, "total": meter.total, "losses": losses}
             | {"initial_losses": initial, "seconds": round(seconds, 3)}
             | {"skipped_steps": skipped}
             | ({"adversarial_losses": extra} if extra else {})
+            | ({"consistency_loss": linked} if linked is not None else {})
         ]
         if self.latest is not None:
             split, results = self.latest
@@ -382,9 +386,11 @@ class Trainer:
             raise Stopped(by_interrupt=asked == 2)
 
 
-def _forward(network: nn.Module, batch: Batch, tasks: Any, reversal: float) -> Losses:
+def _forward(
+    network: nn.Module, batch: Batch, tasks: Any, reversal: float, seeds: Sequence[int]
+) -> Losses:
     try:
-        return network(batch.images, batch.targets, batch.valid, tasks, reversal)
+        return network(batch.images, batch.targets, batch.valid, tasks, reversal, seeds)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -421,8 +427,9 @@ class Learner:
         model: The bare model, in training.
         network: Model, criterion and adversary, wrapped for devices and processes.
         adversary: Discriminator of gradients, or None; it is not saved with the model.
+        consistency: Loss that links tasks, or None; it is not saved with the model.
         balancing: Combines the losses of the tasks.
-        optimizer: Updates network, adversary and balancing.
+        optimizer: Updates network, adversary, consistency loss and balancing.
         average: Moving average of the model, or None.
         position: Position in the run.
         meter: Losses of the current epoch.
@@ -440,8 +447,13 @@ class Learner:
         self.adversary = create_adversary(recipe, self.model)
         criterion = experiment.criterion().to(accelerator.device)
         self.balancing = criterion.balancing
-        network = LossNetwork(self.model, criterion, self.adversary)
-        factors = rate_factors(recipe, self.model, self.adversary)
+        self.consistency = experiment.consistency()
+        if self.consistency is not None:
+            self.consistency.to(accelerator.device)
+        network = LossNetwork(
+            self.model, criterion, self.adversary, self.consistency, recipe.consistency.weight
+        )
+        factors = rate_factors(recipe, self.model, self.adversary, self.consistency)
         optimizer = create_optimizer(network, recipe.optimizer, factors)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         decay = recipe.ema_decay
@@ -529,6 +541,7 @@ class Learner:
             scaler=scaler.state_dict() if scaler is not None else None,
             adversary=self.adversary.state_dict() if self.adversary is not None else None,
             balancing=self.balancing.state_dict() or None,
+            consistency=self.consistency.state_dict() if self.consistency is not None else None,
             skipped=self.skipped.state(),
         )
 
@@ -542,6 +555,8 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if self.adversary is not None and state.adversary is not None:
             self.adversary.load_state_dict(state.adversary)
+        if self.consistency is not None and state.consistency is not None:
+            self.consistency.load_state_dict(state.consistency)
         if state.balancing is not None:
             self.balancing.load_state_dict(state.balancing)
         self.optimizer.load_state_dict(state.optimizer)
