@@ -115,6 +115,10 @@ class DataSettings(Strict):
     workers: int = Field(
         0, ge=0, le=1024, description="loader processes; 0: load in the main process"
     )
+    on_bad_sample: Literal["stop", "skip"] = Field(
+        "stop",
+        description="what to do with a training image that cannot be read; skip: train on another",
+    )
 
     labels: str = Field(
         "all",

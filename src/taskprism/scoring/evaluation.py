@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 
 from taskprism.checks import check_integer
-from taskprism.data.protocol import Protocol, SizedDataset, Split, TransformedDataset
-from taskprism.data.sample import Batch, Sample, collate
+from taskprism.data.loading import ReadingDataset, SampleLoader, collate_read
+from taskprism.data.protocol import Protocol, SizedDataset, Split
+from taskprism.data.sample import Batch, Sample
 from taskprism.errors import DataError
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.predictions import Predictions
@@ -71,11 +72,19 @@ def split_loader(
     return evaluation_loader(dataset, model.tasks, batch_size, workers, rank, processes)
 
 
-def check_labels(protocol: Protocol, split: Split, tasks: Sequence[Task]) -> list[str]:
+def check_labels(
+    protocol: Protocol, split: Split, tasks: Sequence[Task], skip: bool = False
+) -> list[str]:
     """Check that the split has a label of each task with a pixel that is not ignored.
 
     Samples are read in random order until that is known; of a large split at most
     :data:`MOST_CHECKED`.
+
+    Args:
+        protocol: The data.
+        split: Which images.
+        tasks: Tasks to find labels of.
+        skip: Leave out samples that cannot be read.
 
     Returns:
         Names of the tasks without any label in the samples that were read. Partly labeled data may
@@ -90,7 +99,13 @@ def check_labels(protocol: Protocol, split: Split, tasks: Sequence[Task]) -> lis
     for index in random.Random(0).sample(range(length), min(length, MOST_CHECKED)):
         if not missing:
             return []
-        for name, mask in dataset[index]["valid"].items():
+        try:
+            sample = dataset[index]
+        except Exception:  # data sets of users raise nearly anything
+            if not skip:
+                raise
+            continue
+        for name, mask in sample["valid"].items():
             if name in missing:
                 ignored.add(name)
                 if bool(mask.any()):
@@ -120,6 +135,8 @@ def evaluation_loader(
 ) -> DataLoader[Sample]:
     """Every image once, in order, divided among processes without repeating any.
 
+    An image that cannot be read is an error: scores over other images would not be comparable.
+
     The numbers of images of the processes may differ by one. This is allowed because evaluation
     runs the model without a distributed wrapper, and metrics are synchronized only at the end.
 
@@ -132,10 +149,10 @@ def evaluation_loader(
     """
     length = len(dataset)
     own = list(range(rank, length, processes))
-    return DataLoader(
-        TransformedDataset(dataset),
+    return SampleLoader(
+        ReadingDataset(dataset),
         batch_sampler=[own[i : i + batch_size] for i in range(0, len(own), batch_size)],
-        collate_fn=partial(collate, tasks=tuple(tasks)),
+        collate_fn=partial(collate_read, tasks=tuple(tasks)),
         num_workers=workers,
         worker_init_fn=leave_signals_to_parent,
         pin_memory=torch.cuda.is_available(),

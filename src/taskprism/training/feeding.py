@@ -16,13 +16,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from taskprism.data.loading import ReadError, SampleLoader
 from taskprism.data.protocol import SizedDataset
 from taskprism.data.sample import Batch, Sample, collate
-from taskprism.errors import DataError
+from taskprism.errors import DataError, TaskprismError
 from taskprism.scoring.evaluation import leave_signals_to_parent
 from taskprism.tasks.base import Task
+from taskprism.training.bad_samples import BadSamples
+
+_ATTEMPTS = 10  # samples drawn before training stops because none of them can be read
 
 
 def derive_seed(*place: int | str) -> int:
@@ -56,25 +60,78 @@ class Draw(NamedTuple):
     index: int
 
 
-class DrawnDataset(Dataset[Sample]):
+class DrawnSample(NamedTuple):
+    """A sample that was drawn, and what could not be read before it.
+
+    Attributes:
+        sample: What to train on.
+        bad: Index of a sample -> why it cannot be read.
+    """
+
+    sample: Sample
+    bad: dict[int, str]
+
+
+class DrawnDataset(Dataset[DrawnSample | ReadError]):
     """A data set whose augmentation depends on seed, epoch and image only.
+
+    A sample that cannot be read is replaced by another one, or is an error. The other one is drawn
+    by seed, epoch and image, so that a resumed run and any number of loader processes draw the
+    same. Batches keep their size, and processes stay in step.
 
     Args:
         dataset: Map-style data set.
         seed: Of the run.
+        skip: Replace samples that cannot be read.
     """
 
-    def __init__(self, dataset: SizedDataset, seed: int) -> None:
+    def __init__(self, dataset: SizedDataset, seed: int, skip: bool = False) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.skip = skip
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: Draw) -> Sample:
+    def __getitem__(self, index: Draw) -> DrawnSample | ReadError:
         """Sample ``index.index`` as augmented in epoch ``index.epoch``."""
-        with seeded(derive_seed(self.seed, "augmentation", index.epoch, index.index)):
-            return self.dataset[index.index]
+        epoch, number = index
+        bad: dict[int, str] = {}
+        for attempt in range(_ATTEMPTS):
+            if number not in bad:
+                try:
+                    with seeded(derive_seed(self.seed, "augmentation", epoch, number)):
+                        return DrawnSample(self.dataset[number], bad)
+                except TaskprismError as error:
+                    if not self.skip:
+                        return ReadError.of(error)
+                    bad[number] = str(error)
+                except Exception as error:  # data sets of users raise nearly anything
+                    if not self.skip:
+                        raise
+                    bad[number] = f"{type(error).__name__}: {error}"
+            place = derive_seed(self.seed, "replacement", epoch, index.index, attempt)
+            number = place % len(self)
+        errors = " ".join(f"Image {number}: {error}" for number, error in bad.items())
+        return ReadError(
+            DataError,
+            f"None of {len(bad)} training image(s) drawn in a row can be read, so they are not "
+            f"replaced. {errors}",
+        )
+
+
+def _collate(
+    drawn: Sequence[DrawnSample | ReadError], tasks: Sequence[Task]
+) -> tuple[Batch, dict[int, str]] | ReadError:
+    """Batch of samples with what could not be read, or the first error among them."""
+    samples: list[Sample] = []
+    bad: dict[int, str] = {}
+    for each in drawn:
+        if isinstance(each, ReadError):
+            return each
+        samples.append(each.sample)
+        bad |= each.bad
+    return collate(samples, tasks), bad
 
 
 class EpochOrder:
@@ -133,17 +190,27 @@ class TrainingFeed:
         tasks: Tasks whose labels are collated.
         order: Which images when.
         workers: Loader processes; 0 loads in this one. They change nothing but the speed.
+        skip: Replace samples that cannot be read.
+
+    Attributes:
+        bad: Samples that could not be read and were replaced.
     """
 
     def __init__(
-        self, dataset: SizedDataset, tasks: Sequence[Task], order: EpochOrder, workers: int
+        self,
+        dataset: SizedDataset,
+        tasks: Sequence[Task],
+        order: EpochOrder,
+        workers: int,
+        skip: bool = False,
     ) -> None:
         self.order = order
+        self.bad = BadSamples()
         self._batches: list[list[Draw]] = []
-        self._loader: DataLoader[Sample] = DataLoader(
-            DrawnDataset(dataset, order.seed),
+        self._loader = SampleLoader(
+            DrawnDataset(dataset, order.seed, skip),
             batch_sampler=_Pending(self),  # one list per epoch, so that workers persist
-            collate_fn=partial(collate, tasks=tuple(tasks)),
+            collate_fn=partial(_collate, tasks=tuple(tasks)),
             num_workers=workers,
             worker_init_fn=leave_signals_to_parent,
             persistent_workers=workers > 0,
@@ -151,9 +218,15 @@ class TrainingFeed:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of ``epoch`` from number ``start`` on."""
+        """Batches of ``epoch`` from number ``start`` on.
+
+        Raises:
+            DataError: A sample cannot be read and is not replaced.
+        """
         self._batches = self.order.epoch(epoch, start)
-        return iter(self._loader)  # pyrefly: ignore[bad-return]
+        for batch, bad in self._loader:
+            self.bad.in_epoch |= bad
+            yield batch
 
     def close(self) -> None:
         """End the loader processes, unless an epoch is still being read."""

@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,18 @@ def note_resumed(file: Path, fingerprint: str) -> None:
     write_json(file, {**manifest, "resumed": [*before, _now()]})
 
 
-def note_finished(file: Path, skipped_steps: int = 0) -> None:
-    """Add the time of the end, and how many steps were skipped."""
-    now = _now()
-    write_json(file, {**read_manifest(file), "finished": now, "skipped_steps": skipped_steps})
+def note_finished(
+    file: Path, skipped_steps: int = 0, bad_samples: Mapping[str, str] | None = None
+) -> None:
+    """Add the time of the end.
+
+    Args:
+        file: The manifest.
+        skipped_steps: Steps that were skipped because a loss was not finite.
+        bad_samples: Index of each training image that could not be read -> error.
+    """
+    end = {"finished": _now(), "skipped_steps": skipped_steps}
+    write_json(file, {**read_manifest(file), **end, "bad_samples": dict(bad_samples or {})})
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:

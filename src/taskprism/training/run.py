@@ -136,7 +136,8 @@ def _check_splits(experiment: Experiment, reporter: Reporter) -> None:
         for split in [split for split in protocol.splits if split in ("train", "val", scored)]:
             tasks = experiment.tasks if split == "train" else model.tasks
             split_loader(protocol, split, model, 1)
-            unlabeled = check_labels(protocol, split, tasks)
+            skip = split == "train" and experiment.recipe.data.on_bad_sample == "skip"
+            unlabeled = check_labels(protocol, split, tasks, skip)
             if unlabeled:
                 reporter.line(f"No {split} label was found of: {', '.join(unlabeled)}.")
 
@@ -486,7 +487,8 @@ def _finish(
     scored = Scored(split, "last", recipe.epochs)
     write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)
     write_pictures(run.pictures, protocol, split, model)
-    manifest.note_finished(run.manifest_file, trainer.learner.skipped.total)
+    bad = {str(index): error for index, error in trainer.feed.bad.errors.items()}
+    manifest.note_finished(run.manifest_file, trainer.learner.skipped.total, bad)
     reporter.line(f"Run in {run.path}")
 
 

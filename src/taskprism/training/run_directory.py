@@ -27,8 +27,16 @@ CheckpointName = Literal["last", "best"]
 _CONFIG = "config.json"
 _DAMAGED = "damaged"
 _LEFT_BEHIND = (LOCK_FILE, HOLDER_FILE)
-#: Keys that a resumed run may change: they affect speed and places, not results.
-FREE_ON_RESUME = ("data.workers", "data.root", "trackers", "imports")
+#: Keys that a resumed run may change: they affect speed and places, or what happens where the run
+#: would have stopped with an error, not results.
+FREE_ON_RESUME = (
+    "data.workers",
+    "data.root",
+    "data.on_bad_sample",
+    "max_skipped_steps",
+    "trackers",
+    "imports",
+)
 
 
 class RunDirectory:
@@ -398,6 +406,7 @@ class TrainingState:
         balancing: ``state_dict`` of the balancing of losses, where it has parameters or buffers.
         consistency: ``state_dict`` of the loss that links tasks, where there is one.
         skipped: Counts of skipped steps; None in checkpoints of earlier versions.
+        bad_samples: Images that could not be read, where ``data.on_bad_sample`` is skip.
     """
 
     position: Position
@@ -412,6 +421,7 @@ class TrainingState:
     balancing: dict[str, Any] | None = None
     consistency: dict[str, Any] | None = None
     skipped: dict[str, int] | None = None
+    bad_samples: dict[str, Any] | None = None
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""

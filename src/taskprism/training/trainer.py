@@ -28,6 +28,7 @@ from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.scoring.selection import Selection
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
+from taskprism.training.bad_samples import BadSamples
 from taskprism.training.experiment import Experiment, build_experiment, record_objects
 from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
 from taskprism.training.launch import create_accelerator, max_over_processes
@@ -153,8 +154,10 @@ class Trainer:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers)
+        skip = recipe.data.on_bad_sample == "skip"
+        self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers, skip)
         self.learner = Learner(experiment, accelerator, self.reporter)
+        self.learner.bad_samples = self.feed.bad
         self.latest: tuple[Split, Results] | None = None
         self.image_states: ImageStates | None = None  # of these weights on the test images
 
@@ -182,6 +185,7 @@ class Trainer:
             except Stopped as stopped:
                 # The frames below, and the loaders that they hold, are released before saving.
                 by_interrupt = stopped.by_interrupt
+            self.feed.bad.share()
             self._save("last")
             raise Stopped(by_interrupt)
 
@@ -281,6 +285,7 @@ class Trainer:
         """Evaluate if it is due, log, and save."""
         learner = self.learner
         learner.share_buffers()
+        self.feed.bad.share()
         check_finite(learner.result)
         epoch = learner.position.epoch + 1
         due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
@@ -339,12 +344,14 @@ class Trainer:
         skipped = self.learner.skipped.take_epoch()
         words += [f"{skipped} step(s) skipped"] if skipped else []
         self.reporter.line("  ".join([*words, f"({seconds:.1f} s)"]))
+        bad = self.feed.bad.finish_epoch(self.reporter)
         entries = [
             {"event": "train", "lr": rate, "total": meter.total, "losses": losses}
             | {"initial_losses": initial, "seconds": round(seconds, 3)}
             | {"skipped_steps": skipped}
             | ({"adversarial_losses": extra} if extra else {})
             | ({"consistency_loss": linked} if linked is not None else {})
+            | ({"bad_samples": bad} if bad else {})
         ]
         if self.latest is not None:
             split, results = self.latest
@@ -436,6 +443,7 @@ class Learner:
         pending: Losses since the last step of the optimizer.
         selection: Chooses the best evaluation.
         skipped: Counts the steps that are skipped.
+        bad_samples: Images that could not be read.
     """
 
     def __init__(
@@ -464,6 +472,7 @@ class Learner:
         self.selection = Selection(self.model.tasks)
         most = recipe.max_skipped_steps
         self.skipped = SkippedSteps(most, network, accelerator, reporter)
+        self.bad_samples = BadSamples()
 
     @property
     def result(self) -> MultiTaskModel:
@@ -543,6 +552,7 @@ class Learner:
             balancing=self.balancing.state_dict() or None,
             consistency=self.consistency.state_dict() if self.consistency is not None else None,
             skipped=self.skipped.state(),
+            bad_samples=self.bad_samples.state(),
         )
 
     def _load(self, state: TrainingState, folder: Path) -> None:
@@ -568,6 +578,8 @@ class Learner:
         self.selection.restore(state.selection)
         if state.skipped is not None:
             self.skipped.restore(state.skipped)
+        if state.bad_samples is not None:
+            self.bad_samples.restore(state.bad_samples)
         self.position = state.position
         check_finite_model(self.result, folder)
 
