@@ -86,9 +86,9 @@ def test_replacing_is_the_same_with_workers_and_from_the_middle(broken):
     protocol = create_protocol(broken)
     dataset = protocol.dataset("train", protocol.train_transform())
 
-    def batches(workers=0, start=0):
+    def batches(workers=0, images=0):
         feed = TrainingFeed(dataset, protocol.tasks, EpochOrder(7, 1, 0), workers, skip=True)
-        return [(batch.names, batch.images) for batch in feed.epoch(0, start)], feed.bad.in_epoch
+        return [(batch.names, batch.images) for batch in feed.epoch(0, images)], feed.bad.in_epoch
 
     whole, bad = batches()
     assert list(bad) == [3]

@@ -24,8 +24,8 @@ class Noise(torch.utils.data.Dataset):
         return {"name": str(index), "image": tv_tensors.Image(image), "targets": {}, "valid": {}}
 
 
-def batches(feed, epoch, start=0):
-    return [(batch.names, batch.images) for batch in feed.epoch(epoch, start)]
+def batches(feed, epoch, images=0):
+    return [(batch.names, batch.images) for batch in feed.epoch(epoch, images)]
 
 
 def same(a, b):
@@ -48,8 +48,35 @@ def test_an_epoch_is_the_same_whatever_came_before():
 
 
 def test_an_epoch_can_start_amid():
-    assert same(batches(make(), 1, start=2), batches(make(), 1)[2:])
-    assert batches(make(), 1, start=3) == []
+    assert same(batches(make(), 1, images=6), batches(make(), 1)[2:])
+    assert batches(make(), 1, images=9) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(8, 60),
+    batch=st.integers(1, 4),
+    before=st.integers(1, 4),
+    after=st.integers(1, 4),
+    done=st.integers(1, 4),
+)
+def test_other_processes_continue_an_epoch_with_the_images_that_are_left(
+    length, batch, before, after, done
+):
+    """Each image at most once, and all but those that fill no batch."""
+
+    def drawn(processes, images=0):
+        orders = [EpochOrder(length, batch, 0, rank, processes) for rank in range(processes)]
+        steps = zip(*(order.epoch(1, images) for order in orders), strict=True)
+        return [[draw.index for group in step for draw in group] for step in steps]
+
+    first = drawn(before)[:done]
+    images = sum(map(len, first))
+    rest = drawn(after, images)
+    seen = [index for group in [*first, *rest] for index in group]
+    assert len(seen) == len(set(seen))
+    left_out = length - len(seen)
+    assert left_out < 2 * after or images == sum(map(len, drawn(before)))
 
 
 @pytest.mark.slow

@@ -161,24 +161,36 @@ class EpochOrder:
                 "needs at least one. Check the split's list, or use fewer processes."
             )
         self.length = length
+        self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.processes = processes
         self.size = batch_size * processes
-        whole, rest = divmod(length, self.size)
-        smallest = rest // processes
-        keeps_rest = smallest >= 2 or (smallest == 1 and (batch_size == 1 or whole == 0))
-        self.batches = whole + int(keeps_rest)
 
     def __len__(self) -> int:
         """Batches per epoch, the same for every process."""
-        return self.batches
+        return self.batches_after(0)
 
-    def epoch(self, epoch: int, start: int = 0) -> list[list[Draw]]:
-        """Batches of an epoch from number ``start`` on."""
+    def batches_after(self, images: int) -> int:
+        """Batches that the images of an epoch after the first ``images`` give."""
+        whole, rest = divmod(max(self.length - images, 0), self.size)
+        smallest = rest // self.processes
+        is_only = whole == 0 and images == 0
+        keeps_rest = smallest >= 2 or (smallest == 1 and (self.batch_size == 1 or is_only))
+        return whole + int(keeps_rest)
+
+    def epoch(self, epoch: int, images: int = 0) -> list[list[Draw]]:
+        """Batches of an epoch.
+
+        Args:
+            epoch: Finished epochs.
+            images: Images of this epoch that were trained on before, with any number of processes:
+                the first ones of the common order.
+        """
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
-        groups = (order[b * self.size : (b + 1) * self.size] for b in range(start, self.batches))
+        order = torch.randperm(self.length, generator=generator).tolist()[images:]
+        count = self.batches_after(images)
+        groups = (order[b * self.size : (b + 1) * self.size] for b in range(count))
         return [[Draw(epoch, i) for i in group[self.rank :: self.processes]] for group in groups]
 
 
@@ -217,13 +229,13 @@ class TrainingFeed:
             pin_memory=torch.cuda.is_available(),
         )
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of ``epoch`` from number ``start`` on.
+    def epoch(self, epoch: int, images: int = 0) -> Iterator[Batch]:
+        """Batches of ``epoch`` after its first ``images`` images.
 
         Raises:
             DataError: A sample cannot be read and is not replaced.
         """
-        self._batches = self.order.epoch(epoch, start)
+        self._batches = self.order.epoch(epoch, images)
         for batch, bad in self._loader:
             self.bad.in_epoch |= bad
             yield batch

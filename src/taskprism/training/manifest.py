@@ -89,8 +89,11 @@ def check_data(file: Path, fingerprint: str) -> None:
         )
 
 
-def note_resumed(file: Path, fingerprint: str) -> None:
-    """Add the time of a resumption.
+def note_resumed(file: Path, fingerprint: str, processes: int = 1) -> int:
+    """Add the time of a resumption, and by how many processes.
+
+    Returns:
+        Number of processes before.
 
     Raises:
         CheckpointError: The data are not those the run was started with.
@@ -99,7 +102,11 @@ def note_resumed(file: Path, fingerprint: str) -> None:
     manifest = read_manifest(file)
     resumed = manifest.get("resumed")
     before = resumed if isinstance(resumed, list) else []
-    write_json(file, {**manifest, "resumed": [*before, _now()]})
+    hardware = manifest.get("hardware")
+    hardware = hardware if isinstance(hardware, dict) else {}
+    changed = {"resumed": [*before, _now()], "hardware": {**hardware, "processes": processes}}
+    write_json(file, {**manifest, **changed})
+    return int(hardware.get("processes", processes))
 
 
 def note_finished(

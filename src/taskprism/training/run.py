@@ -171,7 +171,7 @@ def _train(
             reporter.line(note)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        _open(run, experiment, trainer, accelerator, resume)
+        _open(run, experiment, trainer, accelerator, reporter, resume)
     accelerator.wait_for_everyone()
     start_trackers(accelerator, recipe)
     _announce(reporter, experiment, trainer, accelerator)
@@ -409,12 +409,20 @@ def _open(
     experiment: Experiment,
     trainer: Trainer,
     accelerator: Accelerator,
+    reporter: Reporter,
     resume: bool,
 ) -> None:
     """Write recipe and manifest before the first step."""
     recipe = experiment.recipe
     if resume and run.manifest_file.is_file():
-        manifest.note_resumed(run.manifest_file, experiment.protocol.fingerprint())
+        fingerprint, now = experiment.protocol.fingerprint(), accelerator.num_processes
+        before = manifest.note_resumed(run.manifest_file, fingerprint, now)
+        if before != now:
+            size = recipe.data.batch_size
+            reporter.line(
+                f"Resuming with {now} process(es) instead of {before}: a batch now has "
+                f"{now * size} images instead of {before * size}."
+            )
         run.write_recipe(recipe)
         return
     content = manifest.describe(

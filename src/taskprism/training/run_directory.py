@@ -379,11 +379,13 @@ class Position:
         epoch: Finished epochs.
         batch: Finished batches of the epoch after those.
         step: Optimizer steps since the start.
+        images: Images of that epoch in the finished batches of all processes.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    images: int = 0
 
 
 @dataclass

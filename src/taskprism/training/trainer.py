@@ -158,6 +158,7 @@ class Trainer:
         self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers, skip)
         self.learner = Learner(experiment, accelerator, self.reporter)
         self.learner.bad_samples = self.feed.bad
+        self.epoch_batches = len(self.order)  # more or less in an epoch resumed by more processes
         self.latest: tuple[Split, Results] | None = None
         self.image_states: ImageStates | None = None  # of these weights on the test images
 
@@ -192,8 +193,12 @@ class Trainer:
     def _epoch(self) -> None:
         """Train on every image once, or on those that a stopped run has left."""
         position, group = self.learner.position, self.recipe.accumulate
-        batches, start = len(self.order), position.batch
-        fed = self.feed.epoch(position.epoch, start)
+        start, images = position.batch, position.images
+        if start and not images:  # a checkpoint of an earlier version
+            images = start * self.order.size
+        batches = start + self.order.batches_after(images)
+        self.epoch_batches = batches
+        fed = self.feed.epoch(position.epoch, images)
         title = f"epoch {position.epoch + 1}/{self.recipe.epochs}"
         self.learner.network.train()
         self.learner.optimizer.zero_grad()
@@ -207,6 +212,9 @@ class Trainer:
             self._train_batch(batch, number, group_size, is_last)
             if is_last:  # between two groups nothing is pending, so the run can stop here
                 position.batch = number + 1
+                position.images = images + (number + 1 - start) * self.order.size
+                if number + 1 == batches:  # images that fill no batch are left out
+                    position.images = self.order.length
                 self._stop_if_asked()
         for labels in watched:
             for doubt in labels.task.doubts(labels):
@@ -277,7 +285,7 @@ class Trainer:
         self.learner.skipped.group_is_skipped = self.recipe.accumulate > 1
 
     def _rate_factor(self, step: int) -> float:
-        steps = -(-len(self.order) // self.recipe.accumulate)
+        steps = -(-self.epoch_batches // self.recipe.accumulate)
         epoch = self.learner.position.epoch
         return learning_rate_factor(self.recipe.schedule, self.recipe.epochs, epoch, step, steps)
 
@@ -292,7 +300,7 @@ class Trainer:
         seconds = time.monotonic() - started
         split, is_last = self.selection_split, epoch == self.recipe.epochs
         self.latest = (split, self.evaluate(split, is_last)) if due else None
-        learner.position = Position(epoch, 0, learner.position.step)
+        learner.position = Position(epoch, step=learner.position.step)
         self._log(seconds)
         learner.balancing.finish_epoch(learner.meter.per_task())
         learner.meter = LossMeter()
