@@ -11,7 +11,7 @@ import yaml
 import commands
 from reference.run_files import weights
 from taskprism.cli import main
-from taskprism.papers.runner import Runner
+from taskprism.sweeps import LocalEngine
 
 TABLE = """
 title: Made up
@@ -108,7 +108,7 @@ def test_killed_process_is_resumed_with_the_same_numbers(words, tmp_path, capsys
     capsys.readouterr()
     assert main(command) == 0
     messages = capsys.readouterr().err
-    assert "Taking over" in messages and "Resuming at epoch" in messages
+    assert "Resuming run 2 of 2" in messages and "Resuming at epoch" in messages
     assert main(words("straight", "--rows", "multi", "--seeds", "1", epochs=12)) == 0
     killed, straight = results(tmp_path / "killed"), results(tmp_path / "straight")
     for row in ("single", "multi"):
@@ -125,9 +125,9 @@ def test_failed_runs_are_reported_at_the_end(words, tmp_path, capsys, monkeypatc
         raise RuntimeError("no luck")
 
     monkeypatch.setattr("taskprism.training.run.build_experiment", build)
-    assert main(words("failed", "--rows", "multi", "--seeds", "1")) == 2
+    assert main(words("failed", "--rows", "multi", "--seeds", "1")) == 1
     messages = capsys.readouterr().err
-    assert "2 of 2 runs failed" in messages and "no luck" in messages
+    assert "2 of 2 runs failed" in messages and "RuntimeError: no luck" in messages
     assert "--retry-failed --out" in messages
 
 
@@ -135,7 +135,7 @@ def test_the_hint_after_ctrl_c_repeats_the_imports_once(words, tmp_path, capsys,
     def train(*_):
         raise KeyboardInterrupt("Stopped and saved.")
 
-    monkeypatch.setattr(Runner.__init__, "__defaults__", (train, 0.0))
+    monkeypatch.setattr(LocalEngine.__init__, "__defaults__", (train,))
     parts = tmp_path / "unused_parts.py"
     parts.write_text("")
     assert main(words("stopped", "--seeds", "1", "--import", str(parts))) == 130

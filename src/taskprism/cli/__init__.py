@@ -68,6 +68,8 @@ COMMANDS: dict[str, Command] = {
         },
     ),
     "reproduce": Command("train a paper's table and compare with it", "reproduce:reproduce"),
+    "sweep": Command("train every combination of recipes, values and seeds", "sweep:sweep"),
+    "tune": Command("search for the settings that score best", "tune:tune"),
     "import": Command(
         "convert a checkpoint that a paper's authors released",
         "import_official:import_official",
@@ -106,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, and when a run has saved after SIGTERM, SIGUSR1 or SIGHUP; 1 if `taskprism
-        data check` found something that needs a decision; 2 after an error that the user can fix;
-        130 after Ctrl-C.
+        data check` found something that needs a decision, or if some of many runs failed; 2 after
+        an error that the user can fix; 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in _HELP:

@@ -101,6 +101,9 @@ RunArgument = Annotated[Path, _Positional, _named(metavar="RUN")]
 RunsArgument = Annotated[tuple[Path, ...], _Positional, _named(metavar="RUN [RUN ...]")]
 
 # Options.
+Address = Annotated[str | None, _named(metavar="ADDRESS")]
+EngineName = Literal["local", "ray"]
+PerRun = Annotated[str | None, _named(metavar="RESOURCES")]
 Count = Annotated[int, _named(metavar="COUNT"), Between(1)]
 OptionalCount = Annotated[int | None, _named(metavar="COUNT"), Between(1)]
 CountOrNone = Annotated[int, _named(metavar="COUNT"), Between(0)]

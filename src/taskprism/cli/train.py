@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, create_model
 
 from taskprism.cli import IMPORT_HELP
 from taskprism.errors import InputError
-from taskprism.models import list_models
-from taskprism.recipes.files import load_recipe, parse_value, validate
+from taskprism.recipes.files import parse_value, validate
 from taskprism.recipes.schema import Recipe
+from taskprism.training.experiment import load_recipe_or_model
 from taskprism.training.launch import disconnect
 from taskprism.training.run import train as train_recipe
 from taskprism.training.stopping import ignore_signals_at_exit
@@ -55,7 +55,7 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
         )
     words = [_long_data(word) for word in (arguments if name is None else arguments[1:])]
     rest, free = _split_free(words)
-    recipe = Recipe() if name is None else _load(name, free)
+    recipe = Recipe() if name is None else load_recipe_or_model(name, free)
     given = tyro.cli(_options(recipe), prog=_USAGE, description=_describe(recipe, name), args=rest)
     values = given.recipe.model_dump()
     values["imports"] = list(dict.fromkeys([*recipe.imports, *map(_absolute, imports)]))
@@ -79,18 +79,6 @@ def _long_data(word: str) -> str:
     """``--data my.yaml`` is short for ``--data.protocol my.yaml``."""
     option, equals, value = word.partition("=")
     return f"--data.protocol{equals}{value}" if option == "--data" else word
-
-
-def _load(name: str, free: Mapping[str, Any]) -> Recipe:
-    """Load a recipe; the name of a model means an empty recipe with that model."""
-    is_model = ":" in name or name in list_models()
-    if Path(name).exists() or not is_model:
-        return load_recipe(name, free)
-    values: dict[str, Any] = {"name": name.rpartition(":")[2], "model": {"name": name}}
-    for key, value in free.items():
-        section, inner, last = key.split(".", 2)
-        values.setdefault(section, {}).setdefault(inner, {})[last] = value
-    return validate(values, source="command line")
 
 
 def _describe(recipe: Recipe, name: str | None) -> str:

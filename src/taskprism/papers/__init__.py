@@ -6,14 +6,13 @@
   documents its keys.
 * Every trained row is also a recipe: ``taskprism train mti_net/2a/single_task --out DIR``.
 * :func:`make_plan` resolves a :class:`Request` (data, budget, number of seeds) into runs,
-  :class:`Runner` trains the runs that are missing in a :class:`Place`, :func:`collect` gathers the
-  finished ones, and :func:`write_result` writes the table. ``taskprism reproduce`` calls these
+  :func:`train_plan` trains the runs that are missing in a :class:`Place`, :func:`collect` gathers
+  the finished ones, and :func:`write_result` writes the table. ``taskprism reproduce`` calls these
   four. A *budget* is a set of changes to the recipes that shortens training.
 
-All runs are in one folder, which several tables, processes and machines can share. The name of a
-run is derived from its settings, so rows with equal recipes share one run. A process claims a run
-(:mod:`taskprism.papers.claims`) and renews the claim while it trains. If the process dies, another
-one resumes from its checkpoint.
+All runs are in one folder, which several tables can share. The name of a run is derived from its
+settings, so rows with equal recipes share one run. An engine (:mod:`taskprism.sweeps`) trains them
+in this process or on a Ray cluster, and resumes those that were interrupted.
 
 A table shows mean and standard deviation over seeds, Δm against our baseline row of the same seed
 with a bootstrap interval, the sizes of the networks (known before training), and whether our rows
@@ -44,7 +43,6 @@ _HOMES = {
     "Row": "table",
     "RowResult": "results",
     "Run": "plan",
-    "Runner": "runner",
     "Table": "table",
     "TableResult": "results",
     "check_data": "plan",
@@ -52,6 +50,7 @@ _HOMES = {
     "list_tables": "table",
     "load_table": "table",
     "make_plan": "plan",
+    "train_plan": "plan",
     "write_result": "report",
 }
 __all__ = list(_HOMES)

@@ -14,7 +14,6 @@ from taskprism.errors import InputError, TaskprismError
 from taskprism.metrics.gain import gain
 from taskprism.papers.plan import Place, Plan
 from taskprism.papers.results import Cell, Kind, PartResult, Range, RowResult, TableResult
-from taskprism.papers.runner import failures
 from taskprism.papers.settings import fit_columns
 from taskprism.papers.sizes import Size, size_of
 from taskprism.papers.table import Column, Part, Readout, Row
@@ -62,7 +61,7 @@ def collect(plan: Plan, place: Place, reporter: Reporter | None = None) -> Table
         parts=tuple(parts),
         protocols=tuple(protocols),
         done=len(done),
-        failed=failures(plan, place),
+        failed=place.failures(plan.runs),
         notes=tuple(notes),
     )
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from taskprism.atomic import write_json
 from taskprism.errors import DataError, InputError, UnknownNameError
-from taskprism.papers.claims import Claims
 from taskprism.papers.settings import changes, row_recipe, run_key
 from taskprism.papers.table import Part, Table
+from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
+from taskprism.sweeps.engine import Engine, Job, RunCollection
 from taskprism.training.experiment import build_protocol
-from taskprism.training.run_directory import RunDirectory
 
 PAPER_BUDGET = "full"
 
@@ -47,6 +43,10 @@ class Run:
     def name(self) -> str:
         """Name of the run's folder, unique among all runs."""
         return f"{self.key}-seed{self.seed}"
+
+    def job(self) -> Job:
+        """The run as a job of an engine."""
+        return Job(self.name, self.recipe, f"{', '.join(self.rows)}, seed {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -277,20 +277,15 @@ def _with_needed(part: Part, rows: Sequence[str]) -> set[str]:
     return wanted
 
 
-class Place:
-    """A folder of runs and tables, which several processes and machines can share.
+class Place(RunCollection):
+    """A folder of runs and tables.
 
     ==========================  ==============================================================
     ``runs/RUN/``               run directories; rows of several tables share one if their settings
                                 are equal
-    ``claims/RUN/``             holders of a run, see :mod:`taskprism.papers.claims`
     ``failures/RUN.json``       why a run failed
     ``tables/TABLE/``           ``table.md``, ``table.json`` and ``report.html``
     ==========================  ==============================================================
-
-    Args:
-        path: The folder; created when needed.
-        claims: Where claims are kept; by default in ``claims/``.
 
     Example:
         >>> place = Place(Path("reproduced"))
@@ -298,47 +293,29 @@ class Place:
         'reproduced/runs/key-seed0'
     """
 
-    def __init__(self, path: Path, claims: Claims | None = None) -> None:
-        self.path = path
-        self.claims = claims or Claims(path / "claims")
-
-    def run(self, run: Run) -> RunDirectory:
-        """Directory of a run."""
-        return RunDirectory(self.path / "runs" / run.name)
-
-    def is_done(self, run: Run) -> bool:
-        """Whether a run is finished and has scores."""
-        return self.run(run).metrics_file.is_file()
-
-    def clear_debris(self, run: Run) -> None:
-        """Remove the remains of a process that died before training began. Requires the claim."""
-        directory = self.run(run)
-        if directory.path.exists() and not directory.recipe_file.is_file():
-            shutil.rmtree(directory.path)
-
-    def failure(self, run: Run) -> dict[str, Any] | None:
-        """Why a run failed (``error``, ``host``, ``time``, ...), or None if it did not fail."""
-        file = self._failure_file(run)
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except OSError:
-            return None
-        except ValueError:
-            return {"error": f"{file} cannot be read"}
-
-    def note_failure(self, run: Run, content: dict[str, Any]) -> None:
-        """Record for all processes that a run failed."""
-        write_json(self._failure_file(run), content)
-
-    def forget_failure(self, run: Run) -> None:
-        """Clear the failure of a run, so that it can be trained again."""
-        self._failure_file(run).unlink(missing_ok=True)
-
     def table(self, plan: Plan) -> Path:
         """Folder of a table's results: one for each protocol and budget."""
         request = plan.request
         words = [plan.table.name.replace("/", "-"), request.protocol or "", request.budget]
         return self.path / "tables" / "-".join(Path(word).stem for word in words if word)
 
-    def _failure_file(self, run: Run) -> Path:
-        return self.path / "failures" / f"{run.name}.json"
+
+def train_plan(plan: Plan, place: Place, reporter: Reporter, engine: Engine) -> None:
+    """Train the missing runs of a plan.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C or another signal, once everything is saved; the message
+            says how to resume.
+
+    Example:
+        >>> from taskprism.papers import load_table
+        >>> from taskprism.sweeps import LocalEngine
+        >>> plan = make_plan(load_table("mti_net/2a"), Request("rooms", budget="tiny", seeds=1))
+        >>> train_plan(
+        ...     plan, Place(Path("reproduced")), Reporter(), LocalEngine())  # doctest: +SKIP
+    """
+    try:
+        engine.run([run.job() for run in plan.runs], place, reporter, plan.request.imports)
+    except KeyboardInterrupt as interrupt:
+        message = f"Stopped; finished work is kept. Resume with: {plan.command(place.path)}"
+        raise type(interrupt)(message) from None

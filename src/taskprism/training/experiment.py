@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import set_seed
 
@@ -20,8 +21,9 @@ from taskprism.losses import (
     create_balancer,
     create_consistency_loss,
 )
-from taskprism.models import create_model, find_model
+from taskprism.models import create_model, find_model, list_models
 from taskprism.models.base import MultiTaskModel
+from taskprism.recipes.files import load_recipe, validate
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import Registry, describe_part
 from taskprism.tasks.base import Task
@@ -256,3 +258,32 @@ def weights_source(model: MultiTaskModel) -> str:
     """Where the backbone's first weights come from and under which terms."""
     backbones = (module for module in model.modules() if isinstance(module, Backbone))
     return next((each.weights for each in backbones), "random")
+
+
+def load_recipe_or_model(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe; the name of a model stands for an empty recipe with that model.
+
+    Args:
+        source: What :func:`~taskprism.training.load_recipe` reads, a name of
+            :func:`~taskprism.models.list_models`, or ``"module:Class"``.
+        overrides: Dotted key -> value; they take precedence.
+
+    Raises:
+        RecipeError: A key or value is wrong.
+        UnknownNameError: There is no recipe or model of that name.
+
+    Example:
+        >>> load_recipe_or_model("mti_net", {"optimizer.lr": 1e-3}).model.name
+        'mti_net'
+    """
+    is_model = ":" in source or source in list_models()
+    if Path(source).exists() or not is_model:
+        return load_recipe(source, overrides)
+    values: dict[str, Any] = {"name": source.rpartition(":")[2], "model": {"name": source}}
+    for key, value in (overrides or {}).items():
+        *sections, last = key.split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return validate(values, source="command line")
