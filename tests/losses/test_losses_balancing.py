@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
+from reference.shared_trunk import Processes, SharedTrunk, make_batch, take_step
 from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.losses import (
     BALANCERS,
@@ -90,6 +92,130 @@ def test_its_state_gives_the_same_balancing_again(name):
         torch.nn.init.normal_(parameter)
     again.load_state_dict(balancing.state_dict())
     assert torch.equal(balancing(make_losses()), again(make_losses()))
+
+
+LABELED = torch.ones(8, dtype=torch.bool)
+
+
+def create_loop(name, weights=WEIGHTS):
+    balancing, model = create_balancer(name, weights), SharedTrunk()
+    parameters = [*model.parameters(), *balancing.parameters()]
+    return balancing, model, torch.optim.Adam(parameters, lr=0.05)
+
+
+def state_of(balancing, model, optimizer):
+    state = {"balancing": balancing.state_dict(), "model": model.state_dict()}
+    return copy.deepcopy({**state, "optimizer": optimizer.state_dict()})
+
+
+def train(balancing, model, optimizer, steps):
+    """Steps with changing sets of labeled tasks, in epochs of two steps."""
+    subsets = [("semseg", "depth", "edge"), ("depth",), ("semseg", "edge"), ("semseg", "depth")]
+    for step in steps:
+        labels = dict.fromkeys(subsets[step % len(subsets)], LABELED)
+        take_step(balancing, model, optimizer, labels, make_batch(seed=step))
+        if step % 2:
+            balancing.finish_epoch({task: 1.0 / (step + i) for i, task in enumerate(labels, 1)})
+
+
+@ALL
+def test_training_resumes_from_its_state_to_the_same_bits(name):
+    first = create_loop(name)
+    train(*first, range(5))
+    saved = state_of(*first)
+    train(*first, range(5, 11))
+    again = create_loop(name)
+    for part, key in zip(again, ("balancing", "model", "optimizer"), strict=True):
+        part.load_state_dict(saved[key])
+    train(*again, range(5, 11))
+    expected, found = state_of(*first), state_of(*again)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert not all(
+        torch.equal(before, after)
+        for before, after in zip(saved["model"].values(), expected["model"].values(), strict=True)
+    )
+
+
+@ALL
+def test_the_state_of_a_missing_task_does_not_move(name):
+    balancing, model, optimizer = create_loop(name)
+    train(balancing, model, optimizer, range(4))
+
+    def state_of_depth():
+        state = {**balancing.state_dict(), **dict(model.heads["depth"].named_parameters())}
+        own = {k: v for k, v in state.items() if k in ("weight", "bias") or k.endswith("depth")}
+        vectors = {k: v[1] for k, v in state.items() if v.ndim and k not in own and len(v) == 2}
+        indexed = {k: v for k, v in state.items() if k.endswith(".1")}
+        return copy.deepcopy({**own, **vectors, **indexed})
+
+    before = state_of_depth()
+    for step in range(4, 8):
+        take_step(balancing, model, optimizer, {"semseg": LABELED}, make_batch(seed=step))
+        balancing.finish_epoch({"semseg": 1.0 / step})
+    torch.testing.assert_close(state_of_depth(), before, rtol=0, atol=0)
+
+
+PARTIAL = {
+    "all labels": {"semseg": [1] * 8, "depth": [1] * 8, "edge": [1] * 8},
+    "partial labels": {"semseg": [1, 0, 1, 1, 0, 0, 0, 1], "depth": [0, 0, 0, 1, 1, 1, 1, 0]},
+    "one process without labels": {"semseg": [1, 1, 0, 1] + [0] * 4, "depth": [0, 1, 1, 1] * 2},
+}
+
+
+@ALL
+@pytest.mark.parametrize("labels", PARTIAL.values(), ids=PARTIAL)
+def test_two_processes_train_as_one(name, labels):
+    labels = {task: torch.tensor(each, dtype=torch.bool) for task, each in labels.items()}
+    one = create_loop(name)
+    for step in range(4):
+        take_step(*one, labels, make_batch(seed=step))
+    loops = [create_loop(name), create_loop(name)]
+
+    def work(rank, reduce):
+        part = slice(4 * rank, 4 * rank + 4)
+        own = {task: each[part] for task, each in labels.items()}
+        for step in range(4):
+            batch = tuple(each[part] for each in make_batch(seed=step))
+            take_step(*loops[rank], own, batch, reduce)
+
+    Processes(2).run(work)
+    states = [state_of(*loop) for loop in (one, *loops)]
+    for key in ("balancing", "model"):
+        torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(states[1][key], states[2][key], rtol=0, atol=0)
+
+
+@ALL
+def test_every_registered_balancing_learns_in_an_own_loop(name):
+    balancing, model, optimizer = create_loop(name, {"semseg": 1.0, "depth": 1.0, "edge": 1.0})
+    images, target = make_batch()
+
+    def error():
+        with torch.no_grad():
+            outputs = model(images)
+        return sum(
+            ((outputs[task] - (i + 1) * target) ** 2).mean().item()
+            for i, task in enumerate(model.heads)
+        )
+
+    before = error()
+    for _ in range(60):
+        take_step(
+            balancing, model, optimizer, dict.fromkeys(model.heads, LABELED), (images, target)
+        )
+    assert error() < before / 2
+
+
+@ALL
+def test_a_task_with_the_weight_0_is_not_learned(name):
+    if name == OUTSIDE:
+        pytest.skip("multiplies by the weight as well, but its variance would still move")
+    balancing, model, optimizer = create_loop(name)
+    before = copy.deepcopy(model.heads["edge"].state_dict())
+    labels = dict.fromkeys(model.heads, LABELED)
+    for step in range(3):
+        take_step(balancing, model, optimizer, labels, make_batch(seed=step))
+    torch.testing.assert_close(dict(model.heads["edge"].state_dict()), dict(before), rtol=0, atol=0)
 
 
 @ALL

@@ -1,7 +1,9 @@
 """Gradient balancings: MGDA, PCGrad, CAGrad, IMTL-G, Aligned-MTL, Nash-MTL and UPGrad.
 
-Most weights come from torchjd (``pip install 'taskprism[balancing]'``). Where torchjd needs a
-solver under the GPL, :mod:`taskprism.losses.gramian_solvers` solves the problem with scipy.
+PCGrad, IMTL-G and Aligned-MTL take their weights from torchjd
+(``pip install 'taskprism[balancing]'``). The others need to solve a small problem, for which
+torchjd has an approximation or a solver under the GPL; see
+:mod:`taskprism.losses.gramian_solvers`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from taskprism.losses.gramian_solvers import (
     bargaining_weights,
     conflict_averse_weights,
     dual_cone_weights,
+    shortest_combination,
 )
 
 
@@ -47,15 +50,13 @@ class MGDA(GradientBalancing):
     r"""Multiple-gradient descent: the shortest convex combination of the gradients.
 
     Désidéri, 2012; Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS
-    2018, Algorithm 2: :math:`\min_a \|\sum_t a_t g_t\|^2` with :math:`a \ge 0, \sum_t a_t = 1`. On
-    features it is MGDA-UB of section 3.3. Tasks with small gradients get the largest weights.
+    2018: :math:`\min_a \|\sum_t a_t g_t\|^2` with :math:`a \ge 0, \sum_t a_t = 1`, solved exactly
+    (the paper: approximately, with Frank-Wolfe). On features it is MGDA-UB of section 3.3. Tasks
+    with small gradients get the largest weights.
 
     Args:
         weights: Task name -> factor of the loss before balancing.
         shared: See :class:`~taskprism.losses.GradientBalancing`.
-
-    Raises:
-        InputError: torchjd is not installed.
 
     Example:
         >>> import torch
@@ -69,12 +70,10 @@ class MGDA(GradientBalancing):
 
     def __init__(self, weights: Mapping[str, float], shared: Where = "features") -> None:
         super().__init__(weights, shared)
-        # torchjd's defaults (0.001, 100) leave an error of 0.1 % in the weights.
-        self._weighting = _torchjd("MGDAWeighting", epsilon=1e-6, max_iters=250)
 
     def task_weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
-        """Weights in the simplex."""
-        return self._weighting(gramian)
+        """Weights of at least 0 and sum 1."""
+        return _like(gramian, shortest_combination(gramian.numpy()))
 
 
 @register_balancer

@@ -102,5 +102,7 @@ class GradNorm(GradientBalancing):
         lengths = norms / before  # of the gradients of the losses themselves
         slopes = (norms - norms.mean() * goals).sign() * lengths / lengths.mean()
         after = (before - self.rate * slopes).clamp_min(_SMALLEST_WEIGHT)
-        self.multipliers[places] = after * (before.sum() / after.sum())
+        # What the missing tasks leave of T: the sum stays T without rounding errors adding up.
+        total = len(self.tasks) - (self.multipliers.sum() - before.sum())
+        self.multipliers[places] = after * (total / after.sum())
         return torch.ones(len(losses), dtype=gramian.dtype)
