@@ -11,12 +11,12 @@ import json
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from taskprism.errors import DataError, TaskprismError
+from taskprism.stores.paths import AnyPath, StorePath, store_errors
 
 TEXT_BYTES = 64 * 2**20  # a list of a million names
 YAML_BYTES = 2 * 2**20  # PyYAML reads about half a megabyte per second
@@ -36,7 +36,7 @@ _LINE_ENDS = re.compile("\r\n|\r|\n")
 
 
 def read_text(
-    path: Path,
+    path: AnyPath,
     error: type[TaskprismError] = DataError,
     most_bytes: int = TEXT_BYTES,
     fallback: str | None = None,
@@ -71,7 +71,9 @@ def read_text(
     return _LINE_ENDS.sub("\n", text)
 
 
-def _read_bytes(path: Path, error: type[TaskprismError], most_bytes: int) -> bytes:
+def _read_bytes(path: AnyPath, error: type[TaskprismError], most_bytes: int) -> bytes:
+    if isinstance(path, StorePath):
+        return _read_stored(path, error, most_bytes)
     try:
         state = path.stat()
         if not stat.S_ISREG(state.st_mode):  # opening a pipe would wait for ever
@@ -92,7 +94,22 @@ def _read_bytes(path: Path, error: type[TaskprismError], most_bytes: int) -> byt
     return content
 
 
-def read_lines(path: Path, error: type[TaskprismError] = DataError) -> list[str]:
+def _read_stored(path: StorePath, error: type[TaskprismError], most_bytes: int) -> bytes:
+    try:
+        size = path.size()
+        if size > most_bytes:
+            raise error(f"{path} cannot be read: it has {size} bytes, more than {most_bytes}.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"{path} cannot be read: there is no such file.") from None
+    except Exception as problem:
+        reason = store_errors(problem)
+        if reason is None:
+            raise
+        raise error(f"{path} cannot be read: {reason}.") from problem
+
+
+def read_lines(path: AnyPath, error: type[TaskprismError] = DataError) -> list[str]:
     """Lines that are not blank, without spaces around them.
 
     Files that are not UTF-8 are read as Windows-1252, the encoding of many older editors.
@@ -101,7 +118,7 @@ def read_lines(path: Path, error: type[TaskprismError] = DataError) -> list[str]
     return [line for line in map(str.strip, text.split("\n")) if line]
 
 
-def read_names(path: Path, error: type[TaskprismError] = DataError) -> list[str]:
+def read_names(path: AnyPath, error: type[TaskprismError] = DataError) -> list[str]:
     """Names in a list: one per line, or a JSON array, or one line with commas.
 
     Commas at the end of lines and quotation marks around names are removed.
@@ -149,7 +166,7 @@ def parse_json(text: str, source: str, error: type[TaskprismError] = DataError) 
     return _limited(content, source, error, most_values=None)
 
 
-def read_json(path: Path, error: type[TaskprismError] = DataError) -> Any:
+def read_json(path: AnyPath, error: type[TaskprismError] = DataError) -> Any:
     """Content of a JSON file."""
     return parse_json(read_text(path, error, JSON_BYTES), str(path), error)
 
@@ -215,7 +232,9 @@ def parse_yaml(
     return _limited(content, source, error)
 
 
-def read_yaml(path: Path, error: type[TaskprismError] = DataError, exponents: bool = True) -> Any:
+def read_yaml(
+    path: AnyPath, error: type[TaskprismError] = DataError, exponents: bool = True
+) -> Any:
     """Content of a YAML file."""
     return parse_yaml(read_text(path, error, YAML_BYTES), str(path), error, exponents)
 

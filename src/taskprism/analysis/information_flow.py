@@ -45,7 +45,7 @@ Flow = dict[int | str, Results]
 
 def information_flow(
     run_dir: str | Path,
-    root: Path | None = None,
+    root: str | Path | None = None,
     refresh: bool = False,
     device: torch.device | str | None = None,
     reporter: Reporter | None = None,
@@ -77,6 +77,7 @@ def information_flow(
         True
     """
     run = RunDirectory(run_dir)
+    run.fetch()
     recipe = run.recipe()
     folder = run.find_checkpoint("last")
     with (folder / WEIGHTS).open("rb") as stream:

@@ -47,7 +47,7 @@ class Gallery:
         self,
         runs: Sequence[RunResult],
         split: Split | None = None,
-        root: Path | None = None,
+        root: str | Path | None = None,
         device: str | None = None,
     ) -> None:
         _check(runs)

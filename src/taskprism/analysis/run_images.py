@@ -46,7 +46,7 @@ class RunImages:
         cls,
         run_dir: str | Path,
         split: Split | None = None,
-        root: Path | None = None,
+        root: str | Path | None = None,
         device: str | None = None,
     ) -> RunImages:
         """Load a run.
@@ -63,6 +63,7 @@ class RunImages:
             DataError: The data are missing.
         """
         run = RunDirectory(run_dir)
+        run.fetch()
         recipe = run.recipe()
         folder = run.find_checkpoint("last")
         protocol = saved_protocol(recipe, run.path, root)

@@ -7,6 +7,7 @@ from taskprism.analysis.run_images import RunImages
 from taskprism.atomic import check_writable, safe_name, write_picture
 from taskprism.cli.arguments import (
     Count,
+    DataRoot,
     Device,
     Images,
     Names,
@@ -15,6 +16,7 @@ from taskprism.cli.arguments import (
     RunArgument,
 )
 from taskprism.progress import Reporter
+from taskprism.training.run_directory import RunDirectory
 
 
 def features(
@@ -28,7 +30,7 @@ def features(
     places: Names = (),
     show_places: bool = False,
     split: OptionalSplit = None,
-    data_root: OptionalFolder = None,
+    data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
     """Draw the features of each task, layer by layer, as principal components.
@@ -46,7 +48,7 @@ def features(
         places: Names of layers to draw instead; * matches any letters.
         show_places: Print the names of all layers with features per task, and draw nothing.
         split: Split of the images: train, val or test; by default that on which the run is scored.
-        data_root: Folder of the data, if it has moved since training.
+        data_root: Folder of the data or its URL, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     source = RunImages.open(run, split, data_root, device)
@@ -55,7 +57,7 @@ def features(
         for place in collect_features(source.model, source.model.normalize(batch)):
             print(place.place)
         return
-    folder = run / "pictures" if out is None else out
+    folder = RunDirectory(run).pictures if out is None else out
     check_writable(folder)
     reporter = Reporter()
     for index in reporter.track(source.choose(images, names), "drawing"):

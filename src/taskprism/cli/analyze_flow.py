@@ -17,7 +17,7 @@ from taskprism.analysis.information_flow import (
     plot_flow,
 )
 from taskprism.atomic import check_writable
-from taskprism.cli.arguments import Device, Folder, OptionalFolder, Runs, RunsArgument
+from taskprism.cli.arguments import DataRoot, Device, Folder, Runs, RunsArgument
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.scoring.runs import RunResult, find_runs
@@ -32,7 +32,7 @@ def flow(
     *,
     out: Folder,
     baseline: Runs = (),
-    data_root: OptionalFolder = None,
+    data_root: DataRoot = None,
     refresh: bool = False,
     device: Device = None,
 ) -> None:
@@ -45,13 +45,13 @@ def flow(
         runs: Trained runs of one method, one per seed.
         out: Folder for the plot.
         baseline: Single-task runs to draw as well, and to compute Δm against.
-        data_root: Folder of the data, if it has moved since training.
+        data_root: Folder of the data or its URL, if it has moved since training.
         refresh: Score again, even if the scores of a run are stored already.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
-    results = find_runs(runs)
-    others = find_runs(baseline)
+    results = find_runs(runs, whole=True)
+    others = find_runs(baseline, whole=True)
     _check(results, others)
     check_writable(out)
     flows = [information_flow(run.path, data_root, refresh, device, reporter) for run in results]

@@ -17,6 +17,7 @@ from taskprism.atomic import check_writable
 from taskprism.cli.arguments import (
     Between,
     Count,
+    DataRoot,
     Device,
     Images,
     OptionalFolder,
@@ -25,6 +26,7 @@ from taskprism.cli.arguments import (
 )
 from taskprism.progress import Reporter
 from taskprism.text_table import print_whole
+from taskprism.training.run_directory import RunDirectory
 from taskprism.visualization.plotting import save_figure
 
 
@@ -37,7 +39,7 @@ def modulation(
     levels: Count = 6,
     split: OptionalSplit = None,
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0,
-    data_root: OptionalFolder = None,
+    data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
     """Plot how much the activations of ASTMT differ between tasks at increasing depth.
@@ -52,10 +54,10 @@ def modulation(
         levels: Number of layers, evenly spaced over the network.
         split: Split of the images: train, val or test; by default that on which the run is scored.
         seed: Random seed of t-SNE.
-        data_root: Folder of the data, if it has moved since training.
+        data_root: Folder of the data or its URL, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
-    folder = run / "pictures" if out is None else out
+    folder = RunDirectory(run).pictures if out is None else out
     check_writable(folder)
     check_embedding()
     source = RunImages.open(run, split, data_root, device)

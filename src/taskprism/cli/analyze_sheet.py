@@ -10,11 +10,11 @@ from taskprism.analysis.qualitative import Gallery
 from taskprism.atomic import check_writable, write_picture
 from taskprism.cli.arguments import (
     Between,
+    DataRoot,
     Device,
     Folder,
     Images,
     Names,
-    OptionalFolder,
     OptionalSplit,
     RunsArgument,
 )
@@ -32,7 +32,7 @@ def sheet(
     names: Names = (),
     split: OptionalSplit = None,
     tile_width: Annotated[int | None, tyro.conf.arg(metavar="PIXELS"), Between(1)] = None,
-    data_root: OptionalFolder = None,
+    data_root: DataRoot = None,
     device: Device = None,
 ) -> None:
     """Draw image, labels and the predictions of several methods, a column per task.
@@ -47,12 +47,12 @@ def sheet(
         names: Names of images to draw instead.
         split: Split of the images: train, val or test; by default that on which the run is scored.
         tile_width: Width of each picture; by default that of the image, within 240 to 360.
-        data_root: Folder of the data, if it has moved since training.
+        data_root: Folder of the data or its URL, if it has moved since training.
         device: Device such as cpu or cuda:1; by default a GPU if available.
     """
     reporter = Reporter()
     check_writable(out)
-    gallery = Gallery(find_runs(runs), split, data_root, device)
+    gallery = Gallery(find_runs(runs, whole=True), split, data_root, device)
     chosen = gallery.source.choose(images, names)
     panels = list(reporter.track(gallery.panels(chosen, tile_width), "drawing", len(chosen)))
     reporter.line(f"Wrote {write_picture(out / 'sheet.png', stack_panels(panels))}.")

@@ -96,9 +96,10 @@ def marks_of(hint: Any) -> list[Between | OnDevice]:
 _Mark = Between | OnDevice
 # Positional arguments.
 ProtocolArgument = Annotated[str, _Positional, _named(metavar="PROTOCOL")]
-RootArgument = Annotated[Path | None, _Positional, _named(metavar="ROOT")]
-RunArgument = Annotated[Path, _Positional, _named(metavar="RUN")]
-RunsArgument = Annotated[tuple[Path, ...], _Positional, _named(metavar="RUN [RUN ...]")]
+RootArgument = Annotated[str | None, _Positional, _named(metavar="ROOT")]
+# Runs and data may be at URLs, which are no paths.
+RunArgument = Annotated[str, _Positional, _named(metavar="RUN")]
+RunsArgument = Annotated[tuple[str, ...], _Positional, _named(metavar="RUN [RUN ...]")]
 
 # Options.
 Address = Annotated[str | None, _named(metavar="ADDRESS")]
@@ -115,7 +116,8 @@ OptionalFolder = Annotated[Path | None, _named(metavar="DIR")]
 Images = Annotated[int, _named(metavar="COUNT"), Between(1)]
 Names = Annotated[tuple[str, ...], _named(metavar="[NAME ...]")]
 Options = Annotated[tuple[str, ...], _named(metavar="[KEY=VALUE ...]")]
-Runs = Annotated[tuple[Path, ...], _named(metavar="[RUN ...]")]
+Runs = Annotated[tuple[str, ...], _named(metavar="[RUN ...]")]
+DataRoot = Annotated[str | None, _named(metavar="DIR")]
 Seed = Annotated[int, Between(0, 2**63 - 1)]
 Size = Annotated[tuple[int, int], _named(metavar="HEIGHT WIDTH"), Between(1, LONGEST_SIDE)]
 OptionalSize = Annotated[

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from taskprism.cli.arguments import (
+    DataRoot,
     OptionalCount,
-    OptionalFolder,
     OptionalSplit,
     OptionalWorkers,
     Options,
@@ -29,7 +29,7 @@ def evaluate(
     split: OptionalSplit = None,
     checkpoint: Literal["last", "best"] = "last",
     data: Annotated[str | None, tyro.conf.arg(metavar="PROTOCOL")] = None,
-    data_root: OptionalFolder = None,
+    data_root: DataRoot = None,
     allow_other_data: bool = False,
     batch_size: OptionalCount = None,
     workers: OptionalWorkers = None,
@@ -44,7 +44,7 @@ def evaluate(
             no test split. Scores of another split are written to metrics_SPLIT.json.
         checkpoint: Weights of the last epoch, as in the papers, or of the best one.
         data: The data YAML or protocol, if it is no longer where the recipe says.
-        data_root: Folder of the data, if it has moved since training.
+        data_root: Folder of the data or its URL, if it has moved since training.
         allow_other_data: Score on other data than the run was trained on; the file of the scores
             then says so.
         batch_size: Images per batch; by default that of the recipe.

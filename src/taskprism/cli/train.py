@@ -108,11 +108,14 @@ def _describe(recipe: Recipe, name: str | None) -> str:
 def _options(recipe: Recipe) -> type[Any]:
     """Create the class from which tyro derives the options, with the recipe as defaults."""
     loose = _loosen(recipe)
-    out = Field(description="folder of the run: a new one, or with --resume an existing one")
+    out = Field(
+        description="folder of the run: a new one, or with --resume an existing one; or its URL, "
+        "such as s3://bucket/run"
+    )
     settings: Any = type(loose)
     resume = Field(False, description="resume the run in --out")
     fields: dict[str, Any] = {
-        "out": (Annotated[Path, tyro.conf.arg(metavar="DIR")], out),
+        "out": (Annotated[str, tyro.conf.arg(metavar="DIR")], out),
         "resume": (bool, resume),
         "recipe": (Annotated[settings, tyro.conf.arg(name="")], loose),
     }

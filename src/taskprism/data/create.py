@@ -15,11 +15,12 @@ from taskprism.data.protocol import PROTOCOLS, Protocol
 from taskprism.data.shards.index import FILE as INDEX
 from taskprism.data.shards.protocol import ShardsProtocol
 from taskprism.errors import InputError, UnknownNameError
+from taskprism.stores.paths import AnyPath, StorePath, as_path, is_url
 from taskprism.tasks.create import change_task
 
-ProtocolLike = str | Path | Protocol | type[Protocol]
+ProtocolLike = str | AnyPath | Protocol | type[Protocol]
 """What :func:`create_protocol` accepts as one protocol."""
-Root = str | Path | Mapping[str, str | Path] | None
+Root = str | AnyPath | Mapping[str, str | AnyPath] | None
 
 _YAML = (".yaml", ".yml")
 
@@ -37,6 +38,8 @@ def absolute_protocol(protocol: str, folder: Path | None = None) -> str:
         protocol: What :func:`create_protocol` accepts as a string.
         folder: Folder that a relative path starts from; by default the working directory.
     """
+    if is_url(protocol):
+        return protocol
     folder = Path() if folder is None else folder
     is_path = protocol.endswith(_YAML) or (folder / protocol / INDEX).is_file()
     return str((folder / protocol).resolve()) if is_path else protocol
@@ -67,10 +70,12 @@ def create_protocol(
         protocol: One of
 
             * a name of :func:`list_protocols`, or ``"module:Class"``;
-            * the path of a data YAML, or of a folder that ``taskprism data pack`` has written;
+            * the path or URL of a data YAML, or of a folder that ``taskprism data pack`` has
+              written;
             * a subclass of :class:`~taskprism.data.Protocol`, or an instance;
             * a list of these, which makes one partly labeled set of all of them.
-        root: Folder of the data; overrides the YAML's own. For a list: the folder that holds one
+        root: Folder of the data, or its URL (``s3://bucket/data``, or any other that fsspec opens);
+            overrides the YAML's own. For a list: the folder that holds one
             folder per protocol, named like it, or a mapping protocol name -> folder. An instance
             has its own.
         tasks: Names of the tasks to read; by default all.
@@ -92,7 +97,7 @@ def create_protocol(
         >>> create_protocol("rooms", tasks=["depth"], input_size=(48, 64)).input_size
         (48, 64)
     """
-    single = isinstance(protocol, (str, Path, Protocol, type))
+    single = isinstance(protocol, (str, Path, StorePath, Protocol, type))
     parts = [protocol] if single else list(protocol)
     if not parts:
         raise InputError("The list of protocols is empty. Give at least one.")
@@ -136,15 +141,21 @@ def _create(
         return _from_instance(protocol, root, options, joint)
     if isinstance(protocol, type):
         return _from_class(PROTOCOLS.find(protocol), root, options, joint)
-    if not isinstance(protocol, (str, Path)):
+    if not isinstance(protocol, (str, Path, StorePath)):
         raise InputError(
             "Expected the name of a protocol, 'module:Class', the path of a data YAML, a Protocol "
             f"class or an instance, got {protocol!r}."
         )
     name = str(protocol)
-    if (Path(name) / INDEX).is_file():
-        return ShardsProtocol.from_options(options, Path(name))
-    path = Path(name) if name.endswith(_YAML) else None
+    place = as_path(name)
+    path = place if name.endswith(_YAML) else None
+    if path is None and (place / INDEX).is_file():
+        return ShardsProtocol.from_options(options, place)
+    if path is None and isinstance(place, StorePath):
+        raise InputError(
+            f"{place} is neither a data YAML nor a folder that `taskprism data pack` has written "
+            f"(it has no {INDEX})."
+        )
     if path is None and name not in PROTOCOLS:
         path = shipped_yamls().get(name)
     if path is not None:
@@ -163,6 +174,11 @@ def _from_class(
     # A generator that is joined with folders needs no folder.
     if joint and folder is not None and not folder.is_dir():
         folder = None
+    if isinstance(folder, StorePath) and kind is not ShardsProtocol:
+        raise InputError(
+            f"Protocol {kind.name!r} reads a local folder, not {folder}. Pack it with `taskprism "
+            "data pack` and give the URL of the packed folder, or describe the data with a YAML."
+        )
     return kind.from_options(options, folder)
 
 
@@ -177,9 +193,9 @@ def _from_instance(
     return protocol.with_options(options) if options else protocol
 
 
-def _folder(root: Root, name: str, joint: bool) -> Path | None:
+def _folder(root: Root, name: str, joint: bool) -> AnyPath | None:
     if isinstance(root, Mapping):
-        return Path(root[name]) if name in root else None
+        return as_path(root[name]) if name in root else None
     if root is None:
         return None
-    return Path(root) / name if joint else Path(root)
+    return as_path(root) / name if joint else as_path(root)

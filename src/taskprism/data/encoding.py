@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from taskprism.data.files import Orientation, StoredPixels, read_stored
 from taskprism.data.folder_config import Axis, TaskConfig
 from taskprism.data.label_tables import Color, show_color
 from taskprism.errors import DataError, TaskprismError
+from taskprism.stores.paths import AnyPath
 from taskprism.tasks.base import Task
 from taskprism.tasks.target import DenseTarget, ValidMask
 
@@ -73,7 +73,7 @@ class TargetDecoder:
                 f"as [right, up, toward] or [right, down, forward]; valid words: {', '.join(AXES)}."
             )
 
-    def __call__(self, path: Path, confidence: Path | None = None) -> tuple[DenseTarget, ValidMask]:
+    def __call__(self, path: AnyPath, confidence: AnyPath | None = None) -> tuple[DenseTarget, ValidMask]:
         """Read a file of any bit depth, byte order and compression.
 
         Class maps and masks in JPEG are refused, because compression changes their numbers.
@@ -135,7 +135,7 @@ class TargetDecoder:
         return target, mask
 
     def _check_vector_lengths(
-        self, values: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+        self, values: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: AnyPath
     ) -> None:
         """Check that scale and offset fit the file, which normalizing would hide."""
         lengths = np.linalg.norm(values[valid], axis=-1)
@@ -147,7 +147,7 @@ class TargetDecoder:
                 "16-bit files scale 2/65535."
             )
 
-    def is_off_unit(self, path: Path) -> bool:
+    def is_off_unit(self, path: AnyPath) -> bool:
         """Whether more than a tenth of the directions in a file differ in length from 1 by 10 %.
 
         A file that cannot be read is not; reading it as a label reports it.
@@ -165,7 +165,7 @@ class TargetDecoder:
         length = np.linalg.norm(self._meaning(raw, valid, stored, path), axis=-1)[valid]
         return length.size > 0 and bool((np.abs(length - 1) > 0.1).mean() > 0.1)
 
-    def merges_colors(self, path: Path) -> bool:
+    def merges_colors(self, path: AnyPath) -> bool:
         """Whether ``encoding.order`` takes one channel of a class map that several distinguish."""
         if self.config.encoding.order is None or not self._counts:
             return False
@@ -202,7 +202,7 @@ class TargetDecoder:
                 f"got {list(encoding.order)}."
             )
 
-    def _check_form(self, stored: StoredPixels, path: Path) -> None:
+    def _check_form(self, stored: StoredPixels, path: AnyPath) -> None:
         """Refuse what is not a number, and compression that changes numbers."""
         if stored.values.dtype.kind not in "biuf":
             raise DataError(f"{path}: an array of {stored.values.dtype}; labels must be numbers.")
@@ -215,7 +215,7 @@ class TargetDecoder:
             )
 
     def _from_colors(
-        self, table: _ColorTable, stored: StoredPixels, path: Path
+        self, table: _ColorTable, stored: StoredPixels, path: AnyPath
     ) -> tuple[np.ndarray, np.ndarray]:
         """Class indices of a color image ``(H, W, 1)``, and where they are labels ``(H, W)``."""
         values = table.look_up(stored)
@@ -236,7 +236,7 @@ class TargetDecoder:
             )
         return values[..., None], values >= 0
 
-    def _numbers(self, stored: StoredPixels, path: Path) -> np.ndarray:
+    def _numbers(self, stored: StoredPixels, path: AnyPath) -> np.ndarray:
         """Stored numbers ``(H, W, target_channels)``, whatever the form of the file."""
         encoding, channels = self.config.encoding, self.task.target_channels
         if stored.values.ndim == 2 and channels == 1 and encoding.order in (None, (0,)):
@@ -284,7 +284,7 @@ class TargetDecoder:
             )
         return f"Choose channels with {self.where}.encoding.order, or set encoding.layout: chw."
 
-    def _single_channel(self, stored: StoredPixels, path: Path) -> np.ndarray:
+    def _single_channel(self, stored: StoredPixels, path: AnyPath) -> np.ndarray:
         """Stored numbers or gray levels ``(H, W)``: those that fit what is declared.
 
         PNG optimizers and editors store 0 and 255 as 0 and 1 of a 1-bit image, or as indices of a
@@ -328,7 +328,9 @@ class TargetDecoder:
         ignored = [v for value in self.config.ignore for v in np.atleast_1d(np.asarray(value))]
         return bool(np.isin(found, [*self.declared, *ignored]).all())
 
-    def _at_declared_range(self, raw: np.ndarray, stored: StoredPixels, path: Path) -> np.ndarray:
+    def _at_declared_range(
+        self, raw: np.ndarray, stored: StoredPixels, path: AnyPath
+    ) -> np.ndarray:
         """Continuous numbers in the range that the scale is meant for: 0 to 255, or to 65535.
 
         A scale of ``1/255`` or ``2/255`` says that 255 is the largest number. In a file of 16 bits
@@ -355,7 +357,7 @@ class TargetDecoder:
         )
 
     def _meaning(
-        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: AnyPath
     ) -> np.ndarray:
         """Stored numbers -> classes, 0/1 or units; marks unmapped pixels in ``valid``."""
         if self.table is not None:
@@ -371,7 +373,7 @@ class TargetDecoder:
         return raw.astype(np.float32) * scale + np.asarray(encoding.offset, dtype=np.float32)
 
     def _mapped(
-        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: Path
+        self, raw: np.ndarray, valid: np.ndarray, stored: StoredPixels, path: AnyPath
     ) -> np.ndarray:
         assert self.table is not None
         keys, meant = self.table

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import scipy.io
@@ -19,7 +19,8 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
-from taskprism.errors import DataError, InputError
+from taskprism.errors import DataError, InputError, TaskprismError
+from taskprism.stores.paths import AnyPath, StorePath
 
 Orientation = Literal["exif", "stored"]
 
@@ -43,12 +44,13 @@ _INVERSE = {6: 8, 8: 6}
 
 
 @contextmanager
-def _naming(path: Path, what: str) -> Iterator[None]:
+def _naming(path: AnyPath, what: str) -> Iterator[None]:
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        # Opening a pipe would wait for ever. An object store has none.
+        if isinstance(path, Path) and path.exists() and not path.is_file():
             raise DataError(f"{path}: this {what} is not a regular file.")
         yield
-    except DataError:
+    except TaskprismError:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such {what}.") from None
@@ -120,7 +122,7 @@ class StoredPixels:
         return replace(self, values=np.ascontiguousarray(_UPRIGHT[tag](self.values)))
 
 
-def read_image(path: Path, orientation: Orientation = "exif") -> tv_tensors.Image:
+def read_image(path: AnyPath, orientation: Orientation = "exif") -> tv_tensors.Image:
     """Color image as float32 RGB ``(3, H, W)`` in [0, 1].
 
     All bits are kept: 16-bit numbers are divided by 65535. Gray becomes three equal channels, a
@@ -152,18 +154,18 @@ def read_image(path: Path, orientation: Orientation = "exif") -> tv_tensors.Imag
     return tv_tensors.Image(image if len(image) == 3 else image.expand(3, -1, -1).contiguous())
 
 
-def exif_orientation(path: Path) -> int:
+def exif_orientation(path: AnyPath) -> int:
     """EXIF tag of an image, 1 to 8; 1 if it has none.
 
     Raises:
         DataError: The file is missing or broken.
     """
-    with _naming(path, "image"), Image.open(path) as opened:
+    with _naming(path, "image"), _open(path) as file, Image.open(file) as opened:
         tag = opened.getexif().get(_ORIENTATION)
         return tag if tag in _UPRIGHT else 1
 
 
-def read_array(path: Path, key: str | None = None) -> np.ndarray:
+def read_array(path: AnyPath, key: str | None = None) -> np.ndarray:
     """Numbers of a label file as they are stored, ``(H, W)`` or ``(H, W, C)``.
 
     ``.npy``, ``.npz`` and ``.mat`` (up to v7) are read as arrays, everything else as an image:
@@ -180,7 +182,7 @@ def read_array(path: Path, key: str | None = None) -> np.ndarray:
 
 
 def read_stored(
-    path: Path, key: str | None = None, orientation: Orientation = "exif"
+    path: AnyPath, key: str | None = None, orientation: Orientation = "exif"
 ) -> StoredPixels:
     """As :func:`read_array`, with what the file says about its numbers.
 
@@ -199,20 +201,23 @@ def read_stored(
         return StoredPixels(values, f"{values.dtype} array", largest)
 
 
-def _read_array(path: Path, key: str | None) -> np.ndarray:
+def _read_array(path: AnyPath, key: str | None) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix == ".npy":
+        if isinstance(path, StorePath):
+            return np.load(path.open_bytes(), allow_pickle=False)
         # A map is checked against the file's size before memory is reserved.
         return np.array(np.load(path, allow_pickle=False, mmap_mode="r"))
+    place: Any = path.open_bytes() if isinstance(path, StorePath) else path
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(place, allow_pickle=False) as archive:
             return archive[_pick(path, list(archive.files), key)]
-    content = scipy.io.loadmat(str(path))
+    content = scipy.io.loadmat(place if isinstance(path, StorePath) else str(path))
     names = [name for name in content if not name.startswith("__")]
     return np.asarray(content[_pick(path, names, key)])
 
 
-def _pick(path: Path, names: list[str], key: str | None) -> str:
+def _pick(path: AnyPath, names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key is None or key not in names:
@@ -221,11 +226,12 @@ def _pick(path: Path, names: list[str], key: str | None) -> str:
     return key
 
 
-def _read_picture(path: Path, orientation: Orientation, for_labels: bool) -> StoredPixels:
+def _read_picture(path: AnyPath, orientation: Orientation, for_labels: bool) -> StoredPixels:
     # Pillow maps a file that is opened by its path, and then reads rotated TIFFs wrongly.
-    with path.open("rb") as file, Image.open(file) as opened:
+    with _open(path) as file, Image.open(file) as opened:
         file.seek(0)
-        header = file.read(_PNG_COLOR_TYPE + 1)
+        start = file.read(4096)
+        header = start[: _PNG_COLOR_TYPE + 1]
         tag = opened.getexif().get(_ORIENTATION)
         bits, maxval = _bits(opened, header), _maxval(opened)
         kind = opened.format or "image"
@@ -234,7 +240,7 @@ def _read_picture(path: Path, orientation: Orientation, for_labels: bool) -> Sto
         deep = kind == "PNG" and bits == 16 and header[_PNG_COLOR_TYPE] in _PNG_CHANNELS
         if deep:  # Pillow would silently keep the upper 8 bits only
             mode = _PNG_CHANNELS[header[_PNG_COLOR_TYPE]]
-            values = decode_image(str(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+            values = _decode_deep(path, file).permute(1, 2, 0).numpy()
         else:
             opened.load()
             if kind == "TIFF" and _ORIENTATION not in opened.getexif():
@@ -243,10 +249,23 @@ def _read_picture(path: Path, orientation: Orientation, for_labels: bool) -> Sto
             picture = _in_common_mode(opened)
             mode, values = picture.mode, np.asarray(picture)
         palette = _palette(opened) if mode == "P" else None
-        lossy = kind in ("JPEG", "MPO", "AVIF") or (kind == "WEBP" and _lossy_webp(path))
+        lossy = kind in ("JPEG", "MPO", "AVIF") or (kind == "WEBP" and b"VP8L" not in start)
     stored = _as_stored(values, mode, kind, bits, maxval)
     stored = replace(stored, palette=palette, lossy=lossy)
     return stored.oriented(tag if orientation == "exif" else None)
+
+
+def _open(path: AnyPath) -> BinaryIO:
+    return path.open_bytes() if isinstance(path, StorePath) else path.open("rb")
+
+
+def _decode_deep(path: AnyPath, file: BinaryIO) -> torch.Tensor:
+    """PNG with 16 bits in each of several channels."""
+    if isinstance(path, Path):
+        return decode_image(str(path), ImageReadMode.UNCHANGED)
+    file.seek(0)
+    content = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    return decode_image(content, ImageReadMode.UNCHANGED)
 
 
 def _bits(opened: Image.Image, header: bytes) -> int | None:
@@ -260,7 +279,7 @@ def _bits(opened: Image.Image, header: bytes) -> int | None:
 
 
 def _check_label_picture(
-    path: Path, opened: Image.Image, bits: int | None, maxval: int | None
+    path: AnyPath, opened: Image.Image, bits: int | None, maxval: int | None
 ) -> None:
     """Refuse files whose numbers Pillow would change."""
     kind = opened.format
@@ -316,11 +335,6 @@ def _maxval(opened: Image.Image) -> int | None:
     arguments = tiles[0].args
     last = arguments[-1] if isinstance(arguments, tuple) else None
     return last if isinstance(last, int) and last > 0 else None
-
-
-def _lossy_webp(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"VP8L" not in file.read(4096)
 
 
 def _as_stored(

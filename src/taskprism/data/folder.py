@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self, cast
 
 from torch.utils.data import Dataset
@@ -18,6 +17,7 @@ from taskprism.data.folder_files import FolderFiles
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
+from taskprism.stores.paths import AnyPath, as_path, is_url
 from taskprism.tasks import Task, create_task
 from taskprism.tasks.statistics import count_files, shown_names
 from taskprism.tasks.target import DenseTarget, ValidMask
@@ -106,7 +106,7 @@ class FolderDataset(Dataset[Sample]):
         valid: dict[str, ValidMask] = {}
         for task, decoder in self.decoders.items():
             path = self.files.label(task, name)
-            if not path.is_file():
+            if not self.files.exists(path):
                 continue
             targets[task], valid[task] = decoder(path, self.files.confidence(task, name))
             if targets[task].shape[-2:] != image.shape[-2:]:
@@ -121,7 +121,7 @@ class FolderDataset(Dataset[Sample]):
         """What the first label file of a task is: ``"16-bit grayscale PNG"``; else ``""``."""
         for name in self.names:
             path = self.files.label(task, name)
-            if path.is_file():
+            if self.files.exists(path):
                 return read_stored(path, self.decoders[task].config.encoding.key).description
         return ""
 
@@ -130,7 +130,7 @@ class FolderDataset(Dataset[Sample]):
         found = self._turned(names)
         for task, decoder in self.decoders.items():
             paths = ((name, self.files.label(task, name)) for name in names)
-            labels = {name: path for name, path in paths if path.is_file()}
+            labels = {name: path for name, path in paths if self.files.exists(path)}
             odd = [name for name, path in labels.items() if decoder.is_off_unit(path)]
             if odd:
                 found.append(
@@ -225,18 +225,20 @@ class FolderProtocol(Protocol):
         object.__setattr__(self, "splits", tuple(self.config.splits))
 
     @classmethod
-    def from_yaml(cls, path: str | Path, root: str | Path | None = None, **options: Any) -> Self:
+    def from_yaml(
+        cls, path: str | AnyPath, root: str | AnyPath | None = None, **options: Any
+    ) -> Self:
         """Read a data YAML.
 
         Args:
-            path: The file.
-            root: Folder of the data; overrides the YAML's own.
+            path: The file, or its URL.
+            root: Folder of the data, or its URL; overrides the YAML's own.
             options: Top-level keys of the YAML to replace, such as ``input_size`` or ``cache``.
 
         Raises:
             DataError: The YAML has an invalid key or value, or the folder does not exist.
         """
-        path = Path(path)
+        path = as_path(path)
         config = load_config(path, options)
         if root is None and config.root is None:
             raise DataError(
@@ -244,7 +246,7 @@ class FolderProtocol(Protocol):
                 "create_protocol, set data.root in the recipe, or the key 'root' in the YAML ('.' "
                 "is the folder of the YAML)."
             )
-        folder = Path(root) if root is not None else path.parent / str(config.root)
+        folder = as_path(root) if root is not None else _beside(path, str(config.root))
         files = FolderFiles(config, folder, str(path))
         return cls(
             name=config.name,
@@ -328,6 +330,11 @@ class FolderProtocol(Protocol):
             self.files.color_map(task.name),
             self.config.orientation,
         )
+
+
+def _beside(yaml: AnyPath, root: str) -> AnyPath:
+    """Data root that a YAML names: a URL, or a folder relative to the YAML."""
+    return as_path(root) if is_url(root) else yaml.parent / root
 
 
 def _make_task(name: str, config: TaskConfig, files: FolderFiles) -> Task:

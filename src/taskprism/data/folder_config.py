@@ -3,7 +3,7 @@
 ::
 
     name: my_kitchen
-    root: .                       # relative to this file, or absolute; the option root overrides
+    root: .                       # relative to this file, absolute, or a URL; option root overrides
     license: my own photographs
     image: rgb/{name}.jpg         # also finds .JPG and .jpeg; {name}.* finds any ending
     orientation: exif             # or stored, if labels were drawn on the image as stored
@@ -57,7 +57,6 @@ import re
 import typing
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -77,6 +76,7 @@ from taskprism.data.files import Orientation
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
 from taskprism.options import Side, refuse_boolean
+from taskprism.stores.paths import AnyPath
 from taskprism.text_files import read_yaml
 
 # Pydantic adds the tried type of a union to the location of an error; users wrote no such key.
@@ -465,7 +465,7 @@ def _check_pattern(value: str) -> str:
     return value
 
 
-def load_config(path: Path, options: dict[str, Any] | None = None) -> FolderConfig:
+def load_config(path: AnyPath, options: dict[str, Any] | None = None) -> FolderConfig:
     """Read a data YAML.
 
     Args:

@@ -26,6 +26,7 @@ from taskprism.data.label_tables import (
 )
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
+from taskprism.stores.paths import AnyPath, StorePath
 from taskprism.text_files import name_problem, read_json, read_lines, read_names, read_yaml
 
 _SHOWN = 5  # names in a message
@@ -41,18 +42,18 @@ class FolderFiles:
 
     Args:
         config: The YAML's content.
-        root: Folder of the data.
+        root: Folder of the data, which may be on an object store.
         source: The YAML's path, for messages.
 
     Raises:
         DataError: ``root`` is not a folder.
     """
 
-    def __init__(self, config: FolderConfig, root: Path, source: str) -> None:
+    def __init__(self, config: FolderConfig, root: AnyPath, source: str) -> None:
         self.config = config
         self.root = root
         self.source = source
-        self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._listings: dict[AnyPath, dict[str, list[str]]] = {}
         if not root.is_dir():
             raise DataError(
                 f"{source}: the data folder {root} does not exist. Correct the key "
@@ -64,7 +65,7 @@ class FolderFiles:
         state = {key: value for key, value in vars(self).items() if key != "_candidates"}
         return {**state, "_listings": {}}
 
-    def image(self, name: str) -> Path:
+    def image(self, name: str) -> AnyPath:
         """Path of an image, whether or not it exists.
 
         Raises:
@@ -72,7 +73,7 @@ class FolderFiles:
         """
         return self._file(self.config.image, name, ENDINGS)
 
-    def label(self, task: str, name: str) -> Path:
+    def label(self, task: str, name: str) -> AnyPath:
         """Path of a label, whether or not it exists.
 
         Raises:
@@ -80,7 +81,7 @@ class FolderFiles:
         """
         return self._file(self.config.tasks[task].path, name, (*ENDINGS, *ARRAYS))
 
-    def confidence(self, task: str, name: str) -> Path | None:
+    def confidence(self, task: str, name: str) -> AnyPath | None:
         """Path of the confidence of a label; None if there is no such file.
 
         Raises:
@@ -88,9 +89,9 @@ class FolderFiles:
         """
         config = self.config.tasks[task].confidence
         path = None if config is None else self._file(config.path, name, (*ENDINGS, *ARRAYS))
-        return path if path is not None and path.is_file() else None
+        return path if path is not None and self.exists(path) else None
 
-    def _file(self, pattern: str, name: str, endings: tuple[str, ...]) -> Path:
+    def _file(self, pattern: str, name: str, endings: tuple[str, ...]) -> AnyPath:
         exact = self.root / fill(pattern, name)
         listing = self._listing(exact.parent)
         stem, ending = exact.stem, exact.suffix.lower()
@@ -108,16 +109,14 @@ class FolderFiles:
             )
         return found[0] if found else exact
 
-    def _listing(self, folder: Path) -> dict[str, list[str]]:
+    def _listing(self, folder: AnyPath) -> dict[str, list[str]]:
         """Stem in composed Unicode -> names of the visible files in a folder."""
         if folder not in self._listings:
             listing = defaultdict(list)
             try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if not is_hidden(entry.name) and entry.is_file():
-                            stem = normalize("NFC", Path(entry.name).stem)
-                            listing[stem].append(entry.name)
+                for name in _file_names(folder):
+                    if not is_hidden(name):
+                        listing[normalize("NFC", Path(name).stem)].append(name)
             except OSError:
                 return {}  # a missing file is reported as such
             self._listings[folder] = {stem: sorted(names) for stem, names in listing.items()}
@@ -132,7 +131,7 @@ class FolderFiles:
         names = list(dict.fromkeys(self._listed(self.config.splits[split], split)))
         if not names:
             raise DataError(f"{self.source}: the split {split!r} is empty.{self._why_empty()}")
-        missing = [name for name in names if not self.image(name).is_file()]
+        missing = [name for name in names if not self.exists(self.image(name))]
         if missing:
             shown = ", ".join(str(self.image(name)) for name in missing[:_SHOWN])
             more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
@@ -161,7 +160,7 @@ class FolderFiles:
         """Raise :class:`DataError` if one of ``tasks`` has no label file for any of ``names``."""
         for task in tasks:
             config = self.config.tasks[task]
-            if not any(self.label(task, name).is_file() for name in names):
+            if not any(self.exists(self.label(task, name)) for name in names):
                 raise DataError(
                     f"{self.source}: no file matches tasks.{task}.path "
                     f"({self.root / config.path}) for any of the {len(names)} images. Single files "
@@ -177,14 +176,14 @@ class FolderFiles:
         for split, source in self.config.splits.items():
             with suppress(DataError):
                 listed = dict.fromkeys(self._listed(source, split))
-                names += [name for name in listed if self.image(name).is_file()]
-        used: set[Path] = set()
+                names += [name for name in listed if self.exists(self.image(name))]
+        used: set[AnyPath] = set()
         for name in names:
             with suppress(DataError):
                 used.update(self._files_of(name))
         lines = []
         images = [*self._found.values(), *self._other_images]
-        unlisted = sorted(path for path in images if path not in used)
+        unlisted = sorted((path for path in images if path not in used), key=str)
         if unlisted:
             verb = "image files are" if len(unlisted) > 1 else "image file is"
             lines.append(
@@ -210,12 +209,24 @@ class FolderFiles:
 
     def _has_label(self, task: str, name: str) -> bool:
         try:
-            return self.label(task, name).is_file()
+            return self.exists(self.label(task, name))
         except DataError:
             return True  # there are two
 
-    def _some(self, paths: list[Path]) -> str:
-        shown = ", ".join(path.relative_to(self.root).as_posix() for path in paths[:3])
+    def exists(self, path: AnyPath) -> bool:
+        """Whether a file exists; on an object store, whether the listing of its folder has it."""
+        if isinstance(path, StorePath):
+            listed = self._listing(path.parent).get(normalize("NFC", path.stem), ())
+            return path.name in listed
+        return path.is_file()
+
+    def _relative(self, path: AnyPath) -> str:
+        if isinstance(path, StorePath):
+            return path.url[len(str(self.root)) :].lstrip("/")
+        return path.relative_to(str(self.root)).as_posix()
+
+    def _some(self, paths: list[AnyPath]) -> str:
+        shown = ", ".join(self._relative(path) for path in paths[:3])
         return shown + ", ..." * (len(paths) > 3)
 
     def reference(self, text: str, key: str) -> Any:
@@ -288,20 +299,20 @@ class FolderFiles:
             names = self.names(split)
             digest.update(f"\n{split} {len(names)}".encode())
             for path in self._all_files(names):
-                relative = path.relative_to(self.root).as_posix()
-                digest.update(f"\n{relative} {path.stat().st_size}".encode())
+                size = path.size() if isinstance(path, StorePath) else path.stat().st_size
+                digest.update(f"\n{self._relative(path)} {size}".encode())
         return digest.hexdigest()
 
-    def _all_files(self, names: list[str]) -> Iterator[Path]:
+    def _all_files(self, names: list[str]) -> Iterator[AnyPath]:
         for name in names:
             yield from self._files_of(name)
 
-    def _files_of(self, name: str) -> Iterator[Path]:
+    def _files_of(self, name: str) -> Iterator[AnyPath]:
         """The image, and the labels and confidences that exist."""
         yield self.image(name)
         for task in self.config.tasks:
             path = self.label(task, name)
-            if path.is_file():
+            if self.exists(path):
                 yield path
                 confidence = self.confidence(task, name)
                 if confidence is not None:
@@ -330,12 +341,12 @@ class FolderFiles:
         return checked
 
     def _without_ending(self, name: str) -> str:
-        if Path(name).suffix.lower() not in ENDINGS or self.image(name).is_file():
+        if Path(name).suffix.lower() not in ENDINGS or self.exists(self.image(name)):
             return name
         shorter = [self._name_of(name), name.removesuffix(Path(name).suffix)]
-        return next((n for n in shorter if n and self.image(n).is_file()), name)
+        return next((n for n in shorter if n and self.exists(self.image(n))), name)
 
-    def _from_list(self, path: Path, split: Split) -> list[str]:
+    def _from_list(self, path: AnyPath, split: Split) -> list[str]:
         try:
             return read_names(path)
         except DataError as error:
@@ -363,18 +374,30 @@ class FolderFiles:
         if literal and pattern.startswith(f"{literal}/"):
             pattern = glob.escape(literal) + pattern[len(literal) :]
         try:
-            paths = [path for path in self.root.glob(pattern) if path.is_file()]
+            files = self._globbed(pattern)
         except (ValueError, NotImplementedError, re.error) as error:
             raise DataError(
                 f"{self.source}: splits.{split}.glob is {pattern!r} ({error}). Give a pattern "
                 "relative to the root, such as rgb/a*.jpg."
             ) from None
-        files = (path.relative_to(self.root).as_posix() for path in paths)
         names = (self._name_of(file) for file in files if not _any_hidden(file))
         return sorted(name for name in names if name is not None)
 
-    def _visible(self, pattern: str, endings: tuple[str, ...]) -> list[Path]:
+    def _globbed(self, pattern: str) -> list[str]:
+        """Relative paths of the files that match a glob."""
+        if isinstance(self.root, StorePath):
+            return self.root.glob(pattern)
+        paths = (path for path in self.root.glob(pattern) if path.is_file())
+        return [self._relative(path) for path in paths]
+
+    def _visible(self, pattern: str, endings: tuple[str, ...]) -> list[AnyPath]:
         """Files below the folder of a pattern, without hidden ones; links are followed."""
+        if isinstance(self.root, StorePath):
+            inside = (self.root / _folder_of(pattern)).files_below()
+            named = ((path, self._relative(path)) for path in inside)
+            return [
+                path for path, file in named if not _any_hidden(file) and _ending(file) in endings
+            ]
         found, visited = [], set()
         for folder, folders, files in os.walk(self.root / _folder_of(pattern), followlinks=True):
             real = os.path.realpath(folder)
@@ -386,11 +409,11 @@ class FolderFiles:
         return sorted(path for path in found if path.is_file())
 
     @cached_property
-    def _candidates(self) -> tuple[dict[str, Path], list[Path]]:
+    def _candidates(self) -> tuple[dict[str, AnyPath], list[AnyPath]]:
         """Name -> image, and the other image files, which are no labels either."""
         named, others = {}, []
         for path in self._visible(self.config.image, ENDINGS):
-            name = self._name_of(path.relative_to(self.root).as_posix())
+            name = self._name_of(self._relative(path))
             named |= {name: path} if name is not None else {}
             others += [path] if name is None else []
         tasks = self.config.tasks.values()
@@ -398,8 +421,8 @@ class FolderFiles:
         patterns += [task.confidence.path for task in tasks if task.confidence is not None]
         labels = [_as_regex(pattern, ENDINGS) for pattern in patterns]
 
-        def is_label(path: Path, own: str | None) -> bool:
-            file = path.relative_to(self.root).as_posix()
+        def is_label(path: AnyPath, own: str | None) -> bool:
+            file = self._relative(path)
             of = {_name_in(regex.fullmatch(file)) for regex in labels}
             return any(name in named and name != own for name in of)
 
@@ -407,11 +430,11 @@ class FolderFiles:
         return images, [path for path in others if not is_label(path, None)]
 
     @property
-    def _found(self) -> dict[str, Path]:
+    def _found(self) -> dict[str, AnyPath]:
         return self._candidates[0]
 
     @property
-    def _other_images(self) -> list[Path]:
+    def _other_images(self) -> list[AnyPath]:
         return self._candidates[1]
 
     def _share(self, split: Split) -> list[str]:
@@ -430,6 +453,17 @@ class FolderFiles:
                 return sorted(ordered[first:last])
             start = end
         return []
+
+
+def _file_names(folder: AnyPath) -> Iterator[str]:
+    """Names of the files in a folder."""
+    if isinstance(folder, StorePath):
+        yield from folder.names()
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file():
+                yield entry.name
 
 
 def fill(pattern: str, name: str) -> str:

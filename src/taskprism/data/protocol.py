@@ -13,7 +13,6 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
 from torch.utils.data import Dataset
@@ -23,6 +22,7 @@ from taskprism.data.sample import Sample
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.options import Size, read_options
 from taskprism.registry import Registry, describe_part
+from taskprism.stores.paths import AnyPath
 from taskprism.tasks.base import Task
 
 Split = Literal["train", "val", "test"]
@@ -211,7 +211,7 @@ class Protocol(ABC):
         return [f.name for f in dataclasses.fields(cls) if f.init and f.name not in _NOT_OPTIONS]
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any], root: Path | None = None) -> Self:
+    def from_options(cls, options: Mapping[str, Any], root: AnyPath | None = None) -> Self:
         """Protocol with some of its options changed, as they come from YAML.
 
         Raises:

@@ -18,6 +18,7 @@ from torch import nn
 
 from taskprism.errors import CheckpointError, InputError, TaskprismError
 from taskprism.registry import Registry, import_parts
+from taskprism.stores import fetch_folder, is_url
 
 if TYPE_CHECKING:
     from taskprism.models.base import MultiTaskModel
@@ -110,7 +111,8 @@ def load(
 
     Args:
         path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory,
-            from which the best checkpoint is loaded, or else the last; or a hub id, ``owner/name``.
+            from which the best checkpoint is loaded, or else the last; the URL of one of these,
+            such as ``s3://bucket/run``; or a hub id, ``owner/name``.
         device: Device of the returned model.
         imports: Modules or Python files that define your own parts of this model.
 
@@ -260,15 +262,18 @@ def check_finite_model(model: nn.Module, source: str | Path) -> None:
 
 def find_model_folder(path_or_hub_id: str | Path) -> Path:
     """Folder with ``config.json``: the given one, a checkpoint of a run, or a download."""
-    path = Path(path_or_hub_id)
+    if isinstance(path_or_hub_id, str) and is_url(path_or_hub_id):
+        path = fetch_folder(path_or_hub_id, lambda name: name.endswith((CONFIG, WEIGHTS)))
+    else:
+        path = Path(path_or_hub_id)
     if path.is_dir():
         for folder in (path, *(path / checkpoint for checkpoint in _CHECKPOINTS)):
             if (folder / CONFIG).is_file():
                 return folder
         raise CheckpointError(
-            f"{str(path)!r} holds no model: neither {CONFIG} nor {' nor '.join(_CHECKPOINTS)}. "
-            "Give a folder written by save_pretrained, or the directory of a run that has saved "
-            "a checkpoint."
+            f"{str(path_or_hub_id)!r} holds no model: neither {CONFIG} nor "
+            f"{' nor '.join(_CHECKPOINTS)}. Give a folder written by save_pretrained, or the "
+            "directory of a run that has saved a checkpoint."
         )
     if re.fullmatch(r"[\w\-]+/[\w\-.]+", str(path_or_hub_id)):
         try:

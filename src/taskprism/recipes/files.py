@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from taskprism.errors import InputError, RecipeError, UnknownNameError
 from taskprism.recipes.schema import Recipe, explain
 from taskprism.registry import import_parts, load_plugins
+from taskprism.stores import fetch_folder, is_url
 from taskprism.text_files import parse_yaml, read_yaml
 
 _EXTENDS = "extends"
@@ -205,8 +206,8 @@ def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) 
     needs to :func:`taskprism.registry.import_parts` or to ``--import`` first.
 
     Args:
-        source: YAML file, run directory, name of :func:`list_recipes`, or a row of a paper's table:
-            ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
+        source: YAML file, run directory or its URL, name of :func:`list_recipes`, or a row of a
+            paper's table: ``PAPER/TABLE/ROW`` (``mti_net/2a/single_task``).
         overrides: Dotted key (``optimizer.lr``) -> value; they take precedence over the file. With
             another ``data.protocol``, here or in a recipe that extends another, the old
             ``data.options`` and ``data.root`` are dropped, because they belong to the old data.
@@ -284,6 +285,8 @@ def find_recipe(source: str | Path) -> RecipeFile:
         RecipeError: There is no such file, or it is not a recipe.
         UnknownNameError: There is no recipe of that name.
     """
+    if isinstance(source, str) and is_url(source):
+        return _of_stored_run(source)
     path = Path(source)
     if is_recipe(path):
         return RecipeFile(path)
@@ -296,6 +299,15 @@ def find_recipe(source: str | Path) -> RecipeFile:
     if path.suffix in {".yaml", ".yml"}:
         raise RecipeError(f"No recipe file {path}. `taskprism list recipes` lists those available.")
     raise UnknownNameError("recipe", str(source), list_recipes())
+
+
+def _of_stored_run(url: str) -> RecipeFile:
+    """Recipe of a run at a URL."""
+    run = url.rstrip("/").removesuffix(f"/{_RECORDED}")
+    folder = fetch_folder(run, lambda name: name in (_RECORDED, "manifest.json"))
+    if not (folder / _RECORDED).is_file():
+        raise RecipeError(f"{run} is not a run directory: it has no {_RECORDED}.")
+    return RecipeFile(folder / _RECORDED)
 
 
 def is_recipe(path: Path) -> bool:
@@ -369,6 +381,8 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
             return [anchor(each, is_path) for each in name]
         if isinstance(name, dict):
             return {key: anchor(each, is_path) for key, each in name.items()}
+        if is_url(name):
+            return name
         found = isinstance(name, str) and name and is_path(folder / name)
         return str((folder / name).resolve()) if found else name
 

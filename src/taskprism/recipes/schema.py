@@ -24,6 +24,7 @@ from pydantic import (
 
 from taskprism.errors import RecipeError
 from taskprism.options import refuse_boolean
+from taskprism.stores.paths import is_url
 
 
 class Strict(BaseModel):
@@ -104,8 +105,8 @@ class DataSettings(Strict):
     protocol: str | list[str] = Field(
         "rooms", description="a name from `taskprism list protocols`, or data YAML files"
     )
-    root: Path | dict[str, Path] | None = Field(
-        None, description="folder of the data, or one per protocol; overrides the data YAML"
+    root: str | Path | dict[str, str | Path] | None = Field(
+        None, description="folder of the data or its URL, or one per protocol; overrides the YAML"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -132,6 +133,16 @@ class DataSettings(Strict):
         default_factory=list,
         description="tasks of the columns of a file in data.labels; empty: the run's, in order",
     )
+
+    @field_validator("root")
+    @classmethod
+    def _path_or_url(cls, value: Any) -> Any:
+        def place(folder: str | Path) -> str | Path:
+            return folder if is_url(folder) else Path(folder)
+
+        if isinstance(value, dict):
+            return {name: place(folder) for name, folder in value.items()}
+        return value if value is None else place(value)
 
     @field_validator("options")
     @classmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from taskprism.errors import CheckpointError, DataError, InputError
+from taskprism.stores import StorePath, fetch_folder, is_url
 from taskprism.text_files import read_yaml
 
 METRICS_FILE = "metrics.json"
@@ -70,12 +71,13 @@ def read_run(path: str | Path) -> RunResult:
         >>> read_run("runs/mti_net").metrics["depth"]["rmse"]  # doctest: +SKIP
         0.412
     """
-    folder = Path(path)
+    is_remote = isinstance(path, str) and is_url(path)
+    folder = fetch_folder(str(path), _is_small) if is_remote else Path(path)
     file = folder / METRICS_FILE
     if not file.is_file():
         raise DataError(
-            f"{folder} has no {METRICS_FILE}. Finish the run with `taskprism train`, or score "
-            f"it with `taskprism evaluate {folder}`."
+            f"{path} has no {METRICS_FILE}. Finish the run with `taskprism train`, or score "
+            f"it with `taskprism evaluate {path}`."
         )
     content = _read_json(file)
     try:
@@ -103,8 +105,14 @@ def read_run(path: str | Path) -> RunResult:
         ) from error
 
 
-def find_runs(paths: Iterable[str | Path]) -> list[RunResult]:
+def find_runs(paths: Iterable[str | Path], whole: bool = False) -> list[RunResult]:
     """Read runs from run directories, or from folders that contain some at any depth.
+
+    Either may be a URL (text), whose small files are then read through the local cache.
+
+    Args:
+        paths: Folders or URLs.
+        whole: Whether the weights of runs at URLs are needed too, and not only their scores.
 
     Returns:
         Runs in the order of ``paths``; runs of one folder sorted by name. Each run occurs once.
@@ -117,7 +125,15 @@ def find_runs(paths: Iterable[str | Path]) -> list[RunResult]:
         ['mti_net', 'single_task']
     """
     found: dict[Path, RunResult] = {}
-    for path in map(Path, paths):
+    for each in paths:
+        if isinstance(each, str) and is_url(each):
+            for url in _stored_runs(each):
+                run = read_run(url)
+                found[run.path] = run
+                if whole:
+                    fetch_folder(url)
+            continue
+        path = Path(each)
         if not path.is_dir():
             raise InputError(f"{path} is not a folder. Give run directories or a folder of them.")
         if (path / METRICS_FILE).is_file():
@@ -133,6 +149,30 @@ def find_runs(paths: Iterable[str | Path]) -> list[RunResult]:
             if folder.resolve() not in found:
                 found[folder.resolve()] = read_run(folder)
     return list(found.values())
+
+
+def _is_small(name: str) -> bool:
+    """Whether comparing runs needs a file of a run."""
+    return not name.startswith(("checkpoints/", "pictures/"))
+
+
+def _stored_runs(url: str) -> list[str]:
+    """URLs of the finished runs at or below a URL."""
+    folder = StorePath(url)
+    try:
+        names = list(folder.sizes_below())
+    except FileNotFoundError:
+        names = []
+    ending = f"/{METRICS_FILE}"
+    if METRICS_FILE in names:
+        return [url]
+    found = [str(folder / name.removesuffix(ending)) for name in names if name.endswith(ending)]
+    if not found:
+        raise InputError(
+            f"{url} contains no finished run (no {METRICS_FILE} at any depth). Train one with "
+            f"`taskprism train RECIPE --out {url}`."
+        )
+    return found
 
 
 def _read_json(file: Path) -> dict[str, Any]:

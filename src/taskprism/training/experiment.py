@@ -111,7 +111,7 @@ def build_protocol(settings: DataSettings) -> Protocol:
 
 
 def saved_protocol(
-    recipe: Recipe, run: Path, root: Path | dict[str, Path] | None = None
+    recipe: Recipe, run: Path, root: str | Path | dict[str, str | Path] | None = None
 ) -> Protocol:
     """Protocol of a finished run; see :func:`check_saved_names` for what it refuses to import.
 

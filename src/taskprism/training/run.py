@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -73,7 +72,8 @@ def train(
 
     Args:
         recipe: The settings, or what :func:`load_recipe` reads.
-        run_dir: Folder of the run; must not hold one yet, unless ``resume``.
+        run_dir: Folder of the run; must not hold one yet, unless ``resume``. A URL that fsspec
+            opens, such as ``s3://bucket/run``, gets a copy of the run at every save.
         resume: Continue the run in ``run_dir`` where it stopped. The result is the same as that of
             a run that never stopped.
         reporter: Shows progress; by default on standard error.
@@ -85,7 +85,7 @@ def train(
             training, when the checkpoint is written.
 
     Returns:
-        ``run_dir``.
+        The folder of the run; for a URL, its local copy.
 
     Raises:
         TaskprismError: A name, option, file or folder is wrong; nothing was trained.
@@ -108,6 +108,7 @@ def train(
         with stop.at_once():
             if accelerator.is_main_process:
                 stack.enter_context(run.lock.hold())
+            run.fetch()
             if resume:
                 run.check_resumable(recipe)
                 check_saved_names(recipe, run.path)
@@ -178,6 +179,9 @@ def _train(
     try:
         trainer.train()
         _finish(run, experiment, trainer, accelerator, reporter)
+        if accelerator.is_main_process:
+            run.upload()
+            reporter.line(f"Run in {run.place}")
     except Stopped as stopped:
         accelerator.wait_for_everyone()  # the first process has saved before any other ends
         kind = KeyboardInterrupt if stopped.by_interrupt else Terminated
@@ -208,7 +212,7 @@ def evaluate(
     run_dir: str | Path,
     split: Split | None = None,
     checkpoint: CheckpointName = "last",
-    root: Path | None = None,
+    root: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     pictures: bool = True,
@@ -223,11 +227,11 @@ def evaluate(
     """Score a trained run and write ``metrics.json`` and pictures into it.
 
     Args:
-        run_dir: A run directory.
+        run_dir: A run directory, or the URL of one.
         split: Which images; by default ``test``, or ``val`` where the data have no test split.
             Scores of another split go to ``metrics_SPLIT.json``.
         checkpoint: ``last`` as in the papers, or ``best``.
-        root: Folder of the data, if it has moved since training.
+        root: Folder of the data or its URL, if it has moved since training.
         batch_size: Images per batch; by default the recipe's.
         workers: Loader processes; by default the recipe's.
         pictures: Draw panels of some images.
@@ -283,7 +287,7 @@ def evaluate_run(
     run_dir: str | Path,
     split: Split | None = None,
     checkpoint: CheckpointName = "last",
-    root: Path | None = None,
+    root: str | Path | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     pictures: bool = True,
@@ -298,6 +302,7 @@ def evaluate_run(
     """Do what :func:`evaluate` does, but return the scores even if they cannot be written."""
     import_parts(imports)
     run = RunDirectory(run_dir)
+    run.fetch()
     recipe = run.recipe()
     check_saved_names(recipe, run.path)
     folder = run.find_checkpoint(checkpoint)
@@ -344,6 +349,8 @@ def evaluate_run(
                 write_scores(run, recipe, scored_data, model, results, scored, image_states, notes)
                 if pictures:
                     write_pictures(run.pictures, scored_data, split, model)
+                if run.lock.is_held:
+                    run.upload()
         except CheckpointError as error:
             return Evaluation(results, title, file, error)
     return Evaluation(results, title, file)
@@ -387,7 +394,7 @@ def _compare_data(
         return {}
     if not allowed:
         raise DataError(
-            f"The data of {protocol.name!r} are not those that the run in {run.path} was trained "
+            f"The data of {protocol.name!r} are not those that the run in {run.place} was trained "
             f"on (fingerprint {before} then, {now} now), so the scores would not be comparable "
             "with its others. Restore the data, give their folder with --data-root or their data "
             "YAML with --data, or add --allow-other-data (allow_other_data=True) to score on "
@@ -397,7 +404,7 @@ def _compare_data(
         found = protocol.task(task.name)
         if (found.kind, found.channels) != (task.kind, task.channels):
             raise DataError(
-                f"The run in {run.path} predicts the task {task.name!r} as {task.kind} with "
+                f"The run in {run.place} predicts the task {task.name!r} as {task.kind} with "
                 f"{task.channels} channel(s), but in {protocol.name!r} it is {found.kind} with "
                 f"{found.channels}, so it cannot be scored on these data."
             )
@@ -424,6 +431,7 @@ def _open(
                 f"{now * size} images instead of {before * size}."
             )
         run.write_recipe(recipe)
+        run.upload()
         return
     content = manifest.describe(
         experiment.protocol,
@@ -435,6 +443,7 @@ def _open(
     run.write_recipe(recipe)
     run.log.truncate(0)
     write_json(run.manifest_file, content | {"best_chosen_on": trainer.selection_split})
+    run.upload()
 
 
 def _announce(
@@ -497,7 +506,6 @@ def _finish(
     write_pictures(run.pictures, protocol, split, model)
     bad = {str(index): error for index, error in trainer.feed.bad.errors.items()}
     manifest.note_finished(run.manifest_file, trainer.learner.skipped.total, bad)
-    reporter.line(f"Run in {run.path}")
 
 
 def _epoch_of(run: RunDirectory, checkpoint: CheckpointName, reporter: Reporter) -> int | None:
@@ -511,8 +519,4 @@ def _epoch_of(run: RunDirectory, checkpoint: CheckpointName, reporter: Reporter)
 
 
 def _how_to_resume(run: RunDirectory) -> str:
-    path = shlex.quote(str(run.path))
-    return (
-        f"Stopped and saved. Resume with: taskprism train {shlex.quote(str(run.recipe_file))} "
-        f"--out {path} --resume"
-    )
+    return f"Stopped and saved. Resume with: {run.resume_command()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from taskprism.errors import CheckpointError, RecipeError
 from taskprism.recipes.files import load_recipe, read_mapping, to_yaml
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.runs import IMAGE_STATES_FILE
+from taskprism.stores import Lease, MirroredFolder, is_url
 from taskprism.training.run_lock import HOLDER_FILE, LOCK_FILE, RunLock
 
 STATE_FILE = "training_state.pt"
@@ -53,8 +55,15 @@ class RunDirectory:
     ``pictures/``           panels of some test images
     ======================  ====================================================================
 
+    A run at a URL (``s3://bucket/run``, or any other that fsspec opens) is written in a folder of
+    the local cache. :meth:`fetch` and :meth:`upload` exchange that folder with the URL.
+
     Args:
-        path: The folder; it need not exist yet.
+        path: The folder; it need not exist yet. A URL must be text, not a path.
+
+    Attributes:
+        path: The folder, or the local copy of a URL.
+        place: What was given, for messages.
 
     Example:
         >>> RunDirectory("runs/first").scores_file("val").name
@@ -62,14 +71,43 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self._mirror = MirroredFolder(str(path)) if is_url(path) else None
+        self.path = Path(path) if self._mirror is None else self._mirror.local
+        self.place = str(path)
         self.recipe_file = self.path / "recipe.yaml"
         self.manifest_file = self.path / "manifest.json"
         self.metrics_file = self.path / "metrics.json"
         self.image_states_file = self.path / IMAGE_STATES_FILE
         self.pictures = self.path / "pictures"
         self.log = RunLog(self.path / "log.jsonl")
-        self.lock = RunLock(self.path)
+        lease = None if self._mirror is None else Lease(self._mirror.url)
+        self.lock = RunLock(self.path, lease)
+
+    def fetch(self) -> None:
+        """Bring the local copy of a run at a URL up to date; a local run is as it is.
+
+        Raises:
+            CheckpointError: The URL cannot be read.
+        """
+        if self._mirror is not None:
+            self._mirror.fetch()
+
+    def upload(self) -> None:
+        """Copy what has changed to the URL; a checkpoint there is replaced as a whole.
+
+        Raises:
+            CheckpointError: The URL cannot be written, or another process writes there by now. The
+                local copy is complete, and the next upload tries again.
+        """
+        if self._mirror is not None:
+            lease = self.lock.lease
+            self._mirror.upload(None if lease is None or not lease.is_held else lease.check)
+
+    def resume_command(self) -> str:
+        """Command that continues this run."""
+        recipe = f"{self.place}/recipe.yaml" if self._mirror is not None else str(self.recipe_file)
+        place = shlex.quote(self.place)
+        return f"taskprism train {shlex.quote(recipe)} --out {place} --resume"
 
     def scores_file(self, split: Split, scored_split: Split = "test") -> Path:
         """File of the scores of a split.
@@ -104,7 +142,7 @@ class RunDirectory:
         folder = self.checkpoint(name)
         if not self.has_checkpoint(name):
             raise CheckpointError(
-                f"{self.path} has no checkpoint {name!r} ({folder}). Train it first: "
+                f"{self.place} has no checkpoint {name!r} ({folder}). Train it first: "
                 "`taskprism train RECIPE --out DIR`."
             )
         return folder
@@ -117,7 +155,7 @@ class RunDirectory:
             RecipeError: The recipe is damaged.
         """
         if not self.recipe_file.is_file():
-            raise CheckpointError(f"{self.path} is not a run directory: it has no recipe.yaml.")
+            raise CheckpointError(f"{self.place} is not a run directory: it has no recipe.yaml.")
         missing = [key for key in ("model", "data") if key not in read_mapping(self.recipe_file)]
         if missing:
             raise CheckpointError(
@@ -149,11 +187,11 @@ class RunDirectory:
         if self.recipe_file.is_file():
             if self.has_checkpoint("last") or self.has_checkpoint("best"):
                 raise CheckpointError(
-                    f"{self.path} already holds a run. Add --resume to continue it, or choose "
+                    f"{self.place} already holds a run. Add --resume to continue it, or choose "
                     "another --out for a new one."
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self._other_files())):
-            raise CheckpointError(f"{self.path} is not empty; choose another --out.")
+            raise CheckpointError(f"{self.place} is not empty; choose another --out.")
 
     def _other_files(self) -> Iterator[Path]:
         """Files but those that a process leaves which ends before it has written the recipe."""
@@ -170,7 +208,7 @@ class RunDirectory:
         """
         if not self.recipe_file.is_file():
             raise CheckpointError(
-                f"{self.path} holds no run to resume; leave --resume out to start one there."
+                f"{self.place} holds no run to resume; leave --resume out to start one there."
             )
         before = _flat(self.recipe().model_dump())
         now = _flat(absolute_paths(recipe).model_dump())
@@ -181,9 +219,9 @@ class RunDirectory:
         ]
         if changed:
             raise RecipeError(
-                f"The recipe is not the one {self.path} was started with; changed: "
-                f"{', '.join(changed)}. Resume with `taskprism train {self.recipe_file} --out "
-                f"{self.path} --resume`, or start a new run in another --out."
+                f"The recipe is not the one {self.place} was started with; changed: "
+                f"{', '.join(changed)}. Resume with `{self.resume_command()}`, or start a new run "
+                "in another --out."
             )
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -200,8 +238,8 @@ def absolute_paths(recipe: Recipe, folder: Path | None = None) -> Recipe:
     """
     base = Path() if folder is None else folder
 
-    def absolute(path: str | Path) -> Path:
-        return (base / path).resolve()
+    def absolute(path: str | Path) -> str | Path:
+        return path if is_url(path) else (base / path).resolve()
 
     data, weights = recipe.data, recipe.model.pretrained
     labels = data.labels

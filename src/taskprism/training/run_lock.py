@@ -7,13 +7,14 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from taskprism.atomic import missing_folders, remove_empty
 from taskprism.errors import CheckpointError
+from taskprism.stores.lease import Lease, LeaseHeldError
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".lock.json"
@@ -31,6 +32,7 @@ class RunLock:
 
     Args:
         folder: The folder; it need not exist yet.
+        lease: Held as well, where the folder is the local copy of one on an object store.
 
     Example:
         >>> import tempfile
@@ -43,8 +45,9 @@ class RunLock:
         taskprism.training.run_lock.RunInUseError: ... is in use by process ...
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lease: Lease | None = None) -> None:
         self.folder = folder
+        self.lease = lease
         self._holder_file = folder / HOLDER_FILE
         self._lock = FileLock(folder / LOCK_FILE, thread_local=False)
 
@@ -83,10 +86,14 @@ class RunLock:
                 f"Cannot write to {self.folder}: {error}. Check its permissions and free space, "
                 "or choose another folder."
             ) from error
-        try:
+        with ExitStack() as held:
+            held.callback(self._release, created)
+            if self.lease is not None:
+                try:
+                    held.enter_context(self.lease.hold())
+                except LeaseHeldError as error:
+                    raise RunInUseError(str(error)) from None
             yield
-        finally:
-            self._release(created)
 
     def _release(self, created: list[Path]) -> None:
         with suppress(OSError):

@@ -26,6 +26,7 @@ from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import Results, describe, flat, score, split_loader
 from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.scoring.selection import Selection
+from taskprism.stores.lease import LeaseHeldError
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
 from taskprism.training.bad_samples import BadSamples
@@ -137,6 +138,7 @@ class Trainer:
         folder = self.run.path if self.run is not None else Path()
         accelerator = accelerator or create_accelerator(recipe, folder)
         if self.run is not run and self.run is not None and accelerator.is_main_process:
+            self.run.fetch()
             self.run.check_free()
             self.run.write_recipe(recipe)
         self.recipe = recipe
@@ -312,8 +314,16 @@ class Trainer:
             self.on_evaluate(epoch, *self.latest)
 
     def _save(self, name: CheckpointName) -> None:
-        if self.run is not None:
-            self.learner.save(self.run, name)
+        if self.run is None:
+            return
+        self.learner.save(self.run, name)
+        if name == "last" and self.accelerator.is_main_process:
+            try:
+                self.run.upload()
+            except LeaseHeldError:
+                raise
+            except CheckpointError as error:  # training goes on while the network is away
+                self.reporter.line(f"{error} It is uploaded with the next save.")
 
     def evaluate(self, split: Split, is_last: bool = False) -> Results:
         """Metrics of the trained model over a split.
@@ -596,7 +606,7 @@ def _instead(run: RunDirectory) -> str:
     """What can be done with a run whose last checkpoint is damaged."""
     if run.has_checkpoint("best"):
         return (
-            f"The run cannot be resumed; `taskprism evaluate {run.path} --checkpoint best` scores "
+            f"The run cannot be resumed; `taskprism evaluate {run.place} --checkpoint best` scores "
             "its best weights. Start a new run in another --out to train further."
         )
     return "The run cannot be resumed. Start a new one in another --out."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from taskprism.data.folder_config import check_protocol_name, rename_keys
 from taskprism.data.protocol import Split
 from taskprism.errors import DataError
+from taskprism.stores.paths import AnyPath
 from taskprism.text_files import name_problem, read_json
 
 FILE = "index.json"
@@ -117,7 +117,7 @@ class Index(_Frozen):
         return {name: sum(name in entry.members for entry in samples) for name in names}
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: AnyPath) -> Index:
     """Index of a folder of shards.
 
     Raises:

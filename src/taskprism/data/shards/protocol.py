@@ -32,6 +32,7 @@ from taskprism.data.shards.encoding import as_target, decode
 from taskprism.data.shards.index import FILE, Entry, Index, Shard, read_index
 from taskprism.errors import CheckpointError, DataError, InputError
 from taskprism.options import Size
+from taskprism.stores.paths import AnyPath, StorePath, as_path, store_errors
 from taskprism.tasks import Task, task_from_config
 from taskprism.tasks.target import DenseTarget, ValidMask
 
@@ -43,7 +44,7 @@ class ShardDataset(Dataset[Sample]):
     """The samples of some shards, in the order in which they were packed.
 
     Args:
-        folder: Folder of the tar files.
+        folder: Folder of the tar files, which may be on an object store.
         shards: The tar files to read.
         tasks: Tasks to read; those without a label in a sample are absent from it.
         transform: Applied last.
@@ -54,7 +55,7 @@ class ShardDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        folder: Path,
+        folder: AnyPath,
         shards: Sequence[Shard],
         tasks: Sequence[Task],
         transform: Transform | None = None,
@@ -65,7 +66,7 @@ class ShardDataset(Dataset[Sample]):
         self._entries = [(shard.file, entry) for shard in shards for entry in shard.samples]
         for shard in shards:
             path = folder / shard.file
-            size = path.stat().st_size if path.is_file() else None
+            size = _size(path)
             if size != shard.size:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise DataError(
@@ -96,6 +97,8 @@ class ShardDataset(Dataset[Sample]):
         self, file: str, entry: Entry, names: Sequence[str]
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         path = self.folder / file
+        if isinstance(path, StorePath):
+            return _read_stored(path, entry, names)
         parts = {}
         try:
             # Open the file for each sample: threads and forked workers share nothing.
@@ -112,8 +115,42 @@ class ShardDataset(Dataset[Sample]):
         }
 
 
+def _read_stored(
+    path: StorePath, entry: Entry, names: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Members of a sample, which lie next to each other, with one request."""
+    members = {name: entry.members[name] for name in names}
+    start = min(member.offset for member in members.values())
+    end = max(member.offset + member.size for member in members.values())
+    try:
+        content = path.read_range(start, end - start)
+    except Exception as error:
+        reason = store_errors(error)
+        if reason is None:
+            raise
+        raise DataError(f"{path}: cannot be read ({reason}).") from error
+    return {
+        name: decode(
+            member.storage,
+            content[member.offset - start : member.offset - start + member.size],
+            f"{path}, {name} of {entry.name}",
+        )
+        for name, member in members.items()
+    }
+
+
+def _size(path: AnyPath) -> int | None:
+    """Bytes of a file; None if it is missing."""
+    if isinstance(path, StorePath):
+        try:
+            return path.size()
+        except FileNotFoundError:
+            return None
+    return path.stat().st_size if path.is_file() else None
+
+
 class _Opened(NamedTuple):
-    folder: Path
+    folder: AnyPath
     index: Index
     packed: Protocol
 
@@ -152,7 +189,7 @@ class ShardsProtocol(Protocol):
     def __post_init__(self) -> None:
         if self.root is None:
             return  # for lists and descriptions
-        folder = Path(self.root)
+        folder = as_path(self.root)
         index = read_index(folder)
         tasks = self.tasks or tuple(task_from_config(config) for config in index.tasks)
         packed = _restore(index, folder, self.change)
@@ -214,12 +251,19 @@ class ShardsProtocol(Protocol):
         return self._content
 
 
-def _check_hashes(folder: Path, shards: Sequence[Shard]) -> None:
+def _check_hashes(folder: AnyPath, shards: Sequence[Shard]) -> None:
     """Check the hash of every tar file, once per file as long as its size and time stay.
+
+    Of files on an object store, the size is checked.
 
     Raises:
         DataError: A file is missing or another one.
     """
+    if isinstance(folder, StorePath):  # reading all of them would take as long as an epoch
+        for shard in shards:
+            if _size(folder / shard.file) != shard.size:
+                raise DataError(f"{folder / shard.file} is not the file that was packed.")
+        return
     record = folder / VERIFIED
     known = _read_verified(record)
     found: dict[str, list[Any]] = {}
@@ -252,7 +296,7 @@ def _read_verified(record: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _restore(index: Index, folder: Path, change: Mapping[str, Any]) -> Protocol:
+def _restore(index: Index, folder: AnyPath, change: Mapping[str, Any]) -> Protocol:
     """The packed protocol without its data: for transforms and conventions."""
     if index.folder is None:
         kind = PROTOCOLS.find_saved(index.part or index.protocol)
