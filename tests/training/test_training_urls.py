@@ -1,18 +1,16 @@
 """Runs at URLs: trained, stopped, resumed elsewhere, scored, compared and loaded."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
 
 import fsspec
 import pytest
 
+import commands
 import taskprism
 from reference.run_files import log, weights
 from taskprism.cli import main
 from taskprism.errors import CheckpointError
+from taskprism.recipes.files import to_yaml
 from taskprism.scoring.runs import find_runs
 from taskprism.stores import Lease, MirroredFolder, StorePath
 from taskprism.training import train
@@ -111,31 +109,27 @@ def test_a_url_that_cannot_be_opened_ends_the_command_at_once(tiny_recipe, capsy
 
 
 KILLED = """
-    import os, sys
-    from taskprism.training import train
-    from taskprism.stores import MirroredFolder
-    put = MirroredFolder._put
+import os, sys
+from taskprism.training import train
+from taskprism.stores import MirroredFolder
 
-    def killed(self, name, key):
-        put(self, name, key)
-        states = os.environ["STATES"] = os.environ.get("STATES", "") + "s" * name.endswith("state.pt")
-        if states == "ss" and name.startswith("checkpoints/last"):
-            os.kill(os.getpid(), 9)  # in the second upload of a checkpoint, before its list
+put, states = MirroredFolder._put, []
 
-    MirroredFolder._put = killed
-    train(sys.argv[1], sys.argv[2])
+def killed(self, name, key):
+    put(self, name, key)
+    states.extend([name] if name.endswith("training_state.pt") else [])
+    if len(states) == 2:  # in the second upload of a checkpoint, before its list
+        os.kill(os.getpid(), 9)
+
+MirroredFolder._put = killed
+train(sys.argv[1], sys.argv[2])
 """
 
 
-@pytest.mark.slow
 def test_killed_during_an_upload_and_resumed_is_equal(tiny_recipe, tmp_path, machine):
-    from taskprism.recipes.files import to_yaml
-
     recipe, url = tiny_recipe(epochs=3), f"file://{tmp_path}/store/run"
     (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "recipe.yaml"), url]
-    done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
-    assert done.returncode == -9, done.stderr
+    commands.run_python(KILLED, tmp_path / "recipe.yaml", url, status=-9)
     assert (StorePath(url) / "files.json").exists()
     machine("second")
     with pytest.raises(RunInUseError, match="If no such process runs any more, try again in"):

@@ -73,7 +73,9 @@ class TargetDecoder:
                 f"as [right, up, toward] or [right, down, forward]; valid words: {', '.join(AXES)}."
             )
 
-    def __call__(self, path: AnyPath, confidence: AnyPath | None = None) -> tuple[DenseTarget, ValidMask]:
+    def __call__(
+        self, path: AnyPath, confidence: AnyPath | None = None
+    ) -> tuple[DenseTarget, ValidMask]:
         """Read a file of any bit depth, byte order and compression.
 
         Class maps and masks in JPEG are refused, because compression changes their numbers.
@@ -395,7 +397,7 @@ class TargetDecoder:
         return values
 
 
-def read_confidence(path: Path, orientation: Orientation = "exif") -> np.ndarray:
+def read_confidence(path: AnyPath, orientation: Orientation = "exif") -> np.ndarray:
     """Confidence of the labels of an image, ``(H, W)`` float32 in [0, 1].
 
     Args:
