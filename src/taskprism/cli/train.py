@@ -13,6 +13,7 @@ from taskprism.cli import IMPORT_HELP
 from taskprism.errors import InputError
 from taskprism.recipes.files import parse_value, validate
 from taskprism.recipes.schema import Recipe
+from taskprism.stores import is_url
 from taskprism.training.experiment import load_recipe_or_model
 from taskprism.training.launch import disconnect
 from taskprism.training.run import train as train_recipe
@@ -66,7 +67,8 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
         own = {key.removeprefix("data.options."): value for key, value in free.items()}
         values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
     ignore_signals_at_exit()
-    train_recipe(validate(values, source="command line"), given.out, resume=given.resume)
+    out = given.out if is_url(given.out) else Path(given.out)
+    train_recipe(validate(values, source="command line"), out, resume=given.resume)
     disconnect()
 
 
