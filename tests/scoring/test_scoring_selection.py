@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from taskprism.losses import LabelCounts
 from taskprism.scoring.selection import Selection
 from taskprism.tasks import create_task
 from taskprism.training.steps import LossMeter
@@ -51,26 +52,25 @@ def test_restored_selection_continues_from_its_state():
     assert not again.improves(results(0.6, 1.0), 3)
 
 
-class Alone:
-    """Accelerator of a single process, which has nothing to reduce."""
-
-    def reduce(self, tensor, how):
-        return tensor
+def counts(**pixels):
+    labeled = frozenset(name for name, count in pixels.items() if count)
+    return LabelCounts(pixels, pixels, labeled, {})
 
 
-def test_meter_averages_over_batches_with_labels():
+def test_meter_averages_over_labels():
+    """The total over batches, the loss of a task over its labeled pixels."""
     meter = LossMeter()
-    yes, no = torch.ones(1, 1, 2, 2, dtype=torch.bool), torch.zeros(1, 1, 2, 2, dtype=torch.bool)
-    for total, a, b, valid_b in [(4.0, 1.0, 3.0, yes), (2.0, 2.0, 0.0, no)]:
+    for total, a, b, pixels_of_b in [(4.0, 1.0, 3.0, 4), (2.0, 2.0, 0.0, 0), (3.0, 1.0, 6.0, 2)]:
         losses = {
             "total": torch.tensor(total),
             "final": {"a": torch.tensor(a), "b": torch.tensor(b)},
             "initial": {"b": torch.tensor(10 * b)},
         }
-        meter.add(losses, {"a": yes, "b": valid_b}, Alone())
+        meter.add(losses, counts(a=4, b=pixels_of_b))
     assert meter.total == 3.0
-    assert meter.means("final") == {"a": 1.5, "b": 3.0}
-    assert meter.means("initial") == {"b": 30.0}
+    assert meter.means("final") == {"a": pytest.approx(4 / 3), "b": 4.0}
+    assert meter.means("initial") == {"b": 40.0}
+    assert meter.per_task() == {"a": pytest.approx(4 / 3), "b": 44.0}
     again = LossMeter()
     again.restore(meter.state())
     assert again.means("final") == meter.means("final")
@@ -79,5 +79,6 @@ def test_meter_averages_over_batches_with_labels():
 def test_task_without_labels_has_no_mean():
     meter = LossMeter()
     losses = {"total": torch.tensor(0.0), "final": {"a": torch.tensor(0.0)}, "initial": {}}
-    meter.add(losses, {"a": torch.zeros(1, 1, 1, 1, dtype=torch.bool)}, Alone())
+    meter.add(losses, counts(a=0))
+    assert meter.per_task() == {}
     assert math.isnan(meter.means("final")["a"])

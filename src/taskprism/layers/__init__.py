@@ -10,6 +10,7 @@
 * :class:`FeaturePropagation`: MTI-Net's step from a coarse scale to the next finer one.
 * :class:`TaskSwitch`, :class:`ResidualAdapter`, :class:`AdaptedConvolution`, :class:`Modulation`:
   layers that can be separate for each task (ASTMT).
+* :func:`synchronize_batch_norm`: batch normalization over the images of several processes.
 * :class:`ModuleDict`, :class:`ModuleList`: PyTorch's containers with typed contents.
 """
 
@@ -19,6 +20,7 @@ from taskprism.layers.aggregation import (
     PanopticFusion,
     create_aggregation,
 )
+from taskprism.layers.batch_norm import has_batch_norm, synchronize_batch_norm
 from taskprism.layers.containers import ModuleDict, ModuleList
 from taskprism.layers.heads import (
     HEADS,
@@ -64,8 +66,10 @@ __all__ = [
     "bottleneck",
     "create_aggregation",
     "create_head",
+    "has_batch_norm",
     "list_heads",
     "register_head",
     "resize",
+    "synchronize_batch_norm",
     "upsampling_tail",
 ]

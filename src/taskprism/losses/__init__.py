@@ -23,7 +23,7 @@ from taskprism.losses.consistency import (
     list_consistency_losses,
     register_consistency_loss,
 )
-from taskprism.losses.criterion import Criterion, LossBreakdown
+from taskprism.losses.criterion import Criterion, LabelCounts, LossBreakdown
 from taskprism.losses.gradient_balancing import (
     GradientBalancing,
     SharedFeatures,
@@ -39,6 +39,7 @@ __all__ = [
     "Criterion",
     "FixedWeights",
     "GradientBalancing",
+    "LabelCounts",
     "LossBalancing",
     "LossBreakdown",
     "SharedFeatures",

@@ -185,6 +185,10 @@ class LossSettings(Strict):
         default_factory=dict,
         description="factor per task; overrides the protocol: --loss.weights.TASK VALUE",
     )
+    average: Literal["pixels", "images"] = Field(
+        "pixels",
+        description="over labeled pixels, or over images, each times tasks / its labeled tasks",
+    )
     initial: Literal["sum", "mean"] = Field(
         "sum", description="over the scales of deep supervision (MTI-Net sums, CTAL takes the mean)"
     )
@@ -280,6 +284,9 @@ class Recipe(Strict):
         10,
         ge=0,
         description="steps in a row to skip because a loss or gradient is not finite; 0: stop",
+    )
+    sync_batch_norm: bool = Field(
+        False, description="several processes: batch norm over the images of all (exact, slower)"
     )
     ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
     evaluate_every: int = Field(

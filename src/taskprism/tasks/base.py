@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,7 +145,36 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Mean loss over valid pixels, a scalar; exactly 0 (with a graph) if none is valid."""
+        """Mean loss over counted pixels, a scalar; exactly 0 (with a graph) if there are none.
+
+        It is a sum of terms that each depend on one image, divided by the number of pixels of
+        :meth:`counted`. :class:`~taskprism.losses.Criterion` relies on it to combine the means of
+        several processes. See :meth:`for_batch` for losses with a constant from the whole batch.
+        """
+
+    def counted(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Pixels over which :meth:`loss` is a mean, boolean ``(B, 1, H, W)``; by default all valid.
+
+        Whether pixels of an image are counted must not depend on other images.
+        """
+        return valid
+
+    def batch_sums(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Sums over the labels of a batch that :meth:`for_batch` needs, ``(K,)``; by default none.
+
+        They are added over processes and accumulated batches.
+        """
+        return torch.zeros(0, device=valid.device)
+
+    def for_batch(self, sums: Sequence[float]) -> Task:
+        """The task with the constants of its loss set from the labels of a whole batch.
+
+        By default the task itself, for losses without such constants.
+
+        Args:
+            sums: K numbers, the sums of :meth:`batch_sums` over the whole batch.
+        """
+        return self
 
     @abstractmethod
     def decode(self, output: Tensor) -> Tensor:

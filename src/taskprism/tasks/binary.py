@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -78,6 +79,20 @@ class BinaryTask(Task, ABC):
         return losses.balanced_binary_cross_entropy(
             logit, self.labels(target), valid, self.positive_weight
         )
+
+    def batch_sums(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Negatives and pixels, ``(2,)``, if ``positive_weight`` is the share of negatives."""
+        if self.positive_weight is not None:
+            return super().batch_sums(target, valid)
+        negatives = torch.where(valid, 1 - self.labels(target), 0).sum()
+        return torch.stack([negatives, valid.sum().to(negatives.dtype)])
+
+    def for_batch(self, sums: Sequence[float]) -> Task:
+        """The task with the share of negatives of the whole batch as ``positive_weight``."""
+        if self.positive_weight is not None:
+            return self
+        negatives, pixels = sums
+        return replace(self, positive_weight=min(1.0, negatives / max(pixels, 1.0)))
 
     def decode(self, output: Tensor) -> Tensor:
         """Probability ``(B, 1, H, W)``."""

@@ -246,19 +246,20 @@ class HumanParts(SemanticSegmentation):
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Cross-entropy of the images that show a person."""
-        return super().loss(output, target, self._counted(target, valid))
+        return super().loss(output, target, self.counted(target, valid))
 
     def update_metrics(
         self, metrics: MetricCollection, output: Tensor, target: Tensor, valid: Tensor
     ) -> None:
         """Add the images of a batch that show a person."""
-        super().update_metrics(metrics, output, target, self._counted(target, valid))
+        super().update_metrics(metrics, output, target, self.counted(target, valid))
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
         """Number of pixels of each class if the image shows a person, otherwise 0."""
-        return super().target_statistics(target, self._counted(target, valid))
+        return super().target_statistics(target, self.counted(target, valid))
 
-    def _counted(self, target: Tensor, valid: Tensor) -> Tensor:
+    def counted(self, target: Tensor, valid: Tensor) -> Tensor:
+        """Valid pixels, without the images that show no person if ``skip_empty_images``."""
         if not self.skip_empty_images:
             return valid
         return valid & ((target != 0) & valid).any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taskprism.tasks.losses import masked_mean
+from taskprism.losses.processes import ratio_over_processes
 
 _EPSILON = 1e-10  # gradients of a pixel are 1e-7 to 1e-5 long, too small for float16 and bfloat16
 _STEEPNESS = 10.0
@@ -61,7 +61,13 @@ class Adversary(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(
-        self, loss: Tensor, features: Tensor, task: str, valid: Tensor, reversal: float
+        self,
+        loss: Tensor,
+        features: Tensor,
+        task: str,
+        valid: Tensor,
+        reversal: float,
+        processes: int = 1,
     ) -> tuple[Tensor, Tensor]:
         """Total to descend on, and the discriminator's part of it.
 
@@ -71,16 +77,26 @@ class Adversary(nn.Module):
             task: Whose loss it is.
             valid: ``(B, 1, H, W)`` boolean; gradients of pixels without a label are not judged.
             reversal: :math:`alpha`, see :func:`reversal_strength`.
+            processes: Number of processes whose mean gradient is that of ``loss``, as the criterion
+                computes it. All of them must call the adversary together.
 
         Returns:
-            ``L`` and the cross-entropy, both scalars.
+            ``L`` and the cross-entropy, both scalars. Their values are those over the pixels of all
+            processes.
         """
         (gradient,) = torch.autograd.grad(loss, features, create_graph=True)
+        if processes > 1:
+            gradient = gradient / processes
         logits = self.discriminator(reverse_gradient(normalized(gradient), reversal))
         label = torch.full_like(logits[:, 0], self.tasks.index(task), dtype=torch.long)
         judged = F.interpolate(valid.float(), size=logits.shape[-2:], mode="nearest").bool()
         per_pixel = F.cross_entropy(logits, label, reduction="none").unsqueeze(1)
-        adversarial = masked_mean(per_pixel, judged)
+        judgments = (per_pixel * judged).sum()
+        adversarial = (
+            ratio_over_processes(judgments, judged.sum())
+            if processes > 1
+            else judgments / judged.sum().clamp(min=1)
+        )
         return (1 - self.weight) * loss + self.weight * adversarial, adversarial
 
 

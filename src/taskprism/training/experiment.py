@@ -68,6 +68,7 @@ class Experiment:
             self.model.tasks,
             self.model.auxiliary_tasks,
             weights=settings.weights,
+            average=settings.average,
             initial=settings.initial,
             initial_weight=settings.initial_weight,
             balancing=create_balancer(settings.balancing, weights, **options),

@@ -138,8 +138,8 @@ class EpochOrder:
     """The batches of each epoch for one of several processes.
 
     All processes shuffle alike and take turns in each global batch. The last, incomplete global
-    batch is used unless it would leave a process fewer than two images (batch normalization has no
-    variance over one image), unless the batch size is 1 or no other batch is left.
+    batch is used unless it would leave a process fewer than ``fewest`` images, unless the batch
+    size is 1 or no other batch is left.
 
     Args:
         length: Number of images.
@@ -147,13 +147,22 @@ class EpochOrder:
         seed: Of the run.
         rank: This process.
         processes: How many there are.
+        fewest: Fewest images of a process in the last batch. With 2, batch normalization within a
+            process has a variance. With 1 it needs the images of all processes, or at least two
+            images if there is only one process.
 
     Raises:
         DataError: There are fewer images than processes.
     """
 
     def __init__(
-        self, length: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        fewest: int = 2,
     ) -> None:
         if length < processes:
             raise DataError(
@@ -166,6 +175,7 @@ class EpochOrder:
         self.rank = rank
         self.processes = processes
         self.size = batch_size * processes
+        self.fewest = fewest
 
     def __len__(self) -> int:
         """Batches per epoch, the same for every process."""
@@ -176,7 +186,8 @@ class EpochOrder:
         whole, rest = divmod(max(self.length - images, 0), self.size)
         smallest = rest // self.processes
         is_only = whole == 0 and images == 0
-        keeps_rest = smallest >= 2 or (smallest == 1 and (self.batch_size == 1 or is_only))
+        enough = smallest >= self.fewest and rest >= 2
+        keeps_rest = enough or (smallest == 1 and (self.batch_size == 1 or is_only))
         return whole + int(keeps_rest)
 
     def epoch(self, epoch: int, images: int = 0) -> list[list[Draw]]:

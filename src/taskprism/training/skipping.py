@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from taskprism.errors import DivergenceError
 from taskprism.progress import Reporter
-from taskprism.training.launch import max_over_processes
 from taskprism.training.steps import Losses
 
 _REPORTED = 5  # skipped steps of an epoch that get a line each
@@ -80,10 +79,7 @@ class SkippedSteps:
             DivergenceError: It is one skipped step too many.
         """
         total = losses["total"]
-        finite = bool(torch.isfinite(total))
-        if self.accelerator.num_processes > 1:
-            finite = not max_over_processes(not finite, self.accelerator)
-        if finite:
+        if torch.isfinite(total):  # it is over all processes, and not finite on all or on none
             return False
         parts = {**losses["initial"], **losses["final"]}
         bad = [name for name, loss in parts.items() if not torch.isfinite(loss)]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import torch
-import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from taskprism.data.sample import Batch
 from taskprism.errors import RecipeError
+from taskprism.losses import BALANCERS, GradientBalancing
 from taskprism.losses.consistency import ConsistencyLoss, EncoderFeatures
-from taskprism.losses.criterion import Criterion
+from taskprism.losses.criterion import Criterion, LabelCounts
+from taskprism.losses.processes import ratio_over_processes
 from taskprism.models import MultiTaskModel, Predictions, SingleTaskingModel
 from taskprism.recipes.schema import Recipe
 from taskprism.tasks.losses import full_precision
@@ -76,8 +75,9 @@ class LossNetwork(nn.Module):
         tasks: Sequence[str] | None = None,
         reversal: float = 0.0,
         seeds: Sequence[int] = (),
+        counts: LabelCounts | None = None,
     ) -> Losses:
-        """Losses of a batch.
+        """Losses of a batch: values over all processes, with the gradient of this one's share.
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1], not normalized.
@@ -86,14 +86,18 @@ class LossNetwork(nn.Module):
             tasks: Tasks of this step, if the model can run some of them alone; None: all.
             reversal: Strength of the adversary's gradient reversal.
             seeds: One per image, for the consistency loss.
+            counts: Labels of the batch, see :meth:`~taskprism.losses.Criterion.count_labels`; None:
+                they are counted here.
         """
+        if counts is None:
+            counts = self.criterion.count_labels([(targets, valid)])[0]
         if self.consistency is not None:
-            return self._linked(self.consistency, images, targets, valid, seeds)
+            return self._linked(self.consistency, images, targets, valid, seeds, counts)
         images = self.model.normalize(images)
         if self.adversary is not None and tasks is not None:
-            return self._judged(self.adversary, images, targets, valid, tasks[0], reversal)
+            return self._judged(self.adversary, images, targets, valid, tasks[0], reversal, counts)
         predictions = self.model(images) if tasks is None else self.model(images, tasks)
-        total, losses = self.criterion(predictions, targets, valid)
+        total, losses = self.criterion(predictions, targets, valid, counts)
         return {
             "total": total,
             "final": losses.final,
@@ -108,16 +112,18 @@ class LossNetwork(nn.Module):
         targets: Mapping[str, Tensor],
         valid: Mapping[str, Tensor],
         seeds: Sequence[int],
+        counts: LabelCounts,
     ) -> Losses:
         """Losses of the images, and the loss that links the tasks of their second views."""
         view = consistency.view(images, targets, valid, seeds)
         both = self.model.normalize(torch.cat([images, view.images]))
         with EncoderFeatures(self.model) as encoder:
             first, second = _halves(self.model(both))
-        total, losses = self.criterion(first, targets, valid)
+        total, losses = self.criterion(first, targets, valid, counts)
         maps = encoder.maps()
         features = None if maps is None else maps.chunk(2)[1]
-        linked = mean_over_processes(consistency(second, view.targets, view.valid, features, seeds))
+        by_image = consistency(second, view.targets, view.valid, features, seeds)
+        linked = ratio_over_processes(by_image.sum(), len(by_image))
         return {
             "total": total + self.consistency_weight * linked,
             "final": losses.final,
@@ -134,6 +140,7 @@ class LossNetwork(nn.Module):
         valid: Mapping[str, Tensor],
         task: str,
         reversal: float,
+        counts: LabelCounts,
     ) -> Losses:
         """Losses of one task, with its gradient at the model's interface through the adversary."""
         assert isinstance(self.model, SingleTaskingModel)
@@ -141,8 +148,10 @@ class LossNetwork(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # gradients are as small as 1e-7
             maps = [full_precision(each) for each in maps]
             output = self.model.output(maps, task, images.shape[-2:])
-            loss, losses = self.criterion(Predictions({task: output}), targets, valid)
-            total, judgment = adversary(loss, maps[-1], task, valid[task], reversal)
+            loss, losses = self.criterion(Predictions({task: output}), targets, valid, counts)
+            total, judgment = adversary(
+                loss, maps[-1], task, valid[task], reversal, counts.processes
+            )
         return {
             "total": total,
             "final": losses.final,
@@ -168,38 +177,20 @@ def _halves(predictions: Predictions) -> tuple[Predictions, Predictions]:
     return first, second
 
 
-def mean_over_processes(losses: Tensor) -> Tensor:
-    """Mean of the losses of all images of all processes.
-
-    Args:
-        losses: ``(B,)`` of this process.
-
-    Returns:
-        A scalar with the value of the mean. Its gradient is the share of this process: the mean of
-        the gradients over processes is the gradient of the value.
-    """
-    is_distributed = dist.is_available() and dist.is_initialized()
-    processes = dist.get_world_size() if is_distributed else 1
-    if processes == 1:
-        return losses.mean()
-    both = torch.stack([losses.detach().sum(), losses.new_tensor(float(len(losses)))])
-    dist.all_reduce(both)
-    share = losses.sum() * processes / both[1]
-    return share + (both[0] / both[1] - share).detach()
-
-
 class LossMeter:
-    """Mean losses of an epoch, over the batches in which a task is labeled.
+    """Mean losses of an epoch.
 
-    Sums and counts are plain numbers, which a checkpoint can hold.
+    The mean of a task is over all labels of the epoch: pixels, or images if the criterion averages
+    over images. The mean total is over batches. Sums and counts are plain numbers, which a
+    checkpoint can hold.
     """
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, float] = {}
 
-    def add(self, losses: Losses, valid: Mapping[str, Tensor], accelerator: Accelerator) -> None:
-        """Add one step's losses of all processes; a task without any label in a batch is absent."""
+    def add(self, losses: Losses, counts: LabelCounts) -> None:
+        """Add the losses of one batch, which are the same on all processes."""
         values = {_TOTAL: losses["total"]}
         values |= {f"final/{name}": loss for name, loss in losses["final"].items()}
         values |= {f"initial/{name}": loss for name, loss in losses["initial"].items()}
@@ -207,16 +198,11 @@ class LossMeter:
             values[_CONSISTENCY] = losses["consistency"]
         judged = losses.get("adversarial", {})
         values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
-        labeled = {name: mask.any().float() for name, mask in valid.items()}
-        weights = [
-            labeled.get(key.partition("/")[2], losses["total"].new_ones(())) for key in values
-        ]
-        counts = torch.stack([weight.float() for weight in weights])
-        sums = torch.stack([value.detach().float() for value in values.values()]) * counts
-        both: Tensor = accelerator.reduce(torch.stack([sums, counts]), "sum")
-        for key, total, count in zip(values, *both.tolist(), strict=True):
-            self._sums[key] = self._sums.get(key, 0.0) + total
-            self._counts[key] = self._counts.get(key, 0.0) + count
+        numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
+        for key, number in zip(values, numbers, strict=True):
+            weight = 1.0 if key == _TOTAL else counts.weight(key.partition("/")[2])
+            self._sums[key] = self._sums.get(key, 0.0) + number * weight
+            self._counts[key] = self._counts.get(key, 0.0) + weight
 
     @property
     def total(self) -> float:
@@ -261,20 +247,27 @@ class LossMeter:
 
 
 class StepLosses:
-    """Mean loss of each task over the batches of one step of the optimizer."""
+    """Mean loss of each task over the labels of all batches of one step of the optimizer."""
 
     def __init__(self) -> None:
-        self._losses: dict[str, list[Tensor]] = {}
+        self._sums: dict[str, list[Tensor]] = {}
+        self._weights: dict[str, float] = {}
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
+    def add(self, losses: Mapping[str, Tensor], counts: LabelCounts) -> None:
         """Add the losses of the labeled tasks of a batch, over all processes."""
         for name, loss in losses.items():
-            self._losses.setdefault(name, []).append(loss.detach())
+            weight = counts.weight(name)
+            self._sums.setdefault(name, []).append(loss.detach() * weight)
+            self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def take(self) -> dict[str, Tensor]:
         """Means of all added losses, which are then forgotten."""
-        means = {name: torch.stack(values).mean() for name, values in self._losses.items()}
-        self._losses.clear()
+        means = {
+            name: torch.stack(values).sum() / self._weights[name]
+            for name, values in self._sums.items()
+        }
+        self._sums.clear()
+        self._weights.clear()
         return means
 
 
@@ -285,7 +278,15 @@ def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:
         RecipeError: It cannot; the message names the key.
     """
     stepping = recipe.stepping
+    balancing = BALANCERS.find(recipe.loss.balancing)
+    combines_gradients = isinstance(balancing, type) and issubclass(balancing, GradientBalancing)
     if stepping.mode == "joint":
+        if combines_gradients and recipe.consistency.name is not None:
+            raise RecipeError(
+                f"key 'loss.balancing': {recipe.loss.balancing!r} combines the gradients of the "
+                "tasks, and a consistency loss belongs to no single task; choose another "
+                "balancing, or set consistency.name to null."
+            )
         if stepping.adversarial.weight > 0:
             raise RecipeError(
                 "key 'stepping.adversarial.weight': the discriminator sees one task at a time; set "
@@ -297,6 +298,12 @@ def check_stepping(recipe: Recipe, model: MultiTaskModel) -> None:
             "key 'consistency.name': a consistency loss compares the predictions of all tasks, but "
             "stepping.mode per_task runs one at a time; set stepping.mode to joint, or "
             "consistency.name to null."
+        )
+    if combines_gradients:
+        raise RecipeError(
+            f"key 'stepping.mode': the balancing {recipe.loss.balancing!r} combines the gradients "
+            "of several tasks, but per_task computes one at a time; set stepping.mode to joint, or "
+            "choose another loss.balancing."
         )
     if not isinstance(model, SingleTaskingModel):
         raise RecipeError(
@@ -348,19 +355,21 @@ def rate_factors(
 
 
 def turns(
-    recipe: Recipe, model: MultiTaskModel, batch: Batch, accelerator: Accelerator
+    recipe: Recipe, model: MultiTaskModel, labeled: Collection[str]
 ) -> list[list[str] | None]:
     """Tasks of each forward and backward pass over a batch; None means all at once.
 
-    Per task, in the model's order, every process runs the same passes; a task that no process has a
-    label of is left out.
+    Every process runs the same passes: per task in the model's order, without the tasks that no
+    process has a label of. Without any label there is no pass.
+
+    Args:
+        recipe: Has the mode of stepping.
+        model: The model.
+        labeled: Names of the tasks that have labels on any process, in any accumulated batch.
     """
     if recipe.stepping.mode == "joint":
-        return [None]
-    names = [task.name for task in model.tasks]
-    labeled = torch.stack([batch.valid[name].any() for name in names]).float()
-    anywhere: Tensor = accelerator.reduce(labeled, "sum")
-    return [[name] for name, count in zip(names, anywhere.tolist(), strict=True) if count]
+        return [None] if labeled else []
+    return [[task.name] for task in model.tasks if task.name in labeled]
 
 
 def joined(turns: Sequence[Losses], model: MultiTaskModel) -> Losses:

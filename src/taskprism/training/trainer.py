@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from taskprism.atomic import write_folder
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.errors import CheckpointError, DivergenceError, InputError
+from taskprism.layers import has_batch_norm, synchronize_batch_norm
+from taskprism.losses import GradientBalancing, LabelCounts
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import check_finite_model, load_weights
 from taskprism.progress import Reporter
@@ -155,6 +158,7 @@ class Trainer:
             recipe.seed,
             accelerator.process_index,
             accelerator.num_processes,
+            fewest=1 if recipe.sync_batch_norm else 2,
         )
         skip = recipe.data.on_bad_sample == "skip"
         self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers, skip)
@@ -178,6 +182,7 @@ class Trainer:
             CheckpointError: Something could not be written.
         """
         is_writer = self.run is not None and self.accelerator.is_main_process
+        self._describe_batch_norm()
         with self.run.lock.hold() if self.run is not None and is_writer else nullcontext():
             try:
                 while self.learner.position.epoch < self.recipe.epochs:
@@ -192,9 +197,22 @@ class Trainer:
             self._save("last")
             raise Stopped(by_interrupt)
 
+    def _describe_batch_norm(self) -> None:
+        """Say what several processes do not share."""
+        processes = self.accelerator.num_processes
+        if processes > 1 and has_batch_norm(self.learner.model):
+            images = (
+                "all processes"
+                if self.recipe.sync_batch_norm
+                else "one process (set sync_batch_norm: true to train exactly as one process would)"
+            )
+            self.reporter.line(
+                f"Training with {processes} processes: batch norm uses the images of {images}."
+            )
+
     def _epoch(self) -> None:
         """Train on every image once, or on those that a stopped run has left."""
-        position, group = self.learner.position, self.recipe.accumulate
+        position = self.learner.position
         start, images = position.batch, position.images
         if start and not images:  # a checkpoint of an earlier version
             images = start * self.order.size
@@ -205,19 +223,17 @@ class Trainer:
         self.learner.network.train()
         self.learner.optimizer.zero_grad()
         watched = self._watched_labels() if position.epoch == start == 0 else []
-        for number, batch in enumerate(self.reporter.track(fed, title, batches, start), start):
-            group_start = number - number % group
-            group_size = min(group, batches - group_start)
-            is_last = number + 1 == group_start + group_size
-            if (number - start) * self.recipe.data.batch_size < _WATCHED:
-                _watch(watched, batch)
-            self._train_batch(batch, number, group_size, is_last)
-            if is_last:  # between two groups nothing is pending, so the run can stop here
-                position.batch = number + 1
-                position.images = images + (number + 1 - start) * self.order.size
-                if number + 1 == batches:  # images that fill no batch are left out
-                    position.images = self.order.length
-                self._stop_if_asked()
+        for number, group in self._groups(self.reporter.track(fed, title, batches, start), start):
+            size = len(group)
+            for place, batch in enumerate(group, number - start):
+                if place * self.recipe.data.batch_size < _WATCHED:
+                    _watch(watched, batch)
+            self._train_group(group, number)
+            position.batch = number + size
+            position.images = images + (position.batch - start) * self.order.size
+            if position.batch == batches:  # images that fill no batch are left out
+                position.images = self.order.length
+            self._stop_if_asked()  # between two groups nothing is pending
         for labels in watched:
             for doubt in labels.task.doubts(labels):
                 self.reporter.line(f"Check the labels of {labels.task.name}: {doubt}.")
@@ -226,41 +242,72 @@ class Trainer:
         """Statistics of the first labels, to report implausible ones after the first epoch."""
         return [LabelStatistics(task) for task in self.learner.model.all_tasks]
 
-    def _train_batch(self, batch: Batch, number: int, group_size: int, is_last: bool) -> None:
-        """One batch: forward, backward, and an optimizer step at the end of a group of batches.
+    def _groups(self, fed: Iterable[Batch], start: int) -> Iterator[tuple[int, list[Batch]]]:
+        """Batches of each optimizer step, with the number of the first.
 
-        Once for all tasks together, or once per task.
+        A group is read before its first batch is used, because the loss of a task is the mean over
+        all labels of the group; its batches wait in the memory of the CPU.
         """
-        recipe, learner, accelerator = self.recipe, self.learner, self.accelerator
-        epoch, rank = learner.position.epoch, accelerator.process_index
+        group: list[Batch] = []
+        for number, batch in enumerate(fed, start):
+            group.append(batch)
+            if (number + 1) % self.recipe.accumulate == 0 or number + 1 == self.epoch_batches:
+                yield number + 1 - len(group), group
+                group = []
+
+    def _train_group(self, group: list[Batch], first: int) -> None:
+        """Forward and backward of each batch, and a step of the optimizer.
+
+        Once for all tasks together, or once per task. Without any label nothing changes. Batches
+        are removed from ``group`` once they are used.
+        """
+        learner, size = self.learner, len(group)
+        counts = learner.criterion.count_labels(
+            [(batch.targets, batch.valid) for batch in group], self.accelerator.device
+        )
+        labeled = frozenset().union(*(count.labeled for count in counts))
+        passes = turns(self.recipe, learner.model, labeled)
+        if not passes:
+            return
+        for place, count in enumerate(counts):
+            batch = group.pop(0)
+            learner.skipped.start_batch(batch.names, place == 0)
+            if not learner.skipped.group_is_skipped:
+                batch = batch.to(self.accelerator.device)
+                self._train_batch(batch, first + place, count, passes, size, place)
+        if learner.average is not None and not learner.skipped.in_row:
+            learner.average.update_parameters(learner.model)
+
+    def _train_batch(
+        self,
+        batch: Batch,
+        number: int,
+        counts: LabelCounts,
+        passes: list[list[str] | None],
+        group_size: int,
+        place: int,
+    ) -> None:
+        """Forward and backward of one batch, and an optimizer step at the end of its group."""
+        recipe, learner, is_last = self.recipe, self.learner, place + 1 == group_size
+        epoch, rank = learner.position.epoch, self.accelerator.process_index
         torch.manual_seed(derive_seed(recipe.seed, "step", epoch, number, rank))  # for dropout
-        batch = batch.to(accelerator.device)
         # By name: every number of processes draws the same views.
         seeds = [derive_seed(recipe.seed, "view", epoch, name) for name in batch.names]
         reversal = reversal_strength(epoch, recipe.epochs)
         done: list[Losses] = []
-        skipped, is_first = learner.skipped, number % recipe.accumulate == 0
-        skipped.start_batch(batch.names, is_first)
-        for tasks in turns(recipe, learner.model, batch, accelerator):
-            if skipped.group_is_skipped:
-                break
-            if is_first:
-                skipped.keep_buffers()
-            # Gradients of several processes are averaged once per group.
-            with nullcontext() if is_last else accelerator.no_sync(learner.network):
-                losses = _forward(learner.network, batch, tasks, reversal, seeds)
-                if skipped.refuses(losses):
-                    self._skip_step()
-                    continue
-                accelerator.backward(losses["total"] / group_size)
+        for tasks in passes:
+            if place == 0:
+                learner.skipped.keep_buffers()
+            losses = learner.backward(batch, (tasks, reversal, seeds, counts), group_size, is_last)
+            if losses is None:
+                self._skip_step()
+                continue
+            learner.pending.add(losses["labeled"], counts)
             done.append(losses)
-            learner.pending.add(losses["labeled"])
             if is_last:
                 self._optimizer_step(number)
         if done:
-            learner.meter.add(joined(done, learner.model), batch.valid, accelerator)
-        if is_last and learner.average is not None and not skipped.in_row:
-            learner.average.update_parameters(learner.model)
+            learner.meter.add(joined(done, learner.model), counts)
 
     def _optimizer_step(self, number: int) -> None:
         """Optimizer step; parameters without a gradient do not change."""
@@ -411,11 +458,9 @@ class Trainer:
             raise Stopped(by_interrupt=asked == 2)
 
 
-def _forward(
-    network: nn.Module, batch: Batch, tasks: Any, reversal: float, seeds: Sequence[int]
-) -> Losses:
+def _forward(network: nn.Module, batch: Batch, *arguments: Any) -> Losses:
     try:
-        return network(batch.images, batch.targets, batch.valid, tasks, reversal, seeds)
+        return network(batch.images, batch.targets, batch.valid, *arguments)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -453,6 +498,7 @@ class Learner:
         network: Model, criterion and adversary, wrapped for devices and processes.
         adversary: Discriminator of gradients, or None; it is not saved with the model.
         consistency: Loss that links tasks, or None; it is not saved with the model.
+        criterion: Loss of all tasks.
         balancing: Combines the losses of the tasks.
         optimizer: Updates network, adversary, consistency loss and balancing.
         average: Moving average of the model, or None.
@@ -470,14 +516,16 @@ class Learner:
         recipe = experiment.recipe
         self.accelerator = accelerator
         self.model = place_model(experiment.model, accelerator.device)
+        if recipe.sync_batch_norm and accelerator.num_processes > 1:
+            synchronize_batch_norm(self.model)
         self.adversary = create_adversary(recipe, self.model)
-        criterion = experiment.criterion().to(accelerator.device)
-        self.balancing = criterion.balancing
+        self.criterion = experiment.criterion().to(accelerator.device)
+        self.balancing = self.criterion.balancing
         self.consistency = experiment.consistency()
         if self.consistency is not None:
             self.consistency.to(accelerator.device)
         network = LossNetwork(
-            self.model, criterion, self.adversary, self.consistency, recipe.consistency.weight
+            self.model, self.criterion, self.adversary, self.consistency, recipe.consistency.weight
         )
         factors = rate_factors(recipe, self.model, self.adversary, self.consistency)
         optimizer = create_optimizer(network, recipe.optimizer, factors)
@@ -499,11 +547,62 @@ class Learner:
         assert isinstance(averaged, MultiTaskModel)
         return averaged
 
+    def backward(
+        self, batch: Batch, arguments: tuple[Any, ...], batches: int, is_last: bool
+    ) -> Losses | None:
+        """Forward and backward pass of a batch; with the last one, gradients are averaged.
+
+        Args:
+            batch: On the device.
+            arguments: Further arguments of :meth:`LossNetwork.forward`: the tasks of this pass, the
+                strength of the reversal, seeds and counted labels.
+            batches: Number of batches that are accumulated for one step of the optimizer.
+            is_last: This is the last of them: average the gradients of all processes.
+
+        Returns:
+            None if the losses are not finite, so that the step must be skipped.
+
+        Raises:
+            DivergenceError: Too many steps in a row were skipped.
+        """
+        if isinstance(self.balancing, GradientBalancing):
+            losses = self._balance_gradients(self.balancing, batch, arguments, batches)
+            if is_last and losses is not None:
+                average_gradients(self.network.parameters(), self.accelerator)
+            return losses
+        with nullcontext() if is_last else self.accelerator.no_sync(self.network):
+            losses = _forward(self.network, batch, *arguments)
+            if self.skipped.refuses(losses):
+                return None
+            self.accelerator.backward(losses["total"] / batches)
+        return losses
+
+    def _balance_gradients(
+        self, balancing: GradientBalancing, batch: Batch, arguments: tuple[Any, ...], batches: int
+    ) -> Losses | None:
+        """Passes of a balancing that runs backward itself: past the hooks of data parallelism."""
+        accelerator = self.accelerator
+        network = accelerator.unwrap_model(self.network)
+        with balancing.watch(self.model, batch.images) as shared:
+            losses = _forward(network, batch, *arguments)
+        if self.skipped.refuses(losses):
+            return None
+        if losses["labeled"]:
+            reduce = _add_up if accelerator.num_processes > 1 else None
+            scale = 1.0
+            if accelerator.scaler is not None:
+                one = torch.ones((), device=accelerator.device)
+                scale = accelerator.scaler.scale(one).item()
+            balancing.backward(losses["labeled"], shared, reduce, scale / batches)
+        return losses
+
     def share_buffers(self) -> None:
         """Copy the running statistics of the first process, which are saved, to all processes."""
         if self.accelerator.num_processes > 1:
-            for buffer in self.result.buffers():
-                buffer.copy_(broadcast(buffer))
+            averaged = [] if self.average is None else [self.average]
+            for module in (self.model, *averaged):
+                for buffer in module.buffers():
+                    buffer.copy_(broadcast(buffer))
 
     def save(self, run: RunDirectory, name: CheckpointName) -> None:
         """Write a checkpoint; ``last`` holds what :meth:`restore` needs.
@@ -610,6 +709,35 @@ def _instead(run: RunDirectory) -> str:
             "its best weights. Start a new run in another --out to train further."
         )
     return "The run cannot be resumed. Start a new one in another --out."
+
+
+def _add_up(values: Tensor) -> Tensor:
+    """Sum over all processes."""
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
+
+
+_MESSAGE = 2**23  # numbers in one message to other processes
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerator) -> None:
+    """Replace every gradient by its mean over processes, in few messages.
+
+    All processes must have gradients of the same parameters.
+    """
+    if accelerator.num_processes == 1:
+        return
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    while gradients:
+        bucket = [gradients.pop(0)]
+        while gradients and sum(map(Tensor.numel, bucket)) + gradients[0].numel() <= _MESSAGE:
+            bucket.append(gradients.pop(0))
+        flat = torch.cat([each.flatten() for each in bucket])
+        dist.all_reduce(flat)
+        means = (flat / accelerator.num_processes).split([each.numel() for each in bucket])
+        for each, mean in zip(bucket, means, strict=True):
+            each.copy_(mean.view_as(each))
 
 
 def place_model(model: MultiTaskModel, device: torch.device) -> MultiTaskModel:
