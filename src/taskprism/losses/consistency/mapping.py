@@ -55,8 +55,8 @@ class MappingNetwork(nn.Module):
     each channel is scaled and shifted by numbers that belong to the ordered pair (source, target).
     Pairs are numbered as the elements of a T x T matrix, row by row, without its diagonal.
 
-    The published network has batch norm. It sees one image at a time in training, where it is
-    instance norm, which this network has: an image's features do not depend on its batch.
+    The published network has batch norm. Here it is instance norm, which is what batch norm
+    computes in training for a batch of one map: features of an image do not depend on its batch.
 
     Args:
         tasks: Two or more tasks.
