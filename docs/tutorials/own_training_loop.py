@@ -7,7 +7,8 @@ import taskprism
 from taskprism.data import collate, create_protocol
 from taskprism.losses import Criterion
 
-protocol = create_protocol("rooms", tasks=["semseg", "depth"], train_length=16, test_length=4)
+options = {"input_size": (64, 96), "train_length": 16, "test_length": 4}
+protocol = create_protocol("rooms", tasks=["semseg", "depth"], **options)
 model = taskprism.create_model("mti_net", protocol.tasks, backbone="test_resnet")
 criterion = Criterion(model.tasks)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -28,12 +29,11 @@ for epoch in range(2):
         optimizer.step()
     print(f"epoch {epoch + 1}: loss {loss.item():.3f}")
 
-model.eval()
+model.eval().requires_grad_(False)  # from here on, no gradients are computed
 metrics = {task.name: task.metrics() for task in protocol.tasks}
-with torch.no_grad():
-    for batch in loader("test", protocol.evaluation_transform()):
-        outputs = model(model.normalize(batch.images))
-        for task in protocol.tasks:
-            labels = batch.targets[task.name], batch.valid[task.name]
-            task.update_metrics(metrics[task.name], outputs[task.name], *labels)
+for batch in loader("test", protocol.evaluation_transform()):
+    outputs = model(model.normalize(batch.images))
+    for task in protocol.tasks:
+        labels = batch.targets[task.name], batch.valid[task.name]
+        task.update_metrics(metrics[task.name], outputs[task.name], *labels)
 print({name: metric.compute() for name, metric in metrics.items()})
