@@ -16,9 +16,11 @@ demo: env
 
 # One thread per worker: two workers with two threads each would compete for two cores.
 test: export OMP_NUM_THREADS = 1
-test: lint docs
-	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not slow"
-	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m slow
+# Compiled modules are kept, or every process would compile taskprism and the tests again.
+test: export PYTHONDONTWRITEBYTECODE =
+test: env
+	$(MAKE) --jobs 2 --output-sync=target lint docs
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal
 
 lint: env
 	$(VENV)/bin/ruff check .
