@@ -10,10 +10,8 @@ import commands
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 SEE = """
-import os, random, signal, sys, threading
+import os, sys, threading
 import torch
-names = ("SIGINT", "SIGTERM", "SIGCHLD", "SIGPIPE", "SIGHUP", "SIGUSR1")
-print([str(signal.getsignal(getattr(signal, name))) for name in names])
 print(sys.argv, __name__, os.getcwd(), os.environ.get("GIVEN"), os.environ.get("HOME"))
 print(torch.get_num_threads(), threading.active_count())
 print([name for name in sys.modules if name.split(".")[0] in ("taskprism", "pytest", "_pytest")])
@@ -27,6 +25,16 @@ def test_a_fork_equals_a_new_interpreter(tmp_path):
     forked, fresh = (commands.run_python(SEE, "a", fresh=fresh, **how) for fresh in (False, True))
     assert forked == fresh
     assert f"['-c', 'a'] __main__ {tmp_path} 1 None" in forked.output
+
+
+def test_signals_have_their_usual_effect():
+    code = """
+import signal
+names = ("SIGTERM", "SIGCHLD", "SIGPIPE", "SIGHUP", "SIGUSR1")
+print(*(int(signal.getsignal(getattr(signal, name))) for name in names))
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+    assert commands.run_python(code).output == "0 0 1 0 0\nTrue\n"
 
 
 def test_generators_differ_between_processes():

@@ -20,14 +20,15 @@ from taskprism.training.experiment import build_experiment
 
 SIZE = (64, 64)
 TRAINING, TEST = 8, 2
+EPOCHS = 3
 SYSTEMS = [name for name in taskprism.list_models() if name != "astmt_single_task"]
 CHANGES: dict[str, Any] = {
     "data.options.input_size": SIZE,
     "data.batch_size": 4,
     "model.pretrained": False,
     "optimizer.lr": 3e-3,
-    "epochs": 5,
-    "evaluate_every": 5,
+    "epochs": EPOCHS,
+    "evaluate_every": EPOCHS,
 }
 
 
@@ -77,7 +78,7 @@ def test_a_short_run(
     run = train(recipe, tmp_path / "run")
 
     losses = [entry["losses"] for entry in log(run) if entry["event"] == "train"]
-    assert len(losses) == 5
+    assert len(losses) == EPOCHS
     assert set(losses[0]) == set(recipe.tasks)
     for task, first in losses[0].items():
         assert losses[-1][task] < first, (task, [each[task] for each in losses])
