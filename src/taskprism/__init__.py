@@ -29,8 +29,8 @@ Your own parts have decorators: ``@taskprism.register_model``, ``register_task``
 
 Packages: :mod:`.tasks` (loss, metrics, decoding and colors of each task), :mod:`.models` and their
 parts (:mod:`.backbones`, :mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :mod:`.losses`,
-:mod:`.metrics`, :mod:`.recipes`, :mod:`.training`, :mod:`.scoring`, :mod:`.analysis` and
-:mod:`.visualization`.
+:mod:`.metrics`, :mod:`.recipes`, :mod:`.training`, :mod:`.sweeps`, :mod:`.scoring`,
+:mod:`.analysis` and :mod:`.visualization`.
 
 Names are imported on first use, so that ``import taskprism`` is fast. ``__init__.pyi`` lists them.
 """

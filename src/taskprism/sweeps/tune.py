@@ -21,7 +21,7 @@ from typing import Any, Literal
 from taskprism.atomic import write_json
 from taskprism.cluster import connect
 from taskprism.data.protocol import Protocol, Split
-from taskprism.errors import InputError, UnknownNameError
+from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.metrics.gain import gain
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
@@ -410,12 +410,27 @@ def tune(
         runner.run(config["number"], ray_tune.report)
 
     class Watch(ray_tune.Callback):
+        next_update = 0.0
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return dict, ()  # Tune stores its callbacks; this one belongs to this process
+
         def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-            board.update(reporter)
+            if time.monotonic() >= self.next_update:  # there may be hundreds of steps per second
+                self.next_update = time.monotonic() + 1.0
+                board.update(reporter)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             ours = runner.trials[trial.config["number"]]
             _note_end(ours, int(trial.last_result.get(_EPOCH, 0)), runs, board, reporter)
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            ours = runner.trials[trial.config["number"]]
+            died = CheckpointError(
+                f"The processes that trained it died {RETRIES + 1} times. See the logs of Ray."
+            )
+            runs.note_failure(ours, describe_failure(died))
+            _note_end(ours, 0, runs, board, reporter)
 
     storage = runs.path.resolve() / ".ray"
     resources = {"cpu": options["num_cpus"], "gpu": options["num_gpus"]}
