@@ -200,7 +200,7 @@ class LossMeter:
         values |= {f"adversarial/{name}": loss for name, loss in judged.items()}
         numbers = torch.stack([value.detach().float() for value in values.values()]).tolist()
         for key, number in zip(values, numbers, strict=True):
-            weight = 1.0 if key == _TOTAL else counts.weight(key.partition("/")[2])
+            weight = counts.weight(key.partition("/")[2]) if "/" in key else 1.0
             self._sums[key] = self._sums.get(key, 0.0) + number * weight
             self._counts[key] = self._counts.get(key, 0.0) + weight
 
