@@ -16,8 +16,9 @@ from taskprism.cli import main
 from taskprism.cli.predict import unique_names
 from taskprism.data.files import find_images
 from taskprism.errors import InputError
-from taskprism.models import create_model
+from taskprism.models import PredictedImage, create_model
 from taskprism.models.hub import load
+from taskprism.stores import StorePath
 from taskprism.tasks import create_task
 
 TASKS = [create_task("semseg", class_names=("floor", "wall", "thing")), create_task("depth")]
@@ -115,15 +116,16 @@ def test_wrong_names_fail_before_anything_is_written(run, images, tmp_path, caps
 
 def test_missing_checkpoint_lists_the_existing_ones(tmp_path, images, capsys):
     model = create_model("multi_task", TASKS, backbone="test_resnet")
-    model.save_pretrained(tmp_path / "run" / "checkpoints" / "last")
+    model.save_pretrained(tmp_path / "run" / "checkpoints" / "best")
     command = ["predict", str(tmp_path / "run"), str(images / "gray.png")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert "no checkpoint 'best'; it has last" in capsys.readouterr().err
-    assert main([*command, "--out", str(tmp_path / "out"), "--checkpoint", "last"]) == 0
+    assert "no checkpoint 'last'; it has best" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "out"), "--checkpoint", "best"]) == 0
 
 
 def test_model_folder_without_manifest_predicts_at_native_size(run, images, tmp_path, capsys):
-    model = run / "checkpoints" / "best"
+    create_model("multi_task", TASKS, backbone="test_resnet").save_pretrained(tmp_path / "saved")
+    model = tmp_path / "saved"
     assert main(["predict", str(model), str(images / "gray.png"), "--out", str(tmp_path)]) == 0
     assert "does not record its training size" in capsys.readouterr().err
 
@@ -241,3 +243,84 @@ def test_image_statistics_must_be_positive(run, images, tmp_path, capsys):
         assert main(words) == 2
         assert "image_std" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_folders_patterns_lists_and_urls_are_searched(run, images, tmp_path, capsys):
+    deeper = images / "deeper" / ".hidden"
+    deeper.mkdir(parents=True)
+    for folder in (deeper, deeper.parent):
+        Image.fromarray(pixels(40, 40, 3)).save(folder / "small.png")
+    StorePath(f"memory://{tmp_path.name}/far.png").write_bytes((images / "gray.png").read_bytes())
+    (tmp_path / "list.txt").write_text(f"{images}/deep.png\nmemory://{tmp_path.name}/far.png\n")
+    assert [path.name for path in find_images([f"{images}/*.png"])] == [
+        "deep.png",
+        "gray.png",
+        "transparent.png",
+    ]
+    assert "small.png" in {path.name for path in find_images([f"{images}/**/*.png"])}
+    with pytest.raises(InputError, match="No image matches"):
+        find_images([f"{images}/*.bmp"])
+    words = ["predict", str(run), str(images / "deeper"), "--out", str(tmp_path / "out")]
+    words += ["--recursive", "--image-list", str(tmp_path / "list.txt"), "--batch-size", "2"]
+    assert main([*words, "--outputs", "arrays", "overlays"]) == 0
+    assert {f.name for f in (tmp_path / "out" / "depth").iterdir()} == {
+        "small.npy",
+        "deep.npy",
+        "far.npy",
+    }
+    assert "Predicted 3 of 3 images" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "panels").exists()
+
+
+def test_an_interrupted_command_resumes(run, images, tmp_path, capsys, monkeypatch):
+    out, save = tmp_path / "out", PredictedImage.save
+    words = ["predict", str(run), str(images), "--out", str(out), "--raw", "--flip"]
+
+    def stop(self, *arguments, **options):
+        if self.name == "palette":
+            raise KeyboardInterrupt
+        return save(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictedImage, "save", stop)
+        assert main(words) == 130
+    with (out / "predictions.jsonl").open("a") as file:
+        file.write('{"image": "cut')
+    first = (out / "depth" / "deep.npy").stat().st_mtime_ns
+    assert main([*words, "--resume", "--tile", "64"]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "other options: tile (None -> 64)" in message
+    assert main([*words, "--resume"]) == 0
+    message = " ".join(capsys.readouterr().err.split())
+    assert "Skipping 2 of 6 images" in message and "Predicted 6 of 6 images" in message
+    assert (out / "depth" / "deep.npy").stat().st_mtime_ns == first
+    assert len(list((out / "depth").glob("*.npy"))) == 6
+    lines = (out / "predictions.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines]) == 7
+
+
+def test_points_need_a_camera_and_depth(run, images, tmp_path, capsys):
+    words = ["predict", str(run), str(images / "gray.png"), "--out", str(tmp_path / "out")]
+    words += ["--outputs", "points"]
+    assert main(words) == 2
+    assert "needs the task depth and --intrinsics" in capsys.readouterr().err
+    camera = ["--intrinsics", "50", "50", "23", "16"]
+    assert main([*words, *camera, "--tasks", "semseg"]) == 2
+    assert main([*words, *camera]) == 0
+    assert (tmp_path / "out" / "points" / "gray.ply").read_bytes().startswith(b"ply\n")
+    assert main([*words[:-1], "video"]) == 2
+    assert "Unknown output 'video'" in capsys.readouterr().err
+
+
+def test_a_best_epoch_that_was_chosen_on_test_images_is_mentioned(run, images, tmp_path, capsys):
+    words = ["predict", str(run), str(images / "gray.png"), "--out", str(tmp_path / "out")]
+    manifest = run / "manifest.json"
+    before = manifest.read_text()
+    manifest.write_text(json.dumps({**json.loads(before), "best_chosen_on": "test"}))
+    try:
+        assert main(words) == 0
+        assert "chosen on the test images" not in capsys.readouterr().err
+        assert main([*words, "--checkpoint", "best"]) == 0
+        assert "chosen on the test images" in " ".join(capsys.readouterr().err.split())
+    finally:
+        manifest.write_text(before)

@@ -25,13 +25,37 @@ def edit(folder: Path, **changes) -> None:
     path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
 
 
-def test_a_run_loads_its_best_checkpoint_or_else_its_last(model, tmp_path: Path) -> None:
+def test_a_run_loads_its_last_checkpoint_unless_the_best_is_asked_for(model, tmp_path) -> None:
     model.save_pretrained(tmp_path / "checkpoints" / "last")
-    assert hub.find_model_folder(tmp_path).name == "last"
+    with pytest.raises(CheckpointError, match="has no checkpoint 'best'; it has last"):
+        taskprism.load(tmp_path, checkpoint="best")
     model.save_pretrained(tmp_path / "checkpoints" / "best")
-    assert hub.find_model_folder(tmp_path).name == "best"
-    assert hub.find_model_folder(tmp_path / "checkpoints" / "last").name == "last"
+    assert hub.find_model_folder(tmp_path).name == "last"
+    assert hub.find_model_folder(tmp_path, "best").name == "best"
+    assert hub.find_model_folder(tmp_path / "checkpoints" / "best").name == "best"
     assert taskprism.load(tmp_path).config == model.config
+
+
+def test_the_size_of_training_is_saved_and_old_runs_have_it_in_their_manifest(
+    model, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints" / "last"
+    model.save_pretrained(folder)
+    assert taskprism.load(tmp_path).input_size is None
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({"protocol": {"input_size": [48, 64]}}))
+    assert taskprism.load(tmp_path).input_size == (48, 64)
+    manifest.write_text("{")
+    assert taskprism.load(tmp_path).input_size is None
+    model.input_size = (96, 128)
+    model.save_pretrained(folder)
+    loaded = taskprism.load(tmp_path)
+    assert loaded.input_size == (96, 128) and loaded.config == model.config
+    model.input_size = None
+    for wrong in ("96", [96], [0, 128], [96.5, 128], [2**30, 128]):
+        edit(folder, input_size=wrong)
+        with pytest.raises(CheckpointError, match=r"Expected \[height, width\] as input_size"):
+            taskprism.load(folder)
 
 
 def test_loading_downloads_no_backbone_and_keeps_the_random_state(
@@ -45,7 +69,7 @@ def test_loading_downloads_no_backbone_and_keeps_the_random_state(
 
 
 def test_folders_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no model.*checkpoints/best"):
+    with pytest.raises(CheckpointError, match=r"holds no model.*checkpoints/last"):
         taskprism.load(tmp_path)
     with pytest.raises(CheckpointError, match="no folder '/nowhere/at/all'"):
         taskprism.load("/nowhere/at/all")

@@ -6,6 +6,8 @@ says about them. So a palette image gives indices, and a 2-bit image gives 0 to 
 
 from __future__ import annotations
 
+import glob
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +22,7 @@ from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
 from taskprism.errors import DataError, InputError, TaskprismError
-from taskprism.stores.paths import AnyPath, StorePath
+from taskprism.stores.paths import AnyPath, StorePath, as_path
 
 Orientation = Literal["exif", "stored"]
 
@@ -44,7 +46,7 @@ _INVERSE = {6: 8, 8: 6}
 
 
 @contextmanager
-def _naming(path: AnyPath, what: str) -> Iterator[None]:
+def _naming(path: _Source, what: str) -> Iterator[None]:
     try:
         # Opening a pipe would wait for ever. An object store has none.
         if isinstance(path, Path) and path.exists() and not path.is_file():
@@ -122,7 +124,34 @@ class StoredPixels:
         return replace(self, values=np.ascontiguousarray(_UPRIGHT[tag](self.values)))
 
 
-def read_image(path: AnyPath, orientation: Orientation = "exif") -> tv_tensors.Image:
+@dataclass(frozen=True)
+class FileContent:
+    """An image file that is in memory.
+
+    Attributes:
+        name: For messages.
+        content: The bytes of the file.
+
+    Example:
+        >>> FileContent("photo", b"no picture").open_bytes().read(2)
+        b'no'
+    """
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    def open_bytes(self) -> io.BytesIO:
+        """The bytes as a stream."""
+        return io.BytesIO(self.content)
+
+
+_Source = AnyPath | FileContent
+
+
+def read_image(path: _Source, orientation: Orientation = "exif") -> tv_tensors.Image:
     """Color image as float32 RGB ``(3, H, W)`` in [0, 1].
 
     All bits are kept: 16-bit numbers are divided by 65535. Gray becomes three equal channels, a
@@ -137,21 +166,61 @@ def read_image(path: AnyPath, orientation: Orientation = "exif") -> tv_tensors.I
         DataError: The file is missing or broken, or its numbers have no defined brightness.
     """
     with _naming(path, "image"):
-        stored = _read_picture(path, orientation, for_labels=False)
-        pixels = stored.colors()
-        pixels = pixels[..., :-1] if stored.alpha else pixels
-        if stored.largest is not None:
-            scaled = pixels.astype(np.float32) / np.float32(stored.largest)
-        elif pixels.dtype.kind == "f" and bool(((pixels >= 0) & (pixels <= 1)).all()):
-            scaled = pixels.astype(np.float32)
-        else:
-            raise DataError(
-                f"{path}: {stored.description} with values from {pixels.min():g} to "
-                f"{pixels.max():g}, of which it is not known what is white. Save photographs with "
-                "8 or 16 bits, or as floats from 0 to 1."
-            )
+        return in_color(_read_picture(path, orientation, for_labels=False), str(path))
+
+
+def in_color(stored: StoredPixels, source: str) -> tv_tensors.Image:
+    """Float32 RGB ``(3, H, W)`` in [0, 1] from the numbers of a photograph.
+
+    Args:
+        stored: The numbers.
+        source: Names them in errors.
+
+    Raises:
+        DataError: They have no defined brightness.
+
+    Example:
+        >>> in_color(StoredPixels(np.full((2, 3), 255, np.uint8), "gray", 255), "photo").shape
+        torch.Size([3, 2, 3])
+    """
+    pixels = stored.colors()
+    pixels = pixels[..., :-1] if stored.alpha else pixels
+    if stored.largest is not None:
+        scaled = pixels.astype(np.float32) / np.float32(stored.largest)
+    elif pixels.dtype.kind == "f" and bool(((pixels >= 0) & (pixels <= 1)).all()):
+        scaled = pixels.astype(np.float32)
+    else:
+        raise DataError(
+            f"{source}: {stored.description} with values from {pixels.min():g} to "
+            f"{pixels.max():g}, of which it is not known what is white. Save photographs with "
+            "8 or 16 bits, or as floats from 0 to 1."
+        )
     image = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
     return tv_tensors.Image(image if len(image) == 3 else image.expand(3, -1, -1).contiguous())
+
+
+def from_pillow(picture: Image.Image, source: str) -> tv_tensors.Image:
+    """As :func:`read_image`, from an image of Pillow.
+
+    Args:
+        picture: The image, of any mode. Its EXIF tag, if it has one, rotates it.
+        source: Names it in errors.
+
+    Raises:
+        DataError: Its file is broken, or its numbers have no defined brightness.
+
+    Example:
+        >>> from_pillow(Image.new("L", (3, 2), 255), "photo").mean().item()
+        1.0
+    """
+    try:
+        tag = picture.getexif().get(_ORIENTATION)
+        common = _in_common_mode(picture)
+        palette = _palette(common) if common.mode == "P" else None
+        stored = _as_stored(np.asarray(common), common.mode, "image", None, None)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{source}: this image cannot be read ({error}).") from error
+    return in_color(replace(stored, palette=palette).oriented(tag), source)
 
 
 def exif_orientation(path: AnyPath) -> int:
@@ -226,7 +295,7 @@ def _pick(path: AnyPath, names: list[str], key: str | None) -> str:
     return key
 
 
-def _read_picture(path: AnyPath, orientation: Orientation, for_labels: bool) -> StoredPixels:
+def _read_picture(path: _Source, orientation: Orientation, for_labels: bool) -> StoredPixels:
     # Pillow maps a file that is opened by its path, and then reads rotated TIFFs wrongly.
     with _open(path) as file, Image.open(file) as opened:
         file.seek(0)
@@ -255,11 +324,11 @@ def _read_picture(path: AnyPath, orientation: Orientation, for_labels: bool) -> 
     return stored.oriented(tag if orientation == "exif" else None)
 
 
-def _open(path: AnyPath) -> BinaryIO:
-    return path.open_bytes() if isinstance(path, StorePath) else path.open("rb")
+def _open(path: _Source) -> BinaryIO:
+    return path.open("rb") if isinstance(path, Path) else path.open_bytes()
 
 
-def _decode_deep(path: AnyPath, file: BinaryIO) -> torch.Tensor:
+def _decode_deep(path: _Source, file: BinaryIO) -> torch.Tensor:
     """PNG with 16 bits in each of several channels."""
     if isinstance(path, Path):
         return decode_image(str(path), ImageReadMode.UNCHANGED)
@@ -279,7 +348,7 @@ def _bits(opened: Image.Image, header: bytes) -> int | None:
 
 
 def _check_label_picture(
-    path: AnyPath, opened: Image.Image, bits: int | None, maxval: int | None
+    path: _Source, opened: Image.Image, bits: int | None, maxval: int | None
 ) -> None:
     """Refuse files whose numbers Pillow would change."""
     kind = opened.format
@@ -376,31 +445,61 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HIDDEN
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """Image files among paths of files and folders; subfolders are not searched.
+def find_images(paths: Iterable[str | AnyPath], recursive: bool = False) -> list[AnyPath]:
+    """Image files among paths of files and folders, patterns and URLs.
+
+    Args:
+        paths: Files, folders, patterns such as ``photos/**/*.jpg``, or URLs of images.
+        recursive: Whether subfolders of folders are searched too.
 
     Returns:
         Files in the order of ``paths``, those of one folder by name; each once. A file that is
         given itself may have any ending.
 
     Raises:
-        InputError: A path does not exist, a folder contains no image, or there is no path.
+        InputError: A path does not exist, a folder or pattern has no image, or there is no path.
+
+    Example:
+        >>> find_images(["photos/*.jpg"])  # doctest: +SKIP
+        [PosixPath('photos/kitchen.jpg')]
     """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_dir():
-            visible = (file for file in path.iterdir() if not is_hidden(file.name))
-            inside = sorted(f for f in visible if f.suffix.lower() in ENDINGS and f.is_file())
+    found: dict[AnyPath, None] = {}
+    for given in paths:
+        path = as_path(given)
+        if isinstance(path, StorePath):
+            found[path] = None  # reading it says whether it exists
+        elif path.is_dir():
+            inside = _images_in(path, recursive)
             if not inside:
+                deeper = "" if recursive else " directly"
                 raise InputError(
-                    f"{path} contains no image (no file ending in {', '.join(ENDINGS)}). Give a "
-                    "folder that contains them directly, or the files."
+                    f"{path} contains no image{deeper} (no file ending in {', '.join(ENDINGS)}). "
+                    "Give a folder that contains them directly, --recursive, or the files."
                 )
-            found.update(dict.fromkeys(inside))
+            found |= dict.fromkeys(inside)
         elif path.exists():
             found[path] = None
+        elif glob.has_magic(str(given)):
+            matching = (Path(name) for name in sorted(glob.glob(str(given), recursive=True)))  # noqa: PTH207 (absolute patterns)
+            images = [file for file in matching if _is_image(file)]
+            if not images:
+                raise InputError(f"No image matches {str(given)!r}. Check the pattern.")
+            found |= dict.fromkeys(images)
         else:
             raise InputError(f"{path} does not exist. Give image files or folders of them.")
     if not found:
         raise InputError("No image was given. Give image files or folders of them.")
     return list(found)
+
+
+def _images_in(folder: Path, recursive: bool) -> list[Path]:
+    paths = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(
+        path
+        for path in paths
+        if _is_image(path) and not any(map(is_hidden, path.relative_to(folder).parts))
+    )
+
+
+def _is_image(path: Path) -> bool:
+    return not is_hidden(path.name) and path.suffix.lower() in ENDINGS and path.is_file()

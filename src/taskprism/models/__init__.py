@@ -58,6 +58,7 @@ from taskprism.models.multi_task import MultiTask
 from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
 from taskprism.models.pap_net import PAPNet
+from taskprism.models.predicted_image import PredictedImage
 from taskprism.models.predictions import Predictions
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.models.single_task import SingleTask
@@ -83,6 +84,7 @@ __all__ = [
     "MultiTaskModel",
     "PADNet",
     "PAPNet",
+    "PredictedImage",
     "Predictions",
     "SingleScaleModel",
     "SingleTask",

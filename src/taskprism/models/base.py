@@ -8,7 +8,7 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from taskprism.backbones import BACKBONES, Backbone, create_backbone
 from taskprism.backbones.base import arguments_by_name
 from taskprism.backbones.create import backbone_options
+from taskprism.checks import LONGEST_SIDE
+from taskprism.data.images import ImageSource, is_folder, read_folder, read_source
 from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.hub import SavedModel
+from taskprism.models.inference import Inference, NetworkSize
+from taskprism.models.predicted_image import PredictedImage, predict_each
 from taskprism.models.predictions import Predictions
 from taskprism.options import read_options
 from taskprism.registry import Registry, check_options, options_of
@@ -48,7 +52,8 @@ class MultiTaskModel(SavedModel):
         uses_auxiliary_tasks: Whether the system has a front end for auxiliary tasks.
         has_initial_predictions: Whether ``forward`` returns initial predictions.
         any_input_size: Whether it accepts images of any size. On the class: with default options.
-        input_size: ``(H, W)`` of the images that it was built for, if it accepts only these.
+        input_size: ``(H, W)`` of the images that it was built for or trained on; None if that is
+            not known. It is saved with the model, and :meth:`predict` resizes images to it.
         depends_on_task_order: Whether weights fit only tasks in the same order, for example
             because a layer concatenates tasks.
         exports: Whether ``torch.export`` can trace it.
@@ -121,7 +126,9 @@ class MultiTaskModel(SavedModel):
         """
         if self._config is None:
             self._config = self._describe()
-        return self._config
+        if self.input_size is None:
+            return self._config
+        return {**self._config, "input_size": list(self.input_size)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -150,7 +157,10 @@ class MultiTaskModel(SavedModel):
         for name in ("image_mean", "image_std"):
             values = torch.tensor(config[name], device="cpu")  # also if the model is on "meta"
             getattr(model, name).copy_(values.view(3, 1, 1))
-            model.config[name] = config[name]
+        model._config = {**model.config, **{n: config[n] for n in ("image_mean", "image_std")}}
+        if config.get("input_size") is not None and model.any_input_size:
+            height, width = config["input_size"]
+            model.input_size = (height, width)
         return model
 
     @classmethod
@@ -219,6 +229,92 @@ class MultiTaskModel(SavedModel):
     def normalize(self, images: Tensor) -> Tensor:
         """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect."""
         return (images - self.image_mean) / self.image_std
+
+    @overload
+    def predict(
+        self,
+        images: Sequence[ImageSource],
+        tasks: Sequence[str] | None = ...,
+        *,
+        size: NetworkSize = ...,
+        flip: bool = ...,
+        scales: Sequence[float] = ...,
+        tile: int | None = ...,
+        overlap: int = ...,
+        batch_size: int = ...,
+    ) -> list[PredictedImage]: ...
+
+    @overload
+    def predict(
+        self,
+        images: Any,
+        tasks: Sequence[str] | None = ...,
+        *,
+        size: NetworkSize = ...,
+        flip: bool = ...,
+        scales: Sequence[float] = ...,
+        tile: int | None = ...,
+        overlap: int = ...,
+        batch_size: int = ...,
+    ) -> Any: ...
+
+    def predict(
+        self,
+        images: Any,
+        tasks: Sequence[str] | None = None,
+        *,
+        size: NetworkSize = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        tile: int | None = None,
+        overlap: int = 64,
+        batch_size: int = 8,
+    ) -> Any:
+        """Predict every task at every pixel of photographs of any size.
+
+        Args:
+            images: A path, URL, open binary file, Pillow image, array or tensor (see
+                :func:`taskprism.data.images.read_source`); or a list of these; or a folder.
+            tasks: Names of main tasks; by default all.
+            size: ``(H, W)`` at about which the network sees the image; by default the
+                ``input_size`` of the model, or if that is not known, the size of the image.
+                ``"native"``: the size of the image.
+            flip: Average with the predictions for the mirror image.
+            scales: Average over these multiples of the size.
+            tile: Side of square tiles, in pixels of the image, for images larger than memory
+                allows; neighbors are blended.
+            overlap: Pixels that neighboring tiles share.
+            batch_size: Images of a list or folder that pass through the network together.
+
+        Returns:
+            A :class:`~taskprism.models.PredictedImage` at the size of the image; for a list, a
+            list; for a folder, an iterator, which reads and predicts as it goes.
+
+        Raises:
+            InputError: An image has another form, or an option does not fit the model.
+            DataError: A file is missing or broken.
+            UnknownNameError: The model has no such task.
+
+        Example:
+            >>> import numpy as np
+            >>> import taskprism
+            >>> model = taskprism.create_model(
+            ...     "multi_task", {"semseg": 3, "depth": 1}, backbone="test_resnet", neck="none")
+            >>> result = model.predict(np.zeros((40, 60, 3), np.uint8))
+            >>> result.depth.shape, result.semseg.dtype
+            ((40, 60), dtype('uint8'))
+        """
+        how = Inference(size, flip, tuple(scales), tile, overlap)
+        if is_folder(images):
+            return predict_each(self, read_folder(images), tasks, how, batch_size)
+        if isinstance(images, (list, tuple)):
+            named = (read_source(one, f"image_{n}") for n, one in enumerate(images, start=1))
+            return list(predict_each(self, named, tasks, how, batch_size))
+        return next(predict_each(self, [read_source(images)], tasks, how))
+
+    def forward_tasks(self, images: Tensor, tasks: Sequence[str]) -> Predictions:
+        """As :meth:`forward`, for callers that need these main tasks only."""
+        return self(images)
 
     @abstractmethod
     def forward(self, images: Tensor) -> Predictions:
@@ -384,6 +480,11 @@ def _check_config(config: Mapping[str, Any], start_options: Sequence[str]) -> No
                 f"Expected a list of at most {_MOST_TASKS} tasks as {key} of a saved model, got "
                 f"{type(config[key]).__name__}."
             )
+    size = config.get("input_size")
+    if size is not None and not _is_size(size):
+        raise CheckpointError(
+            f"Expected [height, width] as input_size of a saved model, got {size!r}."
+        )
     for key in ("image_mean", "image_std"):
         values = config[key]
         are_numbers = (
@@ -397,6 +498,14 @@ def _check_config(config: Mapping[str, Any], start_options: Sequence[str]) -> No
                 f"Expected three {kind} numbers as {key} of a saved model, got {values!r}. Correct "
                 "the file, or save the model again."
             )
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 1 <= side <= LONGEST_SIDE for side in value)
+    )
 
 
 def _constructor_request(

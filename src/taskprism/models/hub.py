@@ -7,8 +7,9 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_MANIFEST = "manifest.json"
 _LARGEST_CONFIG = 2**24  # bytes
 _SHOWN = 5  # names in a message
-_CHECKPOINTS = ("checkpoints/best", "checkpoints/last")
+_CHECKPOINTS = "checkpoints"
+CheckpointChoice = Literal["last", "best"]
 
 
 class SavedModel(
@@ -100,6 +103,7 @@ def load(
     path_or_hub_id: str | Path,
     device: torch.device | str = "cpu",
     imports: Iterable[str | Path] = (),
+    checkpoint: CheckpointChoice = "last",
 ) -> MultiTaskModel:
     """Load a model that ``save_pretrained`` or a training run has written.
 
@@ -110,11 +114,11 @@ def load(
     allocated for it.
 
     Args:
-        path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory,
-            from which the best checkpoint is loaded, or else the last; the URL of one of these,
-            such as ``s3://bucket/run``; or a hub id, ``owner/name``.
+        path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory;
+            the URL of one of these, such as ``s3://bucket/run``; or a hub id, ``owner/name``.
         device: Device of the returned model.
         imports: Modules or Python files that define your own parts of this model.
+        checkpoint: Of a run directory: ``last``, whose scores are those of the run, or ``best``.
 
     Returns:
         The model, in evaluation mode.
@@ -134,7 +138,7 @@ def load(
         'multi_task'
     """
     import_parts(imports)
-    folder = find_model_folder(path_or_hub_id)
+    folder = find_model_folder(path_or_hub_id, checkpoint)
     config = read_config(folder)
     shapes = _read_shapes(folder)
     try:
@@ -152,6 +156,9 @@ def load(
             f"{type(error).__name__}: {error}"
         ) from error
     load_weights(model, folder)
+    if model.input_size is None and folder.parent.name == _CHECKPOINTS:  # of an earlier version
+        with suppress(CheckpointError):
+            model.input_size = training_size(folder.parent.parent)
     return model.to(device).eval()
 
 
@@ -260,19 +267,32 @@ def check_finite_model(model: nn.Module, source: str | Path) -> None:
         )
 
 
-def find_model_folder(path_or_hub_id: str | Path) -> Path:
-    """Folder with ``config.json``: the given one, a checkpoint of a run, or a download."""
-    if isinstance(path_or_hub_id, str) and is_url(path_or_hub_id):
-        path = fetch_folder(path_or_hub_id, lambda name: name.endswith((CONFIG, WEIGHTS)))
-    else:
-        path = Path(path_or_hub_id)
+def find_model_folder(path_or_hub_id: str | Path, checkpoint: CheckpointChoice = "last") -> Path:
+    """Folder with ``config.json``: the given one, a checkpoint of a run, or a download.
+
+    Args:
+        path_or_hub_id: What :func:`load` accepts.
+        checkpoint: Which checkpoint of a run directory.
+
+    Raises:
+        CheckpointError: There is no model, or the run has no such checkpoint.
+    """
+    path = _local(path_or_hub_id)
     if path.is_dir():
-        for folder in (path, *(path / checkpoint for checkpoint in _CHECKPOINTS)):
-            if (folder / CONFIG).is_file():
-                return folder
+        if (path / CONFIG).is_file():
+            return path
+        folder = path / _CHECKPOINTS / checkpoint
+        if (folder / CONFIG).is_file():
+            return folder
+        there = sorted(file.parent.name for file in path.glob(f"{_CHECKPOINTS}/*/{CONFIG}"))
+        if there or (path / _CHECKPOINTS).is_dir():
+            raise CheckpointError(
+                f"{path_or_hub_id} has no checkpoint {checkpoint!r}; it has "
+                f"{', '.join(there) or 'none yet'}."
+            )
         raise CheckpointError(
             f"{str(path_or_hub_id)!r} holds no model: neither {CONFIG} nor "
-            f"{' nor '.join(_CHECKPOINTS)}. Give a folder written by save_pretrained, or the "
+            f"{_CHECKPOINTS}/{checkpoint}. Give a folder written by save_pretrained, or the "
             "directory of a run that has saved a checkpoint."
         )
     if re.fullmatch(r"[\w\-]+/[\w\-.]+", str(path_or_hub_id)):
@@ -290,25 +310,11 @@ def find_model_folder(path_or_hub_id: str | Path) -> Path:
     )
 
 
-def checkpoint_folder(run: str | Path, checkpoint: str = "best") -> str:
-    """The chosen checkpoint of a run directory; of anything else (a saved model, a hub id) itself.
-
-    Args:
-        run: What :func:`load` accepts.
-        checkpoint: ``"best"`` or ``"last"``.
-
-    Raises:
-        CheckpointError: The run has no such checkpoint.
-    """
-    folder = Path(run) / _CHECKPOINTS[0].partition("/")[0]
-    if not folder.is_dir():
-        return str(run)
-    if not (folder / checkpoint / CONFIG).is_file():
-        there = sorted(f.parent.name for f in folder.glob(f"*/{CONFIG}"))
-        raise CheckpointError(
-            f"{run} has no checkpoint {checkpoint!r}; it has {', '.join(there) or 'none yet'}."
-        )
-    return str(folder / checkpoint)
+def _local(run: str | Path) -> Path:
+    """Path of a run or model; of one at a URL, its copy without the training state."""
+    if isinstance(run, str) and is_url(run):
+        return fetch_folder(run, lambda name: name.endswith((CONFIG, WEIGHTS, _MANIFEST)))
+    return Path(run)
 
 
 def run_manifest(run: str | Path) -> dict[str, Any]:
@@ -317,7 +323,7 @@ def run_manifest(run: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The manifest is damaged.
     """
-    file = Path(run) / "manifest.json"
+    file = _local(run) / _MANIFEST
     if not file.is_file():
         return {}
     try:
@@ -343,8 +349,7 @@ def training_size(run: str | Path) -> tuple[int, int] | None:
         return int(height), int(width)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{Path(run) / 'manifest.json'} does not contain the input size ({error!r}). Use "
-            "--size native."
+            f"{run}/{_MANIFEST} does not contain the input size ({error!r}). Use --size native."
         ) from error
 
 

@@ -47,6 +47,10 @@ class SingleTaskingModel(MultiTaskModel):
         maps = self.interface(images, self.check_task_names(tasks))
         return Predictions({task: self.output(maps[task], task, size) for task in maps})
 
+    def forward_tasks(self, images: Tensor, tasks: Sequence[str]) -> Predictions:
+        """Predict these main tasks only."""
+        return self(images, tasks)
+
     @abstractmethod
     def interface(self, images: Tensor, tasks: Sequence[str]) -> dict[str, list[Tensor]]:
         """Maps at the interface for each task, finest first."""

@@ -158,6 +158,7 @@ class Depth(Task):
 
     kind: ClassVar[str] = "depth"
     target_type: ClassVar[type[DenseTarget]] = DepthMap
+    is_depth: ClassVar[bool] = True
     larger_is_nearer: ClassVar[bool] = False
     unit: ClassVar[str] = "m"
     plausible_median: ClassVar[tuple[float, float]] = (0.05, 500.0)
@@ -261,6 +262,7 @@ class Disparity(Depth):
 
     kind: ClassVar[str] = "disparity"
     target_type: ClassVar[type[DenseTarget]] = DisparityMap
+    is_depth: ClassVar[bool] = False
     larger_is_nearer: ClassVar[bool] = True
     unit: ClassVar[str] = "px"
     plausible_median: ClassVar[tuple[float, float]] = (0.0, math.inf)

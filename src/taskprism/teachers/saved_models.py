@@ -11,7 +11,6 @@ from torch import Tensor
 
 from taskprism.errors import TaskprismError
 from taskprism.models.hub import (
-    checkpoint_folder,
     find_model_folder,
     load,
     read_config,
@@ -32,7 +31,7 @@ class SavedModelTeacher(Teacher):
         source: As for :func:`taskprism.load`.
         device: Where it runs.
         imports: Modules or Python files that define own parts of the model.
-        checkpoint: Weights of the best epoch of a run directory, or of its last.
+        checkpoint: Weights of the last epoch of a run directory, or of its best.
         size: ``(H, W)`` at about which the network sees images; by default that of its training,
             if the run directory records it, otherwise the size of each image.
 
@@ -54,17 +53,17 @@ class SavedModelTeacher(Teacher):
         source: str,
         device: torch.device | str = "cpu",
         imports: Iterable[str | Path] = (),
-        checkpoint: Literal["best", "last"] = "best",
+        checkpoint: Literal["last", "best"] = "last",
         size: Size | None = None,
     ) -> None:
-        folder = checkpoint_folder(source, checkpoint)
+        folder = find_model_folder(source, checkpoint)
         self.model = load(folder, device, imports)
         self.tasks = tuple(self.model.tasks)
-        self.input_size = size or training_size(source) or self.model.input_size
+        self.input_size = size or self.model.input_size or training_size(source)
         licenses = run_manifest(source).get("licenses")
         stated = licenses.items() if isinstance(licenses, dict) else ()
         self.license = "; ".join(f"{key}: {value}" for key, value in stated if value)
-        self.license = self.license or license_of_card(find_model_folder(folder))
+        self.license = self.license or license_of_card(folder)
 
     @classmethod
     def accepts(cls, source: str) -> bool:

@@ -26,6 +26,7 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.recipes.files import load_recipe, validate
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import Registry, describe_part
+from taskprism.stores import is_url
 from taskprism.tasks.base import Task
 from taskprism.training.steps import check_stepping
 
@@ -277,7 +278,7 @@ def load_recipe_or_model(source: str, overrides: Mapping[str, Any] | None = None
         >>> load_recipe_or_model("mti_net", {"optimizer.lr": 1e-3}).model.name
         'mti_net'
     """
-    is_model = ":" in source or source in list_models()
+    is_model = not is_url(source) and (":" in source or source in list_models())
     if Path(source).exists() or not is_model:
         return load_recipe(source, overrides)
     values: dict[str, Any] = {"name": source.rpartition(":")[2], "model": {"name": source}}

@@ -334,6 +334,10 @@ def evaluate_run(
     )
     with seeded(0):
         check_labels(scored_data, split, model.tasks)
+    if checkpoint == "best" and run.chosen_on() == split:
+        reporter.line(
+            f"The best epoch was chosen on the {split} images: its scores on them are too good."
+        )
     scored = Scored(split, checkpoint, _epoch_of(run, checkpoint, reporter))
     with _held_if_possible(run, reporter) if accelerator.is_main_process else nullcontext():
         batches = reporter.track(loader, f"scoring {split}")
@@ -473,6 +477,11 @@ def _announce(
         reporter.line(
             f"{protocol.name} has no test split: the last epoch is scored on "
             f"{protocol.scored_split}, which also chooses the best epoch."
+        )
+    elif trainer.selection_split == "test":
+        reporter.line(
+            f"{protocol.name} has no val split: checkpoints/best is chosen on the test images, so "
+            "its scores on them are too good. The scores of the run are those of the last epoch."
         )
     position = trainer.learner.position
     if position.epoch >= trainer.recipe.epochs:

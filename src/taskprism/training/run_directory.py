@@ -175,6 +175,15 @@ class RunDirectory:
         fingerprint = self._manifest().get("data_fingerprint")
         return None if fingerprint is None else str(fingerprint)
 
+    def chosen_on(self) -> str | None:
+        """Split that chooses the best epoch of the run; None if it is not recorded.
+
+        Raises:
+            CheckpointError: The manifest is broken.
+        """
+        split = self._manifest().get("best_chosen_on")
+        return None if split is None else str(split)
+
     def _manifest(self) -> dict[str, Any]:
         return read_manifest(self.manifest_file) if self.manifest_file.is_file() else {}
 

@@ -162,6 +162,8 @@ class Trainer:
         )
         skip = recipe.data.on_bad_sample == "skip"
         self.feed = TrainingFeed(train, experiment.tasks, self.order, recipe.data.workers, skip)
+        if model.any_input_size:
+            model.input_size = protocol.input_size  # saved with the model, for predictions
         self.learner = Learner(experiment, accelerator, self.reporter)
         self.learner.bad_samples = self.feed.bad
         self.epoch_batches = len(self.order)  # more or less in an epoch resumed by more processes
