@@ -287,9 +287,9 @@ def test_an_interrupted_command_resumes(run, images, tmp_path, capsys, monkeypat
     with (out / "predictions.jsonl").open("a") as file:
         file.write('{"image": "cut')
     first = (out / "depth" / "deep.npy").stat().st_mtime_ns
-    assert main([*words, "--resume", "--tile", "64"]) == 2
+    assert main([*words, "--resume", "--tile", "128"]) == 2
     message = " ".join(capsys.readouterr().err.split())
-    assert "other options: tile (None -> 64)" in message
+    assert "other options: tile (None -> 128)" in message
     assert main([*words, "--resume"]) == 0
     message = " ".join(capsys.readouterr().err.split())
     assert "Skipping 2 of 6 images" in message and "Predicted 6 of 6 images" in message
