@@ -144,7 +144,7 @@ def _number(value: float | None) -> float:
 
 
 def create_objective(
-    name: str, recipe: Recipe, protocol: Protocol, baseline: Sequence[Path] = ()
+    name: str, recipe: Recipe, protocol: Protocol, baseline: Sequence[str | Path] = ()
 ) -> Objective:
     """Objective of a search.
 
