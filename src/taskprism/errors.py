@@ -45,6 +45,10 @@ class CheckpointError(TaskprismError, RuntimeError):
     """A checkpoint or run directory that cannot be written or read."""
 
 
+class ProcessError(TaskprismError, RuntimeError):
+    """One of several processes has ended or stalled: the message names it."""
+
+
 class Terminated(KeyboardInterrupt):
     """A signal other than Ctrl-C has ended a run, as on a machine that is needed elsewhere.
 

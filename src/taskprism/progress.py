@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -20,6 +20,9 @@ class Reporter:
         console: Where to write.
         quiet: Write nothing; for all processes but the first.
 
+    Attributes:
+        listener: Called with what is done now whenever :meth:`track` goes on, also if quiet.
+
     Example:
         >>> reporter = Reporter(quiet=True)
         >>> list(reporter.track(["a", "b"], "images", 2))
@@ -29,6 +32,7 @@ class Reporter:
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.quiet = quiet
+        self.listener: Callable[[str], None] | None = None
 
     def line(self, text: str) -> None:
         """Write one line."""
@@ -48,6 +52,8 @@ class Reporter:
         """
         if total is None and isinstance(items, Sized):
             total = len(items) + done
+        if self.listener is not None:
+            items = _told(items, description, done, self.listener)
         if self.quiet:
             yield from items
         elif self.console.is_terminal:
@@ -79,6 +85,18 @@ class Reporter:
             if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
                 self.line(f"{description}: {number}/{'?' if total is None else total}")
+
+
+def _told(
+    items: Iterable[T], description: str, done: int, listener: Callable[[str], None]
+) -> Iterator[T]:
+    """Yield ``items`` and tell the listener of each step."""
+    listener(f"{description}: loading item {done + 1}")
+    for number, item in enumerate(items, start=done + 1):
+        listener(f"{description}: item {number}")
+        yield item
+        listener(f"{description}: loading item {number + 1}")
+    listener(f"{description}: after the last item")
 
 
 def tracked(items: Iterable[T], total: int, description: str) -> Iterator[T]:

@@ -293,6 +293,11 @@ class Recipe(Strict):
         10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
     )
     precision: Literal["no", "fp16", "bf16"] = Field("no", description="mixed precision")
+    stall_timeout: float = Field(
+        1200.0,
+        ge=0,
+        description="several processes: seconds after which one that hangs ends the run; 0: never",
+    )
     trackers: list[Literal["tensorboard", "wandb"]] = Field(
         default_factory=list, description="in addition to log.jsonl, which is always written"
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 from taskprism.errors import RecipeError
 from taskprism.recipes.schema import Recipe
@@ -34,12 +35,17 @@ def create_accelerator(recipe: Recipe, folder: Path) -> Accelerator:
             )
     if recipe.precision == "fp16" and not torch.cuda.is_available():
         raise RecipeError("key 'precision': 'fp16' needs a GPU; use 'bf16' or 'no' on a CPU.")
+    # A process that hangs is named before the other ones give up.
+    patience = timedelta(seconds=2 * recipe.stall_timeout) if recipe.stall_timeout else None
     return Accelerator(
         mixed_precision=recipe.precision,
         log_with=list(recipe.trackers) or None,
         project_dir=str(folder / "trackers"),
         # A batch may lack the labels of a task, and a backbone may have maps that no head reads.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=patience),
+        ],
     )
 
 

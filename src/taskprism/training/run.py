@@ -51,6 +51,7 @@ from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.stopping import StopRequest, stop_on_signals
 from taskprism.training.trainer import OnEvaluate, Stopped, Trainer, place_model
+from taskprism.training.watch import watched
 
 
 def train(
@@ -104,7 +105,11 @@ def train(
     run = RunDirectory(run_dir)
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
-    with stop_on_signals() as stop, ExitStack() as stack:
+    with (
+        stop_on_signals() as stop,
+        watched(accelerator, recipe.stall_timeout, reporter) as watch,
+        ExitStack() as stack,
+    ):
         with stop.at_once():
             if accelerator.is_main_process:
                 stack.enter_context(run.lock.hold())
@@ -120,7 +125,13 @@ def train(
                 model if isinstance(model, MultiTaskModel) else None,
             )
             _check_splits(experiment, reporter)
-        _train(run, experiment, accelerator, reporter, stop, resume, on_evaluate)
+        try:
+            _train(run, experiment, accelerator, reporter, stop, resume, on_evaluate)
+        except Stopped as stopped:
+            accelerator.wait_for_everyone()  # the first process has saved before any other ends
+            watch.finish()
+            kind = KeyboardInterrupt if stopped.by_interrupt else Terminated
+            raise kind(_how_to_resume(run)) from None
     return run.path
 
 
@@ -182,10 +193,6 @@ def _train(
         if accelerator.is_main_process:
             run.upload()
             reporter.line(f"Run in {run.place}")
-    except Stopped as stopped:
-        accelerator.wait_for_everyone()  # the first process has saved before any other ends
-        kind = KeyboardInterrupt if stopped.by_interrupt else Terminated
-        raise kind(_how_to_resume(run)) from None
     finally:
         trainer.feed.close()
         stop_trackers(accelerator)
@@ -339,7 +346,10 @@ def evaluate_run(
             f"The best epoch was chosen on the {split} images: its scores on them are too good."
         )
     scored = Scored(split, checkpoint, _epoch_of(run, checkpoint, reporter))
-    with _held_if_possible(run, reporter) if accelerator.is_main_process else nullcontext():
+    with (
+        watched(accelerator, recipe.stall_timeout, reporter),
+        _held_if_possible(run, reporter) if accelerator.is_main_process else nullcontext(),
+    ):
         batches = reporter.track(loader, f"scoring {split}")
         recorder = ImageStateRecorder(model.tasks) if split == scored_data.scored_split else None
         device, precision = accelerator.device, accelerator.autocast

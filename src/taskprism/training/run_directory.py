@@ -36,6 +36,7 @@ FREE_ON_RESUME = (
     "data.root",
     "data.on_bad_sample",
     "max_skipped_steps",
+    "stall_timeout",
     "trackers",
     "imports",
 )
