@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 
 import pytest
 
@@ -86,14 +85,12 @@ def launch(tmp_path):
     ],
 )
 def test_the_error_of_one_process_is_the_only_one(launch, tmp_path, event, status, message):
-    started = time.monotonic()
     with launch(tmp_path / "run", event=event) as ranks:
         assert ranks.wait(90) == [status, status]
         first, second = (rank.errors for rank in ranks.processes)
     assert second.endswith(message)
     assert "Traceback" not in first
     assert "loo" not in first + second, "neither Gloo nor its errors are mentioned"
-    assert time.monotonic() - started < 60
 
 
 def test_a_killed_process_is_named(launch, tmp_path):
@@ -106,17 +103,17 @@ def test_a_killed_process_is_named(launch, tmp_path):
 
 
 def test_a_process_that_hangs_is_reported_and_ends_the_run(launch, tmp_path):
-    with launch(tmp_path / "run", "--stall-timeout", "4", event="hang") as ranks:
+    with launch(tmp_path / "run", "--stall-timeout", "8", event="hang") as ranks:
         assert ranks.wait(90) == [2, 2]
         first = ranks.processes[0].errors
-    lines = [line for line in first.splitlines() if "has not moved for" in line]
+    lines = [line for line in first.splitlines() if "epoch 1/2: loading item" in line]
     assert len(lines) == 2, "half-way, and at the end"
     for line in lines:
         assert "Process 1 (process id" in line
         assert "Process 0" not in line
-        assert "epoch 1/2: loading item" in line
+        assert "has not moved for" in line
         assert "parts.py, line 29, __getitem__" in line
-    assert "stall_timeout is 4 s" in lines[1]
+    assert "stall_timeout is 8 s" in lines[1]
     assert "Traceback" not in first
 
 
