@@ -1,8 +1,10 @@
 """Losses of several tasks: the criterion and how it combines them into one loss.
 
 :class:`Criterion` computes the loss of every task from a model's final and initial predictions. A
-:class:`Balancing` combines them: :class:`FixedWeights` is the papers' weighted sum. Both work in
-any training loop. A :class:`ConsistencyLoss` links tasks in images that lack labels of some.
+:class:`Balancing` combines them: :class:`FixedWeights` is the papers' weighted sum, and
+:func:`list_balancers` names all others. A :class:`GradientBalancing` combines gradients instead of
+losses. All of them work in any training loop. A :class:`ConsistencyLoss` links tasks in images that
+lack labels of some.
 """
 
 from taskprism.losses.balancing import (

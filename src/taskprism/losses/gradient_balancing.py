@@ -21,6 +21,9 @@ from taskprism.checks import check_choice
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.losses.balancing import Balancing, check_weights
 
+#: Numbers of a gradient that are converted to double precision at a time.
+_PIECE = 2**18
+
 Where = Literal["features", "parameters"]
 #: Adds up a tensor over all processes: ``lambda t: accelerator.reduce(t, "sum")``.
 Sum = Callable[[Tensor], Tensor]
@@ -447,16 +450,20 @@ def _gramian(rows: Rows, device: torch.device) -> Tensor:
     gramian = torch.zeros(len(rows), len(rows), dtype=dtype, device=device)
     for column in zip(*rows, strict=True):
         reached = [place for place, each in enumerate(column) if each is not None]
-        vectors = [each.flatten().to(dtype) for each in column if each is not None]
-        if reached:
-            matrix = torch.stack(vectors)
-            places = torch.tensor(reached, device=device)
+        if not reached:
+            continue
+        places = torch.tensor(reached, device=device)
+        pieces = [each.flatten().split(_PIECE) for each in column if each is not None]
+        for piece in zip(*pieces, strict=True):
+            matrix = torch.stack(piece).to(dtype)
             gramian[places[:, None], places] += matrix @ matrix.T
     return gramian
 
 
 def _combined(column: Sequence[Tensor | None], weights: Sequence[float]) -> Tensor | None:
-    parts = [
-        weight * each for weight, each in zip(weights, column, strict=True) if each is not None
-    ]
-    return sum(parts[1:], start=parts[0]) if parts else None
+    """Weighted sum; it overwrites the first tensor, so that no memory is added."""
+    total: Tensor | None = None
+    for weight, each in zip(weights, column, strict=True):
+        if each is not None:
+            total = each.mul_(weight) if total is None else total.add_(each, alpha=weight)
+    return total
