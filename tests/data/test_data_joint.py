@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from taskprism.data import collate, create_protocol
-from taskprism.errors import InputError
+from taskprism.errors import InputError, UnknownNameError
 
 
 @pytest.fixture
@@ -147,3 +147,20 @@ def test_a_set_for_training_only_leaves_the_other_splits_as_they_are(pair):
     assert len(joint.dataset("train")) == 5
     change(pair[0], splits={"train": ["a"]})
     assert create_protocol(pair).splits == ("train",)
+
+
+def test_weights_of_sets_and_of_their_yamls_multiply(pair):
+    joint = create_protocol(pair, weights={"other": 0.5})
+    samples = list(joint.dataset("train", joint.train_transform()))
+    assert [sample.get("weight", 1) for sample in samples] == [1, 1, 1, 0.5]
+    assert collate(samples, joint.tasks).weights.tolist() == [1, 1, 1, 0.5]
+    assert collate(samples[:3], joint.tasks).weights is None
+    assert joint.fingerprint() != create_protocol(pair).fingerprint()
+    change(pair[1], loss_weight=0.2)
+    again = create_protocol(pair, weights={"other": 0.5}).dataset("train")[3]
+    assert again["weight"] == pytest.approx(0.1)
+    assert create_protocol(pair[1]).dataset("train")[0]["weight"] == 0.2
+    with pytest.raises(UnknownNameError, match="data set with a weight 'others'"):
+        create_protocol(pair, weights={"others": 1})
+    with pytest.raises(InputError, match="other must be a finite number of at least 0"):
+        create_protocol(pair, weights={"other": -1})

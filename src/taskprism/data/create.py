@@ -85,7 +85,8 @@ def create_protocol(
             file, whose module must then be imported already.
         options: The protocol's options, such as ``input_size`` (``(H, W)``); for a YAML, any of its
             top-level keys. A list takes ``sampling="balanced"`` (show each set equally often in
-            training) or ``"concatenated"``, and passes the others to every part.
+            training) or ``"concatenated"``, and ``weights``, which maps names of sets to factors of
+            their losses in training; it passes the others to every part.
 
     Raises:
         UnknownNameError: There is no such protocol.
@@ -103,9 +104,10 @@ def create_protocol(
         raise InputError("The list of protocols is empty. Give at least one.")
     joint = len(parts) > 1
     sampling = options.pop("sampling", "concatenated") if joint else "concatenated"
+    weights = options.pop("weights", None) if joint else None
     made = [_create(part, root, options, joint, trusted) for part in parts]
     made = _select_tasks(made, tasks, task_options)
-    return JointProtocol.of(made, sampling) if joint else made[0]
+    return JointProtocol.of(made, sampling, weights) if joint else made[0]
 
 
 def _select_tasks(

@@ -115,6 +115,8 @@ class FolderDataset(Dataset[Sample]):
                     f"{self.files.image(name)} is {_size(image)}. {self._advice(name, task)}"
                 )
         sample = Sample(name=name, image=image, targets=targets, valid=valid)
+        if self.files.config.loss_weight != 1:
+            sample["weight"] = self.files.config.loss_weight
         return self.transform(sample) if self.transform is not None else sample
 
     def stored(self, task: str) -> str:
@@ -276,7 +278,7 @@ class FolderProtocol(Protocol):
     def _files_dataset(
         self, names: Sequence[str], transform: Transform | None = None
     ) -> FolderDataset:
-        decoders = {task.name: self._decoder(task) for task in self.tasks}
+        decoders = {task.name: self.decoder(task) for task in self.tasks}
         return FolderDataset(self.files, names, decoders, transform)
 
     def train_transform(self) -> Transform:
@@ -321,7 +323,8 @@ class FolderProtocol(Protocol):
         """Files that are left out, and images without labels."""
         return self.files.left_out()
 
-    def _decoder(self, task: Task) -> TargetDecoder:
+    def decoder(self, task: Task) -> TargetDecoder:
+        """What reads the label files of a task."""
         return TargetDecoder(
             task,
             self.config.tasks[task.name],

@@ -5,6 +5,7 @@
     name: my_kitchen
     root: .                       # relative to this file, absolute, or a URL; option root overrides
     license: my own photographs
+    loss_weight: 0.5              # of all losses of these images; 1 by default
     image: rgb/{name}.jpg         # also finds .JPG and .jpeg; {name}.* finds any ending
     orientation: exif             # or stored, if labels were drawn on the image as stored
     input_size: [192, 256]        # height, width
@@ -384,7 +385,7 @@ class FolderConfig(_Strict):
         0.2
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = ("orientation",)
+    later_keys: ClassVar[tuple[str, ...]] = ("orientation", "loss_weight")
 
     name: str = Field(
         min_length=1, max_length=100, description="of the protocol; printed with every score"
@@ -408,6 +409,9 @@ class FolderConfig(_Strict):
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     augmentation: Augmentation = Field(default_factory=Augmentation)
     cache: bool = Field(False, description="keep images in memory at input_size after first use")
+    loss_weight: Plain = Field(
+        1.0, ge=0, description="factor of the losses of these images, next to those of other sets"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,9 +9,10 @@ from typing import Any, Literal, Self, cast
 
 from torch.utils.data import Dataset
 
+from taskprism.checks import check_number
 from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
-from taskprism.errors import InputError
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.base import Task
 
 Sampling = Literal["balanced", "concatenated"]
@@ -25,6 +26,7 @@ class JointDataset(Dataset[Sample]):
         transform: Applied last, when the name is complete.
         balanced: Every part contributes as many samples as the largest; smaller ones repeat from
             the beginning. Otherwise every sample occurs once.
+        weights: Protocol name -> factor of the losses of its samples; 1 for others.
 
     Example:
         >>> parts = {"a": [{"name": "0"}, {"name": "1"}], "b": [{"name": "0"}]}
@@ -38,8 +40,10 @@ class JointDataset(Dataset[Sample]):
         parts: Mapping[str, SizedDataset],
         transform: Transform | None = None,
         balanced: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.parts = dict(parts)
+        self.weights = dict(weights or {})
         self.transform = transform
         lengths = {name: len(part) for name, part in self.parts.items()}
         longest = max(lengths.values())
@@ -56,6 +60,8 @@ class JointDataset(Dataset[Sample]):
         part, position = self._index[index]
         sample = self.parts[part][position]
         sample = cast(Sample, {**sample, "name": f"{part}/{sample['name']}"})
+        if part in self.weights:
+            sample["weight"] = sample.get("weight", 1.0) * self.weights[part]
         return self.transform(sample) if self.transform is not None else sample
 
 
@@ -90,6 +96,8 @@ class JointProtocol(Protocol):
         parts: The protocols, all with this one's ``input_size``.
         sampling: Of training images: ``"balanced"`` shows each set equally often per epoch,
             ``"concatenated"`` each image once.
+        weights: Protocol name -> factor of the losses of its images in training, 0 or more, times
+            the ``loss_weight`` of a data YAML; 1 for others.
 
     Example:
         >>> from taskprism.data import create_protocol
@@ -101,6 +109,7 @@ class JointProtocol(Protocol):
 
     parts: tuple[Protocol, ...] = field(repr=False)
     sampling: Sampling = "concatenated"
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         scored = [part for part in self.parts if set(part.splits) != {"train"}] or self.parts
@@ -108,17 +117,30 @@ class JointProtocol(Protocol):
         object.__setattr__(self, "splits", tuple(common))
 
     @classmethod
-    def of(cls, parts: Sequence[Protocol], sampling: Sampling = "concatenated") -> Self:
+    def of(
+        cls,
+        parts: Sequence[Protocol],
+        sampling: Sampling = "concatenated",
+        weights: Mapping[str, float] | None = None,
+    ) -> Self:
         """Join protocols.
 
         Raises:
-            InputError: Names clash, tasks of one name differ, or sizes differ.
+            InputError: Names clash, tasks of one name differ, sizes differ, or a weight is
+                negative.
+            UnknownNameError: A weight is for a protocol that is not one of the parts.
         """
         names = [part.name for part in parts]
         if len(set(names)) < len(names):
             raise InputError(f"Joint data sets need different names; got {', '.join(names)}.")
         if sampling not in ("balanced", "concatenated"):
             raise InputError(f"sampling is 'balanced' or 'concatenated', got {sampling!r}.")
+        if weights is not None and not isinstance(weights, Mapping):
+            raise InputError(f"weights must map names of data sets to numbers, got {weights!r}.")
+        for name, weight in (weights or {}).items():
+            if name not in names:
+                raise UnknownNameError("data set with a weight", name, names)
+            check_number("weights", name, weight, low=0)
         sizes = {part.name: part.input_size for part in parts}
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -132,6 +154,7 @@ class JointProtocol(Protocol):
             license="\n".join(f"{part.name}: {part.license}" for part in parts),
             parts=tuple(parts),
             sampling=sampling,
+            weights=dict(weights or {}),
         )
 
     @property
@@ -144,7 +167,7 @@ class JointProtocol(Protocol):
         self.check_split(split)
         balanced = self.sampling == "balanced" and split == "train"
         parts = {p.name: p.dataset(split) for p in self.parts if split in p.splits}
-        return JointDataset(parts, transform, balanced)
+        return JointDataset(parts, transform, balanced, self.weights)
 
     def train_transform(self) -> Transform:
         """The augmentation of each sample's data set."""
@@ -169,6 +192,7 @@ class JointProtocol(Protocol):
     def fingerprint(self) -> str:
         """Hash of the parts' fingerprints."""
         text = "\n".join(f"{part.name} {part.fingerprint()}" for part in self.parts)
+        text += "".join(f"\n{name} {self.weights[name]!r}" for name in sorted(self.weights))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Sample(TypedDict):
         image: ``(3, H, W)`` float32 RGB in [0, 1], not normalized.
         targets: Task name -> label map ``(C, H, W)``; a missing task has no label here.
         valid: Task name -> ``(1, H, W)`` boolean, same keys as ``targets``.
+        weight: Factor of the losses of this image, 0 or more; 1 if the key is missing.
 
     Example:
         >>> from taskprism.tasks import Depth
@@ -45,6 +46,7 @@ class Sample(TypedDict):
     image: tv_tensors.Image
     targets: dict[str, DenseTarget]
     valid: dict[str, ValidMask]
+    weight: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Batch:
         images: ``(B, 3, H, W)`` float32 in [0, 1], not normalized.
         targets: Task name -> ``(B, target_channels, H, W)``.
         valid: Task name -> ``(B, 1, H, W)`` boolean.
+        weights: ``(B,)`` float32, factor of the losses of each image; None if all are 1.
 
     Example:
         >>> from taskprism.tasks import Depth, Edge
@@ -70,6 +73,7 @@ class Batch:
     images: Tensor
     targets: dict[str, Tensor]
     valid: dict[str, Tensor]
+    weights: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Copy to ``device``."""
@@ -78,6 +82,7 @@ class Batch:
             images=self.images.to(device, non_blocking=True),
             targets={k: v.to(device, non_blocking=True) for k, v in self.targets.items()},
             valid={k: v.to(device, non_blocking=True) for k, v in self.valid.items()},
+            weights=None if self.weights is None else self.weights.to(device, non_blocking=True),
         )
 
     def __len__(self) -> int:
@@ -195,7 +200,10 @@ def collate(samples: Sequence[Sample], tasks: Iterable[Task]) -> Batch:
             [s["valid"].get(task.name, no_label).as_subclass(Tensor) for s in samples]
         )
     images = torch.stack([s["image"].as_subclass(Tensor) for s in samples])
-    return Batch([s["name"] for s in samples], images, targets, valid)
+    weights = torch.tensor([s.get("weight", 1.0) for s in samples])
+    is_weighted = bool((weights != 1).any())
+    names = [s["name"] for s in samples]
+    return Batch(names, images, targets, valid, weights if is_weighted else None)
 
 
 def _stack(maps: Sequence[Tensor]) -> Tensor:

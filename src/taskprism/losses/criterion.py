@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -71,6 +71,8 @@ class LabelCounts:
         sums: Task name -> :meth:`~taskprism.tasks.Task.batch_sums` of the total.
         processes: Number of processes.
         batches: Number of batches in the total.
+        weights: Factor of the losses of each image in the batch of this process; empty if all are
+            1. Counts are not weighted, so a smaller weight makes the loss smaller.
 
     Example:
         >>> import torch
@@ -88,6 +90,7 @@ class LabelCounts:
     sums: Mapping[str, tuple[float, ...]]
     processes: int = 1
     batches: int = 1
+    weights: tuple[float, ...] = ()
 
     @property
     def is_part(self) -> bool:
@@ -190,6 +193,7 @@ class Criterion(nn.Module):
         self,
         batches: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]],
         device: torch.device | str | None = None,
+        weights: Sequence[Tensor | None] | None = None,
     ) -> list[LabelCounts]:
         """Count the labels of the batches that are accumulated for one step of the optimizer.
 
@@ -198,6 +202,8 @@ class Criterion(nn.Module):
         Args:
             batches: ``(targets, valid)`` of each batch; see :meth:`breakdown`.
             device: Device of the messages between processes; by default that of the labels.
+            weights: Of each batch ``(B,)``, the factor of the losses of each image, or None if all
+                are 1 (:attr:`taskprism.data.Batch.weights`).
 
         Returns:
             One per batch, to be given to :meth:`breakdown` or :meth:`forward` with it.
@@ -213,9 +219,13 @@ class Criterion(nn.Module):
             whole = [sum(column) for column in zip(*totals, strict=True)]
             totals = [whole] * len(rows)
         size = len(rows) if self.balancing.linear else 1
-        return [
+        counts = [
             self._counts(row, total, processes, size)
             for row, total in zip(rows, totals, strict=True)
+        ]
+        return [
+            each if factors is None else replace(each, weights=tuple(factors.tolist()))
+            for each, factors in zip(counts, weights or [None] * len(counts), strict=True)
         ]
 
     def _count(self, targets: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> Tensor:
@@ -334,7 +344,7 @@ class _OwnLosses:
         self.counts = counts
         self.by_image = criterion.average == "images"
         self.tasks = criterion.tasks
-        if counts.is_part or self.by_image:
+        if counts.is_part or counts.weights or self.by_image:
             self.tasks = {n: task.for_batch(counts.sums[n]) for n, task in self.tasks.items()}
         if self.by_image:
             self.scales = _image_scales(criterion.tasks, targets, valid)
@@ -345,14 +355,36 @@ class _OwnLosses:
         output = full_precision(output)  # in half, the small terms of a mean would be lost
         output = resize(output, target.shape[-2:])
         if not self.by_image:
-            loss = self.tasks[name].loss(output, target, valid)
+            loss = self._mean(name, output, target, valid)
             factor = self.counts.factor(name)
             return loss if factor == 1 else loss * factor
         images = zip(output.split(1), target.split(1), valid.split(1), strict=True)
         losses = torch.stack([self.tasks[name].loss(*image) for image in images])
         counts = self.counts
         factor = counts.processes * counts.batches / max(counts.total[name], 1.0)
+        if counts.weights:
+            losses = losses * losses.new_tensor(counts.weights)
         return (losses * self.scales).sum() * factor
+
+    def _mean(self, name: str, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        """Mean over the labels of this process, in which those of an image have its weight.
+
+        With weights it is the sum over images of weight, number of labels and mean loss, divided
+        by the number of labels.
+        """
+        task, weights = self.tasks[name], self.counts.weights
+        if len(set(weights)) <= 1:
+            loss = task.loss(output, target, valid)
+            return loss * weights[0] if weights else loss
+        numbers = task.counted(target, valid).flatten(1).sum(dim=1)
+        total = numbers.sum().clamp(min=1)
+        factors = output.new_tensor(weights)
+        parts = []
+        for weight in sorted(set(weights)):
+            members = (factors == factors.new_tensor(weight)).nonzero().flatten()
+            loss = task.loss(output[members], target[members], valid[members])
+            parts.append(loss * (weight * numbers[members].sum() / total))
+        return torch.stack(parts).sum()
 
 
 def _image_scales(

@@ -265,7 +265,9 @@ class Trainer:
         """
         learner, size = self.learner, len(group)
         counts = learner.criterion.count_labels(
-            [(batch.targets, batch.valid) for batch in group], self.accelerator.device
+            [(batch.targets, batch.valid) for batch in group],
+            self.accelerator.device,
+            [batch.weights for batch in group],
         )
         labeled = frozenset().union(*(count.labeled for count in counts))
         passes = turns(self.recipe, learner.model, labeled)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, cast, get_args
 
 from torchvision import tv_tensors
 
@@ -228,6 +228,4 @@ class ImageOnly:
     def __call__(self, sample: Sample) -> Sample:
         """Sample with the transformed image."""
         image: tv_tensors.Image = self.transform(sample["image"])  # type: ignore[arg-type]
-        return Sample(
-            name=sample["name"], image=image, targets=sample["targets"], valid=sample["valid"]
-        )
+        return cast(Sample, {**sample, "image": image})

@@ -80,6 +80,11 @@ def pack(
             f"{protocol.name} cannot be packed. Pack each of its data sets, and give the folders "
             "of tars as a list of protocols."
         )
+    if isinstance(protocol, FolderProtocol) and protocol.config.loss_weight != 1:
+        raise InputError(
+            f"{protocol.files.source} has a loss_weight, which packed shards do not keep. Remove "
+            "it there, and set data.options.weights in the recipe instead."
+        )
     if shard_bytes < 1:
         raise InputError(f"shard_bytes is {shard_bytes}. Give a positive number.")
     out = Path(out)
