@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train the network of a recipe", "train:train", reads_arguments=True),
     "evaluate": Command("score a trained run on a split", "evaluate:evaluate"),
     "predict": Command("run a trained network on images", "predict:predict"),
+    "distill": Command("label images with a trained network", "distill:distill"),
     "baseline": Command("score the best constant prediction", "baseline:baseline"),
     "compare": Command("compare runs in one table, with the gain Δm", "compare:compare"),
     "analyze": Command(

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,19 @@ import tyro
 from torch import Tensor
 
 from taskprism.atomic import check_writable, path_inside, safe_name, write_text
-from taskprism.cli.arguments import Between, Device, Folder, Images, OptionalFile, Tasks
+from taskprism.cli.arguments import (
+    Address,
+    Between,
+    Device,
+    EngineName,
+    Folder,
+    Images,
+    OptionalCount,
+    OptionalFile,
+    PerRun,
+    Tasks,
+)
+from taskprism.cluster import connect
 from taskprism.data.files import find_images, read_image
 from taskprism.data.point_clouds import Intrinsics
 from taskprism.errors import DataError, InputError
@@ -24,12 +36,14 @@ from taskprism.models.hub import find_model_folder, load, run_manifest
 from taskprism.models.inference import Inference
 from taskprism.models.predicted_image import check_outputs, predict_each
 from taskprism.progress import Reporter
-from taskprism.stores.paths import AnyPath
+from taskprism.stores.paths import AnyPath, as_path
 from taskprism.tasks.base import Task
+from taskprism.teachers.engines import absolute_path, ray_settings, run_on_ray
 from taskprism.text_files import read_names
 
 #: File in the folder of the results: settings, then one line per finished image.
 RECORD = "predictions.jsonl"
+_RAY_BATCH = 8  # images that a process takes at a time
 
 
 def predict(
@@ -60,6 +74,11 @@ def predict(
     batch_size: Images = 1,
     resume: bool = False,
     device: Device = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    models: OptionalCount = None,
+    per_run: PerRun = None,
+    imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = (),
 ) -> None:
     """Predict every task of a trained network on images of any size.
 
@@ -93,7 +112,14 @@ def predict(
         batch_size: Images of one size that pass through the network together.
         resume: Skip images that an interrupted command with the same options has finished.
         device: Device such as cpu or cuda:1; by default a GPU if available.
+        engine: local runs here; ray on all processors and GPUs of this machine or of a cluster.
+        address: Address of a Ray cluster; by default Ray starts on this machine.
+        models: Number of processes on Ray, each with its own network; by default as many as fit.
+        per_run: What Ray reserves for each of them: gpus=1,cpus=4. By default one CPU, and one GPU
+            if there are any.
+        imports: Values of --import, which every process on Ray needs too.
     """
+    on_ray = ray_settings(engine, address, models, per_run)
     how = Inference("native" if size == "native" else None, flip, scales, tile, overlap)
     outputs = tuple(dict.fromkeys([*outputs, *(["arrays"] if raw else [])]))
     check_outputs(outputs)
@@ -101,7 +127,7 @@ def predict(
     listed = () if image_list is None else read_names(image_list, InputError)
     files = find_images([*images, *listed], recursive)
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() and on_ray is None else "cpu"
     folder = find_model_folder(run, checkpoint)
     model = load(folder, device)
     wanted = _choose(model, tasks)
@@ -146,10 +172,24 @@ def predict(
                 failed.append(file)
 
     started, by_name = time.monotonic(), {name: file for file, name in names.items()}
-    chosen = [task.name for task in wanted]
-    for result in predict_each(model, readable(), chosen, how, batch_size):
-        result.save(out, outputs, camera, name=result.name)
-        record.add(str(by_name[result.name]), result.name)
+    chosen = tuple(task.name for task in wanted)
+    if on_ray is None:
+        for result in predict_each(model, readable(), chosen, how, batch_size):
+            result.save(out, outputs, camera, name=result.name)
+            record.add(str(by_name[result.name]), result.name)
+    else:
+        gpu = on_ray.resources.uses_gpu(connect(on_ray.address))
+        parts = tuple(absolute_path(each) for each in imports)
+        save = _Save(out.resolve(), outputs, camera, chosen, how, batch_size)
+        make = _MakePredictor(absolute_path(str(folder)), parts, gpu, save)
+        items = [(names[file], absolute_path(str(file))) for file in remaining]
+        outcomes = run_on_ray(make, items, max(batch_size, _RAY_BATCH), on_ray)
+        for name, error in reporter.track(outcomes, "predicting", len(files), before):
+            if error:
+                reporter.line(error)
+                failed.append(by_name[name])
+            else:
+                record.add(str(by_name[name]), name)
     count = len(remaining) - len(failed)
     rate = count / max(time.monotonic() - started, 1e-9)
     reporter.line(
@@ -159,6 +199,63 @@ def predict(
         raise DataError(
             f"Cannot read {len(failed)} of {len(files)} images: {', '.join(map(str, failed))}."
         )
+
+
+@dataclass(frozen=True)
+class _Save:
+    """What is predicted and written by each process."""
+
+    folder: Path
+    outputs: tuple[str, ...]
+    camera: Intrinsics | None
+    tasks: tuple[str, ...]
+    how: Inference
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class _MakePredictor:
+    """Makes the predictor of a process on any machine."""
+
+    model: str
+    imports: tuple[str, ...]
+    on_gpu: bool
+    save: _Save
+
+    def __call__(self) -> _Predictor:
+        """The predictor."""
+        device = "cuda" if self.on_gpu else "cpu"
+        return _Predictor(load(self.model, device, self.imports), self.save)
+
+
+class _Predictor:
+    """Predicts batches of images and writes the results."""
+
+    def __init__(self, model: MultiTaskModel, save: _Save) -> None:
+        self.model = model
+        self.save = save
+
+    def read(self, item: tuple[str, str]) -> Tensor | str:
+        """The image ``(3, H, W)``, or why it cannot be read."""
+        try:
+            return read_image(as_path(item[1])).as_subclass(Tensor)
+        except DataError as error:
+            return str(error)
+
+    def __call__(
+        self, items: Sequence[tuple[str, str]], images: Sequence[Tensor | str]
+    ) -> list[tuple[str, str]]:
+        """Name of each image, and why it could not be read or an empty text."""
+        save = self.save
+        good = [
+            (name, image)
+            for (name, _), image in zip(items, images, strict=True)
+            if not isinstance(image, str)
+        ]
+        for result in predict_each(self.model, good, save.tasks, save.how, save.batch_size):
+            result.save(save.folder, save.outputs, save.camera, name=result.name)
+        errors = (image if isinstance(image, str) else "" for image in images)
+        return [(name, error) for (name, _), error in zip(items, errors, strict=True)]
 
 
 class _Record:

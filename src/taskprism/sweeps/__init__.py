@@ -9,8 +9,9 @@
 * :mod:`taskprism.sweeps.tune` searches for the best settings with Ray Tune (``taskprism tune``).
 """
 
+from taskprism.cluster import Resources
 from taskprism.sweeps.engine import Engine, Job, LocalEngine, RunCollection, report_missing
-from taskprism.sweeps.ray_engine import RayEngine, Resources, create_engine
+from taskprism.sweeps.ray_engine import RayEngine, create_engine
 from taskprism.sweeps.sweep import plan_sweep
 
 __all__ = [

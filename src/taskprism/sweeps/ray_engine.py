@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from taskprism.cluster import connect
+from taskprism.cluster import Resources, connect
 from taskprism.errors import CheckpointError, InputError, Terminated
 from taskprism.progress import Reporter
 from taskprism.registry import import_parts
@@ -41,66 +41,6 @@ RETRIES = 20  # each attempt resumes, so every one of them makes progress
 LOCK_SECONDS = 180.0
 SAVE_SECONDS = 120.0
 _MOST_ROWS = 40
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What Ray reserves for each run.
-
-    Attributes:
-        cpus: Processors; also the number of threads that PyTorch uses.
-        gpus: GPUs; a fraction lets several runs share one. None: 1 if the cluster has GPUs.
-
-    Example:
-        >>> Resources.parse("gpus=0.5,cpus=4")
-        Resources(cpus=4.0, gpus=0.5)
-    """
-
-    cpus: float = 1.0
-    gpus: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Resources:
-        """Read ``gpus=1,cpus=4``.
-
-        Raises:
-            InputError: A name is not ``cpus`` or ``gpus``, or a value is not a number.
-        """
-        values: dict[str, float] = {}
-        for word in text.split(","):
-            name, _, number = word.strip().partition("=")
-            try:
-                values[name] = float(number)
-            except ValueError:
-                values[name] = -1.0
-            if name not in ("cpus", "gpus") or not 0 <= values[name] < 10_000:
-                raise InputError(
-                    f"--per-run takes numbers of GPUs and CPUs such as gpus=1,cpus=4, got {text!r}."
-                )
-        return cls(**values)
-
-    def options(self, ray: Any) -> dict[str, float]:
-        """Options of a Ray task; reports resources that no machine of the cluster has.
-
-        Raises:
-            InputError: No machine of the cluster has as many.
-        """
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        any_gpu = any(machine.get("GPU", 0) for machine in machines)
-        gpus = float(any_gpu) if self.gpus is None else self.gpus
-        if not any(
-            machine.get("CPU", 0) >= self.cpus and machine.get("GPU", 0) >= gpus
-            for machine in machines
-        ):
-            found = "; ".join(
-                f"{machine.get('CPU', 0):g} CPUs and {machine.get('GPU', 0):g} GPUs"
-                for machine in machines
-            )
-            raise InputError(
-                f"No machine of the cluster has {self.cpus:g} CPUs and {gpus:g} GPUs for a run; "
-                f"there are machines with {found}. Lower --per-run."
-            )
-        return {"num_cpus": self.cpus, "num_gpus": gpus}
 
 
 class RayEngine(Engine):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskprism.atomic import write_json
-from taskprism.cluster import connect
+from taskprism.cluster import Resources, connect
 from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.metrics.gain import gain
@@ -38,7 +38,7 @@ from taskprism.sweeps.engine import (
     free_memory,
     is_missing,
 )
-from taskprism.sweeps.ray_engine import LOCK_SECONDS, RETRIES, Resources, StatusBoard
+from taskprism.sweeps.ray_engine import LOCK_SECONDS, RETRIES, StatusBoard
 from taskprism.sweeps.sweep import short_names, state_of, to_text
 from taskprism.text_table import TextTable
 from taskprism.training.experiment import load_recipe_or_model

@@ -9,11 +9,14 @@ command line.
 """
 
 from taskprism.teachers.base import TEACHERS, Label, Teacher, create_teacher, register_teacher
+from taskprism.teachers.distill import TeacherSource, distill
 
 __all__ = [
     "TEACHERS",
     "Label",
     "Teacher",
+    "TeacherSource",
     "create_teacher",
+    "distill",
     "register_teacher",
 ]
