@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from taskprism.models import create_model
 from taskprism.scoring.resources import PeakMemory, count_macs, count_parameters, profile
 
 
@@ -33,6 +35,18 @@ def test_counts_equal_manual_calculation() -> None:
     images, eight = 4 * pixels * 3, 4 * pixels * 8
     # A batch norm may return its statistics in addition to the result.
     assert resources.peak_memory_bytes == pytest.approx(weights + images + 2 * eight, abs=64)
+
+
+@pytest.mark.parametrize("backbone", ["test_convnext", "vit_tiny_patch16_224"])
+def test_operations_equal_those_of_pytorchs_counter(backbone: str) -> None:
+    """Convolutions, and attention, for which the counter of PyTorch has separate formulas."""
+    with torch.device("meta"):
+        model = create_model("pad_net", {"semseg": 5, "depth": 1}, backbone=backbone).eval()
+        images = torch.empty(1, 3, 224, 224)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    assert counter.get_total_flops() > 0
+    assert count_macs(model, (224, 224)) == counter.get_total_flops() // 2
 
 
 def test_profile_does_not_change_the_model() -> None:
