@@ -130,7 +130,8 @@ class MappingNetwork(nn.Module):
                 f"A mapping network needs images of {_STRIDE} x {_STRIDE} pixels or more, got "
                 f"{height} x {width}. Increase data.options.input_size."
             )
-        return self.inputs[task](maps)
+        layers = self.inputs[task]
+        return layers(maps.to(next(layers.parameters()).dtype))
 
     def forward(self, maps: Tensor, pairs: Tensor) -> Tensor:
         """Encode.
