@@ -172,7 +172,7 @@ def run_on_ray(
         RayWorker,
         fn_constructor_kwargs={"make_worker": make_worker},
         batch_size=batch_size,
-        concurrency=models,
+        compute=data.ActorPoolStrategy(size=models),
         **options,
     )
     for row in results.iter_rows():
