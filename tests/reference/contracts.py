@@ -147,10 +147,21 @@ def check_metrics(task: Task, size: tuple[int, int]) -> None:
         assert together[key].item() == expected
 
 
+def check_depth(task: Task) -> None:
+    """Depth from which points follow is one number in meters, and stays when an image changes."""
+    if not task.is_depth:
+        return
+    assert task.target_channels == 1 and task.target_dtype.is_floating_point
+    meters = task.target_type(torch.rand(1, 4, 6) + 1)
+    assert torch.equal(task.target_type.after_resize(meters, 2.0, 3.0), meters)
+    assert torch.equal(task.target_type.after_horizontal_flip(meters), meters)
+
+
 def check_task(task: Task) -> None:
     """Everything that a task guarantees."""
     check_config(task)
     check_constant(task)
+    check_depth(task)
     for size in SIZES:
         check_loss(task, size)
         check_predictions(task, size)

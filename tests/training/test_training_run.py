@@ -97,7 +97,7 @@ def test_the_average_is_what_is_scored_and_saved(tiny_recipe, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_evaluate_gives_the_scores_of_training(tiny_recipe, tmp_path):
+def test_evaluate_gives_the_scores_of_training(tiny_recipe, tmp_path, capsys):
     run = train(tiny_recipe(), tmp_path / "run")
     before = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").unlink()
@@ -106,7 +106,13 @@ def test_evaluate_gives_the_scores_of_training(tiny_recipe, tmp_path):
     after = json.loads((run / "metrics.json").read_text())
     assert {**after, "metrics": None} == {**before, "metrics": None}
 
+    said = " ".join(capsys.readouterr().err.split())
+    assert "checkpoints/best is chosen on the test images" in said
+    evaluate(run, checkpoint="best", pictures=False)
+    assert "best epoch was chosen on the test images" in " ".join(capsys.readouterr().err.split())
     evaluate(run, split="train", checkpoint="best", pictures=False)
+    assert "was chosen on" not in capsys.readouterr().err
+    assert taskprism.load(run).input_size == (32, 32)
     train_scores = json.loads((run / "metrics_train.json").read_text())
     assert (train_scores["split"], train_scores["checkpoint"]) == ("train", "best")
     best = max(

@@ -55,7 +55,8 @@ def test_a_run_continues_on_another_machine(tiny_recipe, tmp_path, monkeypatch, 
     machine("second")
     with pytest.raises(CheckpointError, match=f"{url} already holds a run"):
         train(tiny_recipe(), url)
-    copy = train(url, url, resume=True)
+    assert main(["train", url, "--out", url, "--resume"]) == 0
+    copy = MirroredFolder(url).local
     whole = train(tiny_recipe(), tmp_path / "whole")
     assert log(copy) == log(whole)
     for name in ("last", "best"):
