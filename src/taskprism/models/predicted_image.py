@@ -52,8 +52,8 @@ class PredictedImage:
         >>> tasks = [create_task("depth"), create_task("semseg", class_names=("floor", "wall"))]
         >>> predictions = {"depth": torch.ones(1, 60, 80), "semseg": torch.ones(1, 60, 80).long()}
         >>> result = PredictedImage("room", torch.rand(3, 60, 80), predictions, tasks)
-        >>> result.depth.shape, result.semseg.max(), result.class_names["semseg"]
-        ((60, 80), 1, ('floor', 'wall'))
+        >>> result.depth.shape, result.semseg.dtype, result.class_names["semseg"]
+        ((60, 80), dtype('uint8'), ('floor', 'wall'))
     """
 
     def __init__(
