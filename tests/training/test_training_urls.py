@@ -127,6 +127,7 @@ train(sys.argv[1], sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_killed_during_an_upload_and_resumed_is_equal(tiny_recipe, tmp_path, machine):
     recipe, url = tiny_recipe(epochs=3), f"file://{tmp_path}/store/run"
     (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))

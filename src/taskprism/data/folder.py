@@ -201,6 +201,7 @@ class FolderProtocol(Protocol):
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> import numpy as np
         >>> from PIL import Image
         >>> folder = Path(tempfile.mkdtemp())
