@@ -49,7 +49,7 @@ def connect(address: str | None = None) -> Any:
         return ray
     settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(address, log_to_driver=False, logging_level="warning", **settings)
+        ray.init(address, log_to_driver=False, logging_level="error", **settings)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = (

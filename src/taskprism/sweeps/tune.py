@@ -8,12 +8,14 @@ resumes the unfinished ones, so nothing is trained twice.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -454,7 +456,8 @@ def tune(
         ),
     )
     try:
-        with board.shown(reporter):
+        # Tune prints the configuration of its experiment even if verbose is 0.
+        with board.shown(reporter), redirect_stdout(io.StringIO()):
             tuner.fit()
     finally:
         shutil.rmtree(storage, ignore_errors=True)
