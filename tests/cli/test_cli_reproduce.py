@@ -168,6 +168,8 @@ def test_all_tables_are_listed(capsys):
         (["mti_net/2x"], "Did you mean 'mti_net/2"),
         (["mti_net/2a", "--rows", "mtl"], "Unknown row"),
         (["mti_net/2a", "--rows", "multi_task"], "taskprism data describe nyud40"),
+        (["mti_net/2a", "--per-run", "gpus=1"], "--per-run needs --engine ray"),
+        (["mti_net/2a", "--engine", "ray", "--per-run", "gpu=1"], "gpus=1,cpus=4"),
         (["mti_net/2a", "--budget", "huge"], "Unknown budget 'huge'"),
         (["mti_net/2a", "--protocol", "room", "--budget", "tiny"], "Did you mean 'rooms'"),
     ],

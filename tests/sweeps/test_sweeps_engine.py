@@ -1,11 +1,14 @@
 """The local engine, the status of runs, and the options of engines; without Ray."""
 
+import io
 import json
 import multiprocessing
 
 import pytest
+from rich.console import Console
 
 from taskprism.errors import InputError
+from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
 from taskprism.sweeps import Job, LocalEngine, RayEngine, Resources, RunCollection
 from taskprism.sweeps.engine import report_missing
@@ -116,6 +119,21 @@ def test_the_board_reads_who_trains_what(tmp_path, reporter, output):
     assert columns["machine"] == ["node8 (13)", "", "node7 (14)"]
     assert columns["state"] == ["training", "failed", "finished"]
     assert columns["epoch"][0] == "3/4" and columns["elapsed"][0].startswith("0:00:0")
+
+
+def test_a_terminal_shows_a_live_table(tmp_path):
+    file = io.StringIO()
+    reporter = Reporter(Console(file=file, force_terminal=True, width=100))
+    runs = RunCollection(tmp_path)
+    board = StatusBoard(JOBS, 0, runs)
+    with board.shown(reporter):
+        one = runs.run(JOBS[0])
+        one.path.mkdir(parents=True)
+        (one.path / ".lock.json").write_text('{"host": "node7", "pid": 12}')
+        board.update(reporter)
+    text = file.getvalue()
+    assert "machine" in text and "node7 (12)" in text and "1 training, 2 waiting" in text
+    assert "Training one" not in text
 
 
 def test_a_log_line_that_is_being_written_does_not_matter(tmp_path):

@@ -179,15 +179,16 @@ def test_trials_that_are_behind_are_stopped(cluster, tmp_path, reporter, output)
     (tmp_path / "tiny.yaml").write_text(to_yaml(make_recipe(epochs=6, evaluate_every=1)))
     rates = [{"optimizer.lr": lr} for lr in (1e-3, 1e-9, 1e-10)]
     trials = plan_trials(str(tmp_path / "tiny.yaml"), rates)
-    runs, settings = TrialCollection(tmp_path / "out"), TuneSettings(address=cluster.address)
+    runs = TrialCollection(tmp_path / "out")
+    settings = TuneSettings(grace=2, address=cluster.address)
     objective = Objective("depth/rmse", "val", higher_is_better=False)
     tune(trials[:2], runs, objective, settings, reporter)
     assert [runs.state(trial) for trial in trials] == ["finished", "stopped", "new"]
-    assert runs.stopped() == {"trial001": 1}
+    assert runs.stopped() == {"trial001": 2}
     assert "Finished trial000 (lr=0.001)" in output()
-    assert "Stopped trial001 (lr=1e-09) after epoch 1" in output()
+    assert "Stopped trial001 (lr=1e-09) after epoch 2" in output()
     tune(trials, runs, objective, settings, reporter)  # compared with the trials before
-    assert runs.stopped() == {"trial001": 1, "trial002": 1}
+    assert runs.stopped() == {"trial001": 2, "trial002": 2}
     assert "Found 2 of 3 trials finished, stopped or failed." in output()
     scores = rank_trials(trials, runs, objective)
-    assert [each.epoch for each in scores] == [6, 1, 1]
+    assert [each.epoch for each in scores] == [6, 2, 2]
