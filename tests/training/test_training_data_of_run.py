@@ -129,7 +129,8 @@ def test_data_that_have_moved_are_the_same_data(tiny_recipe, tiny_data, tmp_path
 
 
 def test_options_are_noted_and_are_no_other_data(tiny_recipe, tmp_path):
-    data = {"protocol": "rooms", "options": {"train_length": 2, "test_length": 1}}
+    tiny = {"train_length": 2, "val_length": 1, "test_length": 1, "input_size": [32, 48]}
+    data = {"protocol": "rooms", "options": tiny}
     run = train(tiny_recipe(data=data, epochs=1), tmp_path / "run")
     options = {"test_length": 2, "input_size": [48, 64]}
     evaluate(run, options=options, pictures=False)
