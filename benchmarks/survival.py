@@ -1,8 +1,9 @@
 """Kill trainings with SIGKILL, resume them, and compare the results with uninterrupted trainings.
 
     python benchmarks/survival.py --kills 100 --out report.md
+    python benchmarks/survival.py --kills 40 --moments writing --modes folder shards
 
-Half of the kills come at random moments, half while a checkpoint is being written. Each run is
+By default, every other kill comes while a checkpoint is being written. Each run is
 killed up to five times and then trained to its end. Weights, optimizer, state of the balancing, log
 and scores must equal those of the uninterrupted run bit for bit. The data are eight made-up images;
 every run has one thread per process. The exit status is 1 if any result differs.
@@ -11,10 +12,12 @@ every run has one thread per process. The exit status is 1 if any result differs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -42,7 +45,7 @@ from taskprism.losses import list_balancers
 
 KILLS_PER_RUN = 5
 EPOCHS = 4
-MOMENTS = ("starting", "training", "writing a checkpoint", "scoring")
+MOMENTS = {"random": "at random moments", "writing": "while a checkpoint is written"}
 Change = dict[str, Any]
 
 
@@ -56,7 +59,7 @@ class Mode:
         processes: Processes that train together.
         runs: Finished runs.
         equal: Runs that ended as the uninterrupted one.
-        moments: Kills by what the run was doing.
+        moments: Kills by kind of moment.
         start: Seconds until an uninterrupted run writes its first file.
         duration: Seconds that it takes.
     """
@@ -174,31 +177,40 @@ def check(statuses: Sequence[int], ranks: commands.Ranks) -> None:
         raise SystemExit("\n".join(str(process) for process in ranks.processes))
 
 
-def train_and_kill(mode: Mode, run: Path, kills: int, rng: random.Random) -> int:
-    """Train with up to so many kills; returns how many there were."""
-    done = 0
-    for _ in range(kills):
+def train_and_kill(
+    mode: Mode, run: Path, kills: int, moments: Sequence[str], rng: random.Random
+) -> None:
+    """Train to the end with up to so many kills, and count them."""
+    for number in range(kills):
+        moment = moments[number % len(moments)]
+        left_before = set(unfinished(run))
         with mode.begin(run) as ranks:
-            if (mode.moments.total() + done) % 2:
+            if moment == "writing":
                 met = await_write(run, ranks, rng)
             else:
                 left = 1 - epochs_of(run) / EPOCHS
                 end = mode.start + (mode.duration - mode.start) * left
                 met = await_time(rng.uniform(0.7 * mode.start, end), ranks)
-            first = rng.randrange(mode.processes)
-            for number, process in enumerate(ranks.processes[first:] + ranks.processes[:first]):
-                if number:  # the launcher takes a moment to end the others
-                    time.sleep(rng.uniform(0, 0.1))
-                process.kill_group()
+            kill(ranks, rng)
             statuses = ranks.wait(60)
         if not met and not any(statuses):
             mode.duration *= 0.9  # it ended before: other programs are less busy than they were
-            return done
-        mode.moments[moment_of(run)] += 1
-        done += 1
+            return
+        if not set(unfinished(run)) - left_before:  # the checkpoint was finished just before
+            moment = "random"
+        mode.moments[moment] += 1
     with mode.begin(run) as ranks:
         check(ranks.wait(600), ranks)
-    return done
+
+
+def kill(ranks: commands.Ranks, rng: random.Random) -> None:
+    """Kill one process, and the others as soon as a launcher would."""
+    processes = list(ranks.processes)
+    rng.shuffle(processes)
+    for number, process in enumerate(processes):
+        if number:
+            time.sleep(rng.uniform(0, 0.1))
+        process.kill_group()
 
 
 def await_time(seconds: float, ranks: commands.Ranks) -> bool:
@@ -208,16 +220,15 @@ def await_time(seconds: float, ranks: commands.Ranks) -> bool:
 
 def await_write(run: Path, ranks: commands.Ranks, rng: random.Random) -> bool:
     """Wait until one of the next checkpoints is being written; False if the run ends before."""
-    for _ in range(rng.randint(1, 3)):
-        if not await_true(lambda: not any(unfinished(run)), ranks):
+    for _ in range(rng.randint(1, 2)):
+        known = set(unfinished(run))
+        if not await_true(lambda known=known: set(unfinished(run)) - known, ranks):
             return False
-        if not await_true(lambda: any(unfinished(run)), ranks):
-            return False
-    time.sleep(rng.uniform(0, 0.03))
+    time.sleep(rng.uniform(0, 0.02))
     return True
 
 
-def await_true(condition: Callable[[], bool], ranks: commands.Ranks, seconds: float = 600) -> bool:
+def await_true(condition: Callable[[], Any], ranks: commands.Ranks, seconds: float = 600) -> bool:
     """Wait until a condition is true or the time is over; False if the run ends before."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -227,18 +238,11 @@ def await_true(condition: Callable[[], bool], ranks: commands.Ranks, seconds: fl
     return True
 
 
-def unfinished(run: Path) -> Iterator[Path]:
-    """Folders from which a checkpoint is made or which it replaces."""
-    return run.glob("checkpoints/.*")
-
-
-def moment_of(run: Path) -> str:
-    """What a killed run was doing."""
-    if any(unfinished(run)):
-        return "writing a checkpoint"
-    if not (run / "checkpoints" / "last").exists() and not log(run):
-        return "training" if (run / "manifest.json").exists() else "starting"
-    return "scoring" if epochs_of(run) == EPOCHS else "training"
+def unfinished(run: Path) -> Iterator[tuple[str, int]]:
+    """Folders from which a checkpoint is made or which it replaces: name and number of each."""
+    for folder in run.glob("checkpoints/.*"):
+        with contextlib.suppress(FileNotFoundError):
+            yield folder.name, folder.stat().st_ino
 
 
 def epochs_of(run: Path) -> int:
@@ -293,13 +297,12 @@ def report(modes: Sequence[Mode], command: str) -> str:
         total.runs += mode.runs
         total.equal += mode.equal
         total.moments += mode.moments
-    header = ["trained with", *(f"killed while {m}" for m in MOMENTS), "kills", "equal endings"]
+    header = ["trained with", *(f"kills {text}" for text in MOMENTS.values()), "equal endings"]
     rows = [header, ["---"] * len(header)]
     rows += [
         [
             mode.name,
             *(str(mode.moments[moment]) for moment in MOMENTS),
-            str(mode.moments.total()),
             f"{mode.equal} of {mode.runs}",
         ]
         for mode in (*modes, total)
@@ -316,6 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="kills in all modes together")
     parser.add_argument("--modes", nargs="*", default=[], help="names of modes; default: all")
+    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=list(MOMENTS))
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, help="file for the report; default: standard output")
     given = parser.parse_args()
@@ -333,13 +337,14 @@ def main() -> None:
             while mode.moments.total() < kills:
                 run = folder / f"killed{number}"
                 shutil.rmtree(run, ignore_errors=True)
-                train_and_kill(mode, run, min(KILLS_PER_RUN, kills - mode.moments.total()), rng)
+                wanted = min(KILLS_PER_RUN, kills - mode.moments.total())
+                train_and_kill(mode, run, wanted, given.moments, rng)
                 mode.runs += 1
                 differing = differences(run, whole)
                 mode.equal += not differing
                 print(f"{mode.name}: {mode.moments.total()} kills, differs: {differing or '-'}")
-    words = [f"--kills {given.kills}", *(["--modes", *map(repr, given.modes)] * bool(given.modes))]
-    text = report(modes, f"python benchmarks/survival.py {' '.join(words)}")
+    words = [word for word in sys.argv[1:] if word not in ("--out", str(given.out))]
+    text = report(modes, f"python benchmarks/survival.py {shlex.join(words)}")
     if given.out:
         given.out.write_text(text, encoding="utf-8")
     else:
