@@ -142,3 +142,73 @@ def test_a_prediction_without_a_target_or_mask_is_named(labels):
             Criterion([DEPTH])(made, *lacking)
     with pytest.raises(UnknownNameError, match="task in the predictions 'depth'"):
         Criterion([SEMSEG])(made, targets, valid)
+
+
+def many(images):
+    """Outputs and labels of images of which some lack pixels and tasks."""
+    generator = torch.Generator().manual_seed(1)
+    tasks = [
+        create_task("semseg", 3),
+        create_task("depth"),
+        create_task("edge", positive_weight=None),
+    ]
+    shape = (images, 1, 6, 8)
+    targets = {
+        "semseg": torch.randint(0, 3, shape, generator=generator),
+        "depth": torch.rand(shape, generator=generator),
+        "edge": (torch.rand(shape, generator=generator) > 0.8).float(),
+    }
+    valid = {name: torch.rand(shape, generator=generator) > 0.4 for name in targets}
+    valid["depth"][:2] = False
+    valid["edge"][1:3] = False
+    made = {t.name: torch.randn(images, t.channels, 6, 8, generator=generator) for t in tasks}
+    return tasks, made, targets, valid
+
+
+def part(values, images):
+    return {name: value[images] for name, value in values.items()}
+
+
+PARTS = [slice(0, 2), slice(2, 3), slice(3, 5)]
+
+
+@pytest.mark.parametrize("average", ["pixels", "images"])
+def test_counted_batches_equal_one_large_batch(average):
+    """The first part has no depth, the second no edge."""
+    tasks, made, targets, valid = many(5)
+    criterion = Criterion(tasks, average=average)
+    whole, _ = criterion(Predictions(made), targets, valid)
+    counts = criterion.count_labels([(part(targets, p), part(valid, p)) for p in PARTS])
+    totals = [
+        criterion(Predictions(part(made, p)), part(targets, p), part(valid, p), count)[0]
+        for p, count in zip(PARTS, counts, strict=True)
+    ]
+    torch.testing.assert_close(torch.stack(totals).mean(), whole)
+
+
+def test_a_balancing_that_is_not_linear_gets_the_losses_of_each_batch():
+    tasks, _, targets, valid = many(5)
+    criterion = Criterion(tasks, balancing="geometric")
+    counts = criterion.count_labels([(part(targets, p), part(valid, p)) for p in PARTS])
+    assert [count.labeled for count in counts] == [
+        {"semseg", "edge"}, {"semseg", "depth"}, {"semseg", "depth", "edge"},
+    ]  # fmt: skip
+    assert all(count.factor("semseg") == 1 for count in counts)
+
+
+def test_the_average_over_images():
+    """Each image counts alike, times tasks / labeled tasks; images without labels do not count."""
+    tasks, made, targets, valid = many(5)
+    tasks = tasks[:2]
+    valid["semseg"][0] = False  # the first image has no label at all
+    _, losses = Criterion(tasks, average="images")(
+        Predictions(part({t.name: made[t.name] for t in tasks}, slice(None))), targets, valid
+    )
+    for task in tasks:
+        name, expected = task.name, 0.0
+        for b in range(1, 5):
+            labeled = sum(bool(valid[t.name][b].any()) for t in tasks)
+            one = slice(b, b + 1)
+            loss = task.loss(made[name][one], targets[name][one], valid[name][one]).item()
+            expected += loss * 2 / labeled / 4
+        assert losses.final[name].item() == pytest.approx(expected)

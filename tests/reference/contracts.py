@@ -55,6 +55,18 @@ def check_loss(task: Task, size: tuple[int, int]) -> None:
     assert nothing.item() == 0 and not output.grad.any()
 
 
+def check_shares(task: Task, size: tuple[int, int]) -> None:
+    """The losses of parts of a batch, weighted by their counted pixels, add up to its loss."""
+    output, target, valid = random_batch(task, images=3, size=size)
+    counted = task.counted(target, valid)
+    task = task.for_batch(task.batch_sums(target, counted).tolist())
+    total = torch.zeros(())
+    for images in (slice(0, 2), slice(2, 3)):
+        share = counted[images].sum() / counted.sum().clamp(min=1)
+        total += share * task.loss(*part((output, target, valid), images))
+    torch.testing.assert_close(total, task.loss(output, target, valid))
+
+
 def check_predictions(task: Task, size: tuple[int, int]) -> None:
     """Predictions, pictures, placeholders and resized outputs have the documented shapes."""
     output, target, valid = random_batch(task, size=size)
@@ -164,6 +176,7 @@ def check_task(task: Task) -> None:
     check_depth(task)
     for size in SIZES:
         check_loss(task, size)
+        check_shares(task, size)
         check_predictions(task, size)
         check_confidence(task, size)
         check_metrics(task, size)
