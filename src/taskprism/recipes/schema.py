@@ -293,6 +293,10 @@ class Recipe(Strict):
         10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
     )
     precision: Literal["no", "fp16", "bf16"] = Field("no", description="mixed precision")
+    fsdp: bool = Field(
+        False,
+        description="divide weights, gradients and optimizer state among processes (FSDP)",
+    )
     stall_timeout: float = Field(
         1200.0,
         ge=0,

@@ -35,6 +35,7 @@ FREE_ON_RESUME = (
     "data.workers",
     "data.root",
     "data.on_bad_sample",
+    "fsdp",
     "max_skipped_steps",
     "stall_timeout",
     "trackers",

@@ -49,6 +49,14 @@ from taskprism.training.run_directory import (
     TrainingState,
     state_error,
 )
+from taskprism.training.sharding import (
+    ShardedModel,
+    average_undivided,
+    check_sharding,
+    clip_gradient,
+    divided_optimizer_state,
+    whole_optimizer_state,
+)
 from taskprism.training.skipping import SkippedSteps
 from taskprism.training.steps import (
     Losses,
@@ -316,9 +324,15 @@ class Trainer:
     def _optimizer_step(self, number: int) -> None:
         """Optimizer step; parameters without a gradient do not change."""
         recipe, learner = self.recipe, self.learner
+        if learner.sharded is not None:
+            average_undivided(learner.network.parameters(), self.accelerator)
         if recipe.clip_norm is not None:
             parameters = learner.network.parameters()
-            norm = self.accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+            norm = (
+                self.accelerator.clip_grad_norm_(parameters, recipe.clip_norm)
+                if learner.sharded is None
+                else clip_gradient(parameters, recipe.clip_norm)
+            )
             if norm is not None and learner.skipped.refuses_gradient(norm):
                 self._skip_step()
                 return
@@ -506,6 +520,7 @@ class Learner:
         balancing: Combines the losses of the tasks.
         optimizer: Updates network, adversary, consistency loss and balancing.
         average: Moving average of the model, or None.
+        sharded: Divides the model among processes, or None.
         position: Position in the run.
         meter: Losses of the current epoch.
         pending: Losses since the last step of the optimizer.
@@ -519,7 +534,12 @@ class Learner:
     ) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
-        self.model = place_model(experiment.model, accelerator.device)
+        # FSDP needs parameters in the usual memory layout.
+        self.model = (
+            experiment.model.to(accelerator.device)
+            if recipe.fsdp
+            else place_model(experiment.model, accelerator.device)
+        )
         if recipe.sync_batch_norm and accelerator.num_processes > 1:
             synchronize_batch_norm(self.model)
         self.adversary = create_adversary(recipe, self.model)
@@ -528,12 +548,21 @@ class Learner:
         self.consistency = experiment.consistency()
         if self.consistency is not None:
             self.consistency.to(accelerator.device)
+        self.sharded: ShardedModel | None = None
+        if recipe.fsdp:
+            check_sharding(recipe, accelerator, self.balancing)
+            self.sharded = ShardedModel(self.model, accelerator)
         network = LossNetwork(
             self.model, self.criterion, self.adversary, self.consistency, recipe.consistency.weight
         )
         factors = rate_factors(recipe, self.model, self.adversary, self.consistency)
         optimizer = create_optimizer(network, recipe.optimizer, factors)
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        if self.sharded is None:
+            self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        else:
+            for group in optimizer.param_groups:  # divided and whole parameters are mixed
+                group["foreach"] = False
+            self.network, self.optimizer = network, accelerator.prepare(optimizer)
         decay = recipe.ema_decay
         self.average = create_average(self.model, decay) if decay is not None else None
         self.position = Position()
@@ -546,10 +575,20 @@ class Learner:
 
     @property
     def result(self) -> MultiTaskModel:
-        """The model that is evaluated and saved: the moving average if there is one."""
+        """The model that is evaluated and saved: the moving average if there is one.
+
+        Of a divided model it is a copy as of the last :meth:`gather`.
+        """
+        if self.sharded is not None:
+            return self.sharded.whole
         averaged = self.average.module if self.average is not None else self.model
         assert isinstance(averaged, MultiTaskModel)
         return averaged
+
+    def gather(self) -> None:
+        """Bring :attr:`result` up to date; all processes call this together."""
+        if self.sharded is not None:
+            self.sharded.gather()
 
     def backward(
         self, batch: Batch, arguments: tuple[Any, ...], batches: int, is_last: bool
@@ -575,7 +614,9 @@ class Learner:
                 average_gradients(self.network.parameters(), self.accelerator)
             return losses
         with nullcontext() if is_last else self.accelerator.no_sync(self.network):
-            losses = _forward(self.network, batch, *arguments)
+            # The wrapper of data parallelism includes autocast.
+            with nullcontext() if self.sharded is None else self.accelerator.autocast():
+                losses = _forward(self.network, batch, *arguments)
             if self.skipped.refuses(losses):
                 return None
             self.accelerator.backward(losses["total"] / batches)
@@ -607,6 +648,7 @@ class Learner:
             for module in (self.model, *averaged):
                 for buffer in module.buffers():
                     buffer.copy_(broadcast(buffer))
+        self.gather()
 
     def save(self, run: RunDirectory, name: CheckpointName) -> None:
         """Write a checkpoint; ``last`` holds what :meth:`restore` needs.
@@ -615,6 +657,10 @@ class Learner:
             CheckpointError: Writing failed; the previous checkpoint is untouched.
             DivergenceError: The weights are no longer finite; the previous one is untouched.
         """
+        self.gather()
+        optimizer = self.optimizer.state_dict() if name == "last" else {}
+        if self.sharded is not None and name == "last":
+            optimizer = whole_optimizer_state(optimizer)
         if not self.accelerator.is_main_process:
             return
         check_finite(self.result)
@@ -622,7 +668,7 @@ class Learner:
         def fill(folder: Path) -> None:
             self.result.save_pretrained(folder)
             if name == "last":
-                self._state(len(run.log)).save(folder)
+                self._state(len(run.log), optimizer).save(folder)
 
         write_folder(run.checkpoint(name), fill)
 
@@ -658,11 +704,11 @@ class Learner:
             notes.append(f"{run.log.path}: damaged line(s) {lines} are kept as text.")
         return notes
 
-    def _state(self, log_length: int) -> TrainingState:
+    def _state(self, log_length: int, optimizer: dict[str, Any]) -> TrainingState:
         scaler = self.accelerator.scaler
         return TrainingState(
             position=self.position,
-            optimizer=self.optimizer.state_dict(),
+            optimizer=optimizer,
             meter=self.meter.state(),
             selection=self.selection.state(),
             log_length=log_length,
@@ -680,8 +726,11 @@ class Learner:
         if self.average is not None and state.average is not None and state.weights is not None:
             self.model.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
-        else:
+        elif self.sharded is None:
             load_weights(self.model, folder)
+        else:
+            load_weights(self.sharded.whole, folder)
+            self.sharded.scatter()
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)
         if self.adversary is not None and state.adversary is not None:
@@ -690,7 +739,10 @@ class Learner:
             self.consistency.load_state_dict(state.consistency)
         if state.balancing is not None:
             self.balancing.load_state_dict(state.balancing)
-        self.optimizer.load_state_dict(state.optimizer)
+        optimizer = state.optimizer
+        if self.sharded is not None:
+            optimizer = divided_optimizer_state(optimizer, self.optimizer.param_groups)
+        self.optimizer.load_state_dict(optimizer)
         for parameter, values in self.optimizer.state.items():
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
