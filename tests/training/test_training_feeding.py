@@ -150,3 +150,10 @@ def test_evaluation_shows_every_image_once(processes):
         for name in batch.names
     ]
     assert sorted(seen) == [str(i) for i in range(9)]
+
+
+def test_a_small_last_batch_is_kept_where_batch_norm_sees_all_processes():
+    lengths = [len(EpochOrder(7, 2, 0, rank=0, processes=2, fewest=fewest)) for fewest in (1, 2)]
+    assert lengths == [2, 1]  # three images for two processes
+    assert len(EpochOrder(5, 2, 0, rank=0, processes=2, fewest=1)) == 1  # one image for two
+    assert len(EpochOrder(5, 4, 0, fewest=1)) == 1  # a single image has no variance
