@@ -127,6 +127,9 @@ CASES: dict[str, Case] = {
     "clipped": Case("multi_task", {"clip_norm": 0.1}),
     "accumulated": Case("mti_net", {"accumulate": 2, "clip_norm": 0.5}, epochs=2),
     "by image": Case("mti_net", {"loss": {"average": "images", "initial": "mean"}}),
+    "consistency": Case(
+        "multi_task", {"consistency": {"name": "mtpsl", "options": {"width": 2}}}, epochs=2
+    ),
     "moving average": Case("multi_task", {"ema_decay": 0.9}),
     "batch norm": Case("multi_task", batch_norm=True),
     "batch norm, deep supervision": Case("mti_net", batch_norm=True),
@@ -175,7 +178,7 @@ def run(case: Case, processes: int) -> dict[str, Tensor]:
         },
         **{
             f"{part} {key}": value
-            for part in ("adversary", "balancing")
+            for part in ("adversary", "balancing", "consistency")
             if (module := getattr(trainer.learner, part)) is not None
             for key, value in module.state_dict().items()
         },
