@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, multiprocessing
 
 from models.base import small_options
@@ -195,6 +196,9 @@ def sampled(values: Tensor) -> Tensor:
 def _process(rank: int, processes: int, port: int, folder: str) -> None:
     """All cases as one of ``processes``; an exception is the result of its case."""
     torch.set_num_threads(1)
+    PartialState._reset_state()  # earlier tests of this process may have trained with one process
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
     torch.set_default_dtype(torch.float64)  # of weights and what is computed with them
     os.environ |= {
         "ACCELERATE_USE_CPU": "true",

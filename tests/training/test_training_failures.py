@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_process_that_hangs_is_reported_and_ends_the_run(launch, tmp_path):
         assert "Process 1 (process id" in line
         assert "Process 0" not in line
         assert "has not moved for" in line
-        assert "parts.py, line 29, __getitem__" in line
+        assert re.search(r"parts\.py, line 2[89], __getitem__", line), "of the loop that sleeps"
     assert "stall_timeout is 8 s" in lines[1]
     assert "Traceback" not in first
 

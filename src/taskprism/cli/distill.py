@@ -11,6 +11,7 @@ import tyro
 
 from taskprism.cli.arguments import (
     Address,
+    Between,
     Count,
     CountOrNone,
     Device,
@@ -46,7 +47,7 @@ def distill(
     splits: Annotated[tuple[Split, ...], tyro.conf.arg(metavar="[SPLIT ...]")] = ("train",),
     relabel: Relabel = False,
     threshold: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NUMBER TASK=NUMBER ...]")] = (),
-    held_out: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0,
+    held_out: Annotated[float, tyro.conf.arg(metavar="SHARE"), Between(0, 1)] = 0.0,
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     input_size: OptionalSize = None,
     teacher_kind: Annotated[str | None, tyro.conf.arg(metavar="KIND")] = None,

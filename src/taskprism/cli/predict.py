@@ -65,9 +65,13 @@ def predict(
     tile: Annotated[int | None, tyro.conf.arg(metavar="PIXELS"), Between(1)] = None,
     overlap: Annotated[int, tyro.conf.arg(metavar="PIXELS"), Between(0)] = 64,
     flip: bool = False,
-    scales: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[SCALE ...]")] = (1.0,),
+    scales: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[SCALE ...]"), Between(0.1, 10)] = (
+        1.0,
+    ),
     intrinsics: Annotated[
-        tuple[float, float, float, float] | None, tyro.conf.arg(metavar="FX FY CX CY")
+        tuple[float, float, float, float] | None,
+        tyro.conf.arg(metavar="FX FY CX CY"),
+        Between(0, 1_000_000),
     ] = None,
     tasks: Tasks = (),
     checkpoint: Literal["last", "best"] = "last",

@@ -103,7 +103,7 @@ def load(
     path_or_hub_id: str | Path,
     device: torch.device | str = "cpu",
     imports: Iterable[str | Path] = (),
-    checkpoint: CheckpointChoice = "last",
+    checkpoint: CheckpointChoice | None = None,
 ) -> MultiTaskModel:
     """Load a model that ``save_pretrained`` or a training run has written.
 
@@ -119,6 +119,7 @@ def load(
         device: Device of the returned model.
         imports: Modules or Python files that define your own parts of this model.
         checkpoint: Of a run directory: ``last``, whose scores are those of the run, or ``best``.
+            None: the last, or the best if there is no other.
 
     Returns:
         The model, in evaluation mode.
@@ -267,12 +268,15 @@ def check_finite_model(model: nn.Module, source: str | Path) -> None:
         )
 
 
-def find_model_folder(path_or_hub_id: str | Path, checkpoint: CheckpointChoice = "last") -> Path:
+def find_model_folder(
+    path_or_hub_id: str | Path, checkpoint: CheckpointChoice | None = None
+) -> Path:
     """Folder with ``config.json``: the given one, a checkpoint of a run, or a download.
 
     Args:
         path_or_hub_id: What :func:`load` accepts.
-        checkpoint: Which checkpoint of a run directory.
+        checkpoint: Which checkpoint of a run directory. None: the last, or the best if a run has
+            no other.
 
     Raises:
         CheckpointError: There is no model, or the run has no such checkpoint.
@@ -281,9 +285,11 @@ def find_model_folder(path_or_hub_id: str | Path, checkpoint: CheckpointChoice =
     if path.is_dir():
         if (path / CONFIG).is_file():
             return path
-        folder = path / _CHECKPOINTS / checkpoint
-        if (folder / CONFIG).is_file():
-            return folder
+        for name in ("last", "best") if checkpoint is None else (checkpoint,):
+            folder = path / _CHECKPOINTS / name
+            if (folder / CONFIG).is_file():
+                return folder
+        checkpoint = checkpoint or "last"
         there = sorted(file.parent.name for file in path.glob(f"{_CHECKPOINTS}/*/{CONFIG}"))
         if there or (path / _CHECKPOINTS).is_dir():
             raise CheckpointError(

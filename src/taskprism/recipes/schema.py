@@ -50,6 +50,7 @@ def _flat_types(annotation: Any) -> Iterator[Any]:
 
 _Weight = Annotated[float, BeforeValidator(refuse_boolean), Field(ge=0)]
 _MOST_EPOCHS = 1_000_000
+_MOST_SHOWN = 20  # keys in a message
 
 
 def _without_own_keys(options: dict[str, Any], own: Mapping[str, str], where: str) -> Any:
@@ -336,7 +337,9 @@ def explain(error: ValidationError, schema: type[BaseModel], source: str) -> Rec
             lines[key] += f", or {_lower(detail['msg'])}"
         else:
             lines[key] = f"key {key!r}: {_lower(detail['msg'])}, got {detail['input']!r}"
-    return RecipeError(f"{source}: {'; '.join(lines.values())}.")
+    shown = list(lines.values())[:_MOST_SHOWN]
+    more = f"; and {len(lines) - _MOST_SHOWN} more keys" if len(lines) > _MOST_SHOWN else ""
+    return RecipeError(f"{source}: {'; '.join(shown)}{more}.")
 
 
 def _unknown_key(schema: type[BaseModel], path: list[str]) -> str:

@@ -65,15 +65,15 @@ class Teacher(ABC):
         >>> from taskprism.tasks import create_task
         >>> from taskprism.teachers import Teacher, register_teacher
         >>> @register_teacher
-        ... class Brightness(Teacher):
-        ...     name = "brightness"
+        ... class Luminance(Teacher):
+        ...     name = "luminance"
         ...     def __init__(self, source, device="cpu", imports=()):
         ...         self.tasks = (create_task("saliency"),)
         ...     def outputs(self, images, tasks):
         ...         return [{"saliency": 8 * image.mean(0)[None, None] - 4} for image in images]
         ...     def fingerprint(self):
         ...         return "1"
-        >>> teacher = Brightness("")
+        >>> teacher = Luminance("")
         >>> teacher.label([torch.ones(3, 4, 6)])[0]["saliency"].values.round().mean().item()
         1.0
     """
