@@ -113,7 +113,9 @@ class AffinityDiffusion(Distillation):
         x = F.normalize(stacked, dim=1 if self.normalize == "positions" else 3)
         # The product of x with itself is symmetric, so row and column sums are equal.
         sums = (x * x.sum(1, keepdim=True)).sum(3, keepdim=True)
-        tiny = torch.full_like(sums, _SMALLEST_SUM).copysign(sums)
+        # Not copysign, which the exporters to ONNX do not know.
+        tiny = torch.full_like(sums, _SMALLEST_SUM)
+        tiny = torch.where(sums < 0, -tiny, tiny)
         scaled = x / torch.where(sums.abs() < _SMALLEST_SUM, tiny, sums)
         return (x, scaled) if self.normalize == "positions" else (scaled, x)
 
