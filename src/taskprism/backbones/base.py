@@ -10,6 +10,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from taskprism.errors import InputError
+from taskprism.layers.resize import ceil_divide
 from taskprism.registry import Registry, describe_part
 
 
@@ -65,7 +66,7 @@ class Backbone(nn.Module, ABC):
 
     def feature_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """``(H, W)`` of every map for an input image of ``size``."""
-        return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
+        return [(ceil_divide(size[0], s), ceil_divide(size[1], s)) for s in self.strides]
 
 
 #: Backbones that :func:`~taskprism.backbones.create_backbone` knows in addition to timm's.

@@ -12,7 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from taskprism.backbones.base import Backbone, Neck
 from taskprism.layers.aggregation import HighResolutionFusion
-from taskprism.layers.resize import resize
+from taskprism.layers.resize import ceil_divide, resize
 
 
 class FeaturePyramid(Neck):
@@ -156,7 +156,7 @@ class ViTPyramid(Neck):
             self.levels, self.strides, self.feature_sizes((height, width)), strict=True
         ):
             # The tokens cover whole patches, so this grid may extend beyond the image.
-            grid = [-(-tokens * self.patch // stride) for tokens in last.shape[-2:]]
+            grid = [ceil_divide(tokens * self.patch, stride) for tokens in last.shape[-2:]]
             maps.append(resize(level(last), grid)[:, :, :rows, :columns].contiguous())
         return maps
 

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("score a trained run on a split", "evaluate:evaluate"),
     "predict": Command("run a trained network on images", "predict:predict"),
     "distill": Command("label images with a trained network", "distill:distill"),
+    "export": Command("write a trained network as an ONNX file, and compare them", "export:export"),
     "baseline": Command("score the best constant prediction", "baseline:baseline"),
     "compare": Command("compare runs in one table, with the gain Δm", "compare:compare"),
     "analyze": Command(

@@ -30,6 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from taskprism.layers.resize import ceil_divide
+
 # Tiles are transformed for a strip of rows at a time; values per strip, map and image.
 _STRIP_ON_CPU = 2**20
 _STRIP_ELSEWHERE = 2**24
@@ -177,7 +179,8 @@ class _Tiles:
             for matrix in (matrices.left, matrices.right, matrices.back)
         )
         height, width = left.shape[-2:]
-        self.rows, self.columns = -(-height // self.tile), -(-width // self.tile)
+        self.rows = ceil_divide(height, self.tile)
+        self.columns = ceil_divide(width, self.tile)
         bottom, side = self.rows * self.tile - height, self.columns * self.tile - width
         margin = offsets // 2
         # Both maps are padded to whole tiles, the right one also by the reach of the offsets.

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def quantize_onnx(source: str | Path, target: str | Path, images: Iterable[np.nd
             self.count = 0
             self._images: Iterator[np.ndarray] = iter(images)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:  # None ends the calibration
+        def get_next(self) -> Any:  # None ends the calibration
             image = next(self._images, None)
             if image is None:
                 return None

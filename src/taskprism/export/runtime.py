@@ -134,7 +134,7 @@ class OnnxPredictor:
         pixel, unit vectors and other values bilinearly.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB.
+            image: ``(H, W, 3)`` RGB, uint8 or float32 in [0, 1].
             tasks: Names of outputs; by default all.
             native: Run the network at the size of the image, if the file allows it.
 
@@ -142,18 +142,20 @@ class OnnxPredictor:
             Task -> ``(H, W)``, or ``(H, W, C)`` if it has several channels.
 
         Raises:
-            InputError: The image is not ``(H, W, 3)`` uint8.
+            InputError: The image has another shape or type.
             UnknownNameError: The file has no such output.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
             raise InputError(
-                f"Expected an image (H, W, 3) uint8, got {image.shape} {image.dtype}. Convert it "
-                "to RGB."
+                f"Expected an image (H, W, 3), uint8 or float32 from 0 to 1, got {image.shape} "
+                f"{image.dtype}. Convert it to RGB."
             )
+        if image.dtype == np.uint8:
+            image = image.astype(np.float32) / np.float32(255)
         chosen = self._choose(tasks)
         height, width = image.shape[:2]
         size = self._network_size(height, width, native)
-        resized = np.asarray(_resize(image.astype(np.float32) / 255, size), np.float32)
+        resized = np.asarray(_resize(image, size), np.float32)
         if self.normalization is not None:
             mean, std = self.normalization["mean"], self.normalization["std"]
             resized = (resized - np.array(mean, np.float32)) / np.array(std, np.float32)

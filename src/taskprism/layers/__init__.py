@@ -1,6 +1,6 @@
 """Layers that more than one model uses.
 
-* :func:`resize`, :func:`upsampling_tail`: change the size of a map.
+* :func:`resize`, :func:`ceil_divide`, :func:`upsampling_tail`: change the size of a map.
 * :func:`basic_block`, :func:`bottleneck`: residual blocks.
 * :class:`HighResolutionFusion`, :class:`PanopticFusion`, :func:`create_aggregation`: several maps
   to one.
@@ -42,7 +42,7 @@ from taskprism.layers.modulation import (
 )
 from taskprism.layers.propagation import FeaturePropagation
 from taskprism.layers.residual import basic_block, bottleneck
-from taskprism.layers.resize import resize, upsampling_tail
+from taskprism.layers.resize import ceil_divide, resize, upsampling_tail
 
 __all__ = [
     "HEADS",
@@ -64,6 +64,7 @@ __all__ = [
     "TaskSwitch",
     "basic_block",
     "bottleneck",
+    "ceil_divide",
     "create_aggregation",
     "create_head",
     "has_batch_norm",

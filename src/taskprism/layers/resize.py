@@ -36,6 +36,20 @@ def resize(maps: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor
     )
 
 
+def ceil_divide(number: int, divisor: int) -> int:
+    """``number / divisor`` rounded up; both are positive.
+
+    Shapes are divided in this way and not by ``-(-number // divisor)``, because integers are
+    divided toward zero in an exported ONNX graph.
+
+    Example:
+        >>> from taskprism.layers import ceil_divide
+        >>> ceil_divide(5, 2), ceil_divide(4, 2)
+        (3, 2)
+    """
+    return (number + divisor - 1) // divisor
+
+
 def upsampling_tail(channels: int) -> nn.Sequential:
     """Learned upsampling: ``(B, channels, H, W) -> (B, channels, 2 H, 2 W)``.
 

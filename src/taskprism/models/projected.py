@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from taskprism.distillation import create_distillation
 from taskprism.errors import InputError
-from taskprism.layers import resize, upsampling_tail
+from taskprism.layers import ceil_divide, resize, upsampling_tail
 
 
 class ProjectedDistillation(nn.Module):
@@ -78,7 +78,7 @@ class ProjectedDistillation(nn.Module):
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
         """Size at which distillation works on task features of ``size``."""
         stride, grid_stride = self.strides
-        height, width = (-(-side * stride // grid_stride) for side in size)
+        height, width = (ceil_divide(side * stride, grid_stride) for side in size)
         return height, width
 
     def forward(
