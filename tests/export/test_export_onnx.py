@@ -132,19 +132,14 @@ def test_colors_of_the_file_are_those_of_the_tasks(exported):
 
 @pytest.mark.parametrize("kind", list_tasks())
 def test_every_task_describes_its_colors_as_plain_values(kind):
-    options = {"channels": 5} if "channels" in missing_options(kind) else {}
-    described = json.loads(json.dumps(display_of(create_task(kind, **options))))
+    try:
+        task = create_task(kind)
+    except InputError:  # it needs a number of classes
+        task = create_task(kind, 5)
+    described = json.loads(json.dumps(display_of(task)))
     assert described["kind"] in ("classes", "range", "unit_range", "directions", "rgb")
     if described["kind"] == "classes":
         assert len(described["names"]) == len(described["colors"])
-
-
-def missing_options(kind):
-    try:
-        create_task(kind)
-    except InputError as error:
-        return str(error)
-    return ""
 
 
 def test_predicting_with_a_file_imports_no_torch(exported, tmp_path):
