@@ -28,6 +28,8 @@ from taskprism.models import create_model, list_models
 from taskprism.models.inference import predict
 from taskprism.tasks import create_task, list_tasks
 
+pytestmark = pytest.mark.slow  # each export takes seconds
+
 TASKS = [
     create_task("semseg", class_names=("floor", "wall", "thing")),
     create_task("depth"),
@@ -54,7 +56,6 @@ def exported(tmp_path_factory):
     return folder, model, report
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_the_file_of_every_model_gives_the_outputs_of_the_network_at_two_sizes(tmp_path, name):
     model = small_model(name)

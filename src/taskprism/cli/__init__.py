@@ -31,6 +31,8 @@ class Command:
         imports: Whether ``--import`` is an option.
         reads_arguments: The function takes the lists of arguments and of imports unparsed, because
             its options depend on them; otherwise tyro derives the options from its signature.
+        by_suffix: Ending of the first argument -> ``module:function`` that runs the command on such
+            a file instead.
         actions: Action name -> ``(module:function, summary)``.
     """
 
@@ -38,13 +40,18 @@ class Command:
     target: str = ""
     imports: bool = True
     reads_arguments: bool = False
+    by_suffix: Mapping[str, str] = field(default_factory=dict)
     actions: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 COMMANDS: dict[str, Command] = {
     "train": Command("train the network of a recipe", "train:train", reads_arguments=True),
     "evaluate": Command("score a trained run on a split", "evaluate:evaluate"),
-    "predict": Command("run a trained network on images", "predict:predict"),
+    "predict": Command(
+        "run a trained network on images",
+        "predict:predict",
+        by_suffix={".onnx": "predict_onnx:predict"},  # does not import PyTorch
+    ),
     "distill": Command("label images with a trained network", "distill:distill"),
     "export": Command("write a trained network as an ONNX file, and compare them", "export:export"),
     "baseline": Command("score the best constant prediction", "baseline:baseline"),
@@ -179,7 +186,11 @@ def _run(name: str, words: list[str], imports: Sequence[str]) -> int | None:
         return _run_action(name, command, words, imports)
     if command.reads_arguments:
         return _function(command.target)(words, imports)
-    return _parse(command.target, name, words, command, imports)
+    target = command.target
+    for suffix, other in command.by_suffix.items():
+        if words and words[0].lower().endswith(suffix):
+            target = other
+    return _parse(target, name, words, command, imports)
 
 
 def _run_action(

@@ -20,11 +20,11 @@ from taskprism.errors import InputError
 from taskprism.export import OnnxModel, export_onnx, export_torch, quantize_onnx
 from taskprism.layers import resize
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import load
+from taskprism.models.hub import find_model_folder, load, run_manifest
 from taskprism.progress import Reporter
 from taskprism.scoring.evaluation import Results, score, split_loader
 from taskprism.training.experiment import saved_protocol
-from taskprism.training.run_directory import RunDirectory, read_manifest
+from taskprism.training.run_directory import RunDirectory
 
 Paths = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[IMAGE ...]")]
 
@@ -72,8 +72,8 @@ def export(
         evaluate: Score PyTorch, the file and the file with 8-bit integers on the data of the run.
     """
     reporter = Reporter()
-    model = load(_checkpoint_of(run, checkpoint))
-    size = size or _training_size(run, model)
+    model = load(find_model_folder(run, checkpoint))
+    size = size or model.input_size
     if size is None:
         raise InputError(f"{run} does not record its training size. Give it: --size HEIGHT WIDTH.")
     if format == "torch" and (int8 or evaluate):
@@ -148,27 +148,7 @@ def _images(
         yield (resized if normalize else model.normalize(resized)).numpy()
 
 
-def _checkpoint_of(run: str, checkpoint: str) -> str:
-    folder = Path(run) / "checkpoints"
-    return str(folder / checkpoint) if folder.is_dir() else run
-
-
-def _training_size(run: str, model: MultiTaskModel) -> tuple[int, int] | None:
-    if model.input_size is not None:
-        return model.input_size
-    file = Path(run) / "manifest.json"
-    if not file.is_file():
-        return None
-    try:
-        height, width = read_manifest(file)["protocol"]["input_size"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return int(height), int(width)
-
-
 def _license(run: str) -> str:
-    """Terms of backbone weights and data as the manifest of the run states them."""
-    file = Path(run) / "manifest.json"
-    if not file.is_file():
-        return ""
-    return json.dumps(read_manifest(file).get("licenses", {}))
+    """Terms of backbone weights and data as the manifest of the run states them; JSON."""
+    terms = run_manifest(run).get("licenses")
+    return json.dumps(terms) if terms else ""

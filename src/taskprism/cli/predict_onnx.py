@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+import tyro
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from taskprism.atomic import check_writable, path_inside, safe_name, write_json, write_picture
+from taskprism.cli.arguments import Folder, Tasks
 from taskprism.errors import DataError, InputError
 from taskprism.export.runtime import OnnxPredictor
 from taskprism.progress import Reporter
@@ -16,36 +19,36 @@ from taskprism.progress import Reporter
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-def predict_onnx(
-    file: str | Path,
-    images: Sequence[Path],
-    out: Path,
+def predict(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.onnx")],
+    images: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE [IMAGE ...]")
+    ],
+    /,
+    *,
+    out: Folder,
     raw: bool = False,
-    native: bool = False,
-    tasks: Sequence[str] = (),
-    reporter: Reporter | None = None,
+    size: Literal["network", "native"] = "network",
+    tasks: Tasks = (),
 ) -> None:
-    """Write the predictions of an ONNX file for images and folders of images.
+    """Run an exported file on images of any size, without PyTorch.
 
     Writes DIR/TASK/NAME.png (a colored picture), DIR/panels/NAME.png (the image with all pictures
-    from left to right), with ``raw`` DIR/TASK/NAME.npy, and DIR/classes.json.
+    from left to right), with --raw DIR/TASK/NAME.npy, and DIR/classes.json.
 
     Args:
-        file: File of ``taskprism export``.
-        images: Image files, or folders of images, which are searched recursively.
+        file: File of `taskprism export`.
+        images: Image files, or folders of images, which are searched with their subfolders.
         out: Folder for the results.
         raw: Also write arrays.
-        native: Run the network at the size of each image.
-        tasks: Names of tasks; by default all.
-        reporter: Where progress is shown.
-
-    Raises:
-        DataError: There is no image, or some images cannot be read; the others are predicted.
-        InputError: The file is not an export of this package.
+        size: Whether the network sees the image at about its training size, or at the size of the
+            image. The results are as large as the image either way.
+        tasks: Tasks to predict; by default all.
     """
-    reporter = reporter or Reporter()
+    reporter = Reporter()
     predictor = OnnxPredictor(file)
-    outputs = [output for output in predictor.outputs if not tasks or output.name in tasks]
+    outputs = predictor.choose(tasks)
+    native = size == "native"
     found = _find(images)
     check_writable(out)
     failed: list[Path] = []

@@ -152,7 +152,7 @@ class OnnxPredictor:
             )
         if image.dtype == np.uint8:
             image = image.astype(np.float32) / np.float32(255)
-        chosen = self._choose(tasks)
+        chosen = self.choose(tasks)
         height, width = image.shape[:2]
         size = self._network_size(height, width, native)
         resized = np.asarray(_resize(image, size), np.float32)
@@ -168,7 +168,12 @@ class OnnxPredictor:
             for output, array in zip(chosen, arrays, strict=True)
         }
 
-    def _choose(self, tasks: Sequence[str] | None) -> list[Output]:
+    def choose(self, tasks: Sequence[str] | None = None) -> list[Output]:
+        """Outputs by name; without names all.
+
+        Raises:
+            UnknownNameError: The file has no such output.
+        """
         known = {output.name: output for output in self.outputs}
         for name in tasks or ():
             if name not in known:
