@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import find_model_folder, load, run_manifest
 from taskprism.progress import Reporter
 from taskprism.scoring.evaluation import Results, score, split_loader
+from taskprism.stores.paths import AnyPath
 from taskprism.training.experiment import saved_protocol
 from taskprism.training.run_directory import RunDirectory
 
@@ -108,7 +109,7 @@ def _scores(
     model: MultiTaskModel,
     size: tuple[int, int],
     tasks: list[str],
-    photographs: list[Path],
+    photographs: Sequence[AnyPath],
     settings: dict[str, Any],
 ) -> Table:
     """Metrics of the network and of its files, on the split that scores the run."""
@@ -139,7 +140,7 @@ def _scores(
 
 
 def _images(
-    files: list[Path], model: MultiTaskModel, size: tuple[int, int], normalize: bool
+    files: Sequence[AnyPath], model: MultiTaskModel, size: tuple[int, int], normalize: bool
 ) -> Iterator[np.ndarray]:
     """Calibration images as the exported file takes them."""
     for file in Reporter().track(files, "calibrating"):

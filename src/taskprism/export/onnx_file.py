@@ -10,12 +10,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from taskprism.atomic import write_bytes
 from taskprism.checks import check_integer, check_size
@@ -134,23 +135,31 @@ def export_onnx(
         )
     network = TaskNetwork(model, tasks, normalize, decode)
     wants_sizes = model.any_input_size if dynamic_size is None else dynamic_size
-    with _evaluation(network):
-        program, step = _export(network, (height, width), wants_sizes, opset)
-        metadata = describe_file(
-            model, network.tasks, (height, width), step, normalize, decode, license_terms
-        )
-        program.model.metadata_props.update(metadata)
-        content = _serialize(program)
-        differences = _compare(network, content, (height, width), step)
-    for shape, by_task in differences.items():
-        wrong = {task: value for task, value in by_task.items() if not value <= _TOLERANCE}
-        if wrong:
-            raise InputError(
-                f"The exported file does not compute what the network computes: at "
-                f"{' x '.join(map(str, shape))} (batch, height, width) the outputs differ by "
-                f"{wrong}. It was not written. Try dynamic_size=False, and report this with the "
-                "options of the model."
-            )
+    steps = [1, _STEP, 0] if wants_sizes else [0]
+    if any(side % _STEP for side in (height, width)):
+        steps = [step for step in steps if step != _STEP]
+    describe = partial(
+        describe_file,
+        model,
+        network.tasks,
+        (height, width),
+        normalize=normalize,
+        decode=decode,
+        license_terms=license_terms,
+    )
+    while True:
+        step = steps.pop(0)
+        try:
+            with _evaluation(network):
+                program = _trace(network, (height, width), step, opset)
+                program.model.metadata_props.update(describe(size_step=step))
+                content = _serialize(program)
+                differences = _compare(network, content, (height, width), step)
+            break
+        except InputError:
+            if not steps:
+                raise
+            # Fewer sizes may work: some networks round sizes in ways that the exporter cannot.
     write_bytes(Path(path), content)
     operators = Counter(
         node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
@@ -187,46 +196,35 @@ def _evaluation(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _export(
-    network: TaskNetwork, size: tuple[int, int], wants_sizes: bool, opset: int
-) -> tuple[torch.onnx.ONNXProgram, int]:
-    """The ONNX program, and the step between accepted sizes; 0 if there is only one size."""
+def _trace(
+    network: TaskNetwork, size: tuple[int, int], step: int, opset: int
+) -> torch.onnx.ONNXProgram:
+    """The ONNX program for sizes that are multiples of ``step``; 0: only for ``size``."""
     device, dtype = network.model.image_mean.device, network.model.image_mean.dtype
     images = torch.rand(2, 3, *size, device=device, dtype=dtype)
-    steps = [1, _STEP, 0] if wants_sizes else [0]
-    if wants_sizes and any(side % _STEP for side in size):
-        steps.remove(_STEP)
-    for step in steps:
-        try:
-            return _trace(network, images, step, opset), step
-        except Exception as error:  # every part of the exporter has its own errors
-            if step != steps[-1]:
-                continue  # fewer sizes may work
-            raise InputError(
-                f"torch.onnx cannot export this {network.model.name}: {_first_line(error)} If the "
-                "model is your own, rewrite the operation that it names; see the PyTorch "
-                "documentation of torch.export."
-            ) from error
-    raise AssertionError("unreachable")
-
-
-def _trace(network: TaskNetwork, images: Tensor, step: int, opset: int) -> torch.onnx.ONNXProgram:
     shapes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if step == 1:
         shapes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     elif step:
         shapes |= {2: step * torch.export.Dim("rows"), 3: step * torch.export.Dim("columns")}
-    with _silence():
-        program = torch.onnx.export(
-            network,
-            (images,),
-            dynamo=True,
-            dynamic_shapes=(shapes,),
-            input_names=["images"],
-            output_names=[task.name for task in network.tasks],
-            opset_version=opset,
-            verbose=False,
-        )
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                dynamic_shapes=(shapes,),
+                input_names=["images"],
+                output_names=[task.name for task in network.tasks],
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # every part of the exporter has its own errors
+        raise InputError(
+            f"torch.onnx cannot export this {network.model.name}: {_first_line(error)} If the "
+            "model is your own, rewrite the operation that it names; see the PyTorch "
+            "documentation of torch.export."
+        ) from error
     assert program is not None
     return program
 
@@ -283,6 +281,14 @@ def _compare(
             else float(np.mean(ours.cpu().numpy() != theirs))
             for task, ours, theirs in zip(network.tasks, expected, actual, strict=True)
         }
+    for shape, by_task in found.items():
+        wrong = {task: value for task, value in by_task.items() if not value <= _TOLERANCE}
+        if wrong:
+            raise InputError(
+                f"The exported file does not compute what the network computes: at "
+                f"{' x '.join(map(str, shape))} (batch, height, width) the outputs differ by "
+                f"{wrong}. It was not written. Report this with the options of the model."
+            )
     return found
 
 
