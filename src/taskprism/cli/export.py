@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from taskprism.cli.arguments import File, Images, OptionalSize, Tasks
+from taskprism.cli.arguments import Between, File, Images, OptionalSize, Tasks
 from taskprism.data.files import find_images, read_image
 from taskprism.errors import InputError
 from taskprism.export import OnnxModel, export_onnx, export_torch, quantize_onnx
@@ -43,7 +43,7 @@ def export(
     normalize: bool = True,
     dynamic_size: bool = True,
     per_task: bool = False,
-    opset: Annotated[int, tyro.conf.arg(metavar="VERSION")] = 18,
+    opset: Annotated[int, tyro.conf.arg(metavar="VERSION"), Between(18, 99)] = 18,
     int8: Paths = (),
     int8_images: Images = 100,
     evaluate: bool = False,
