@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from taskprism.checks import check_number
@@ -172,6 +173,14 @@ class LossBalancing(Balancing):
     def active(self, losses: Mapping[str, T]) -> dict[str, T]:
         """The entries of :attr:`tasks`."""
         return {name: loss for name, loss in losses.items() if name in self.tasks}
+
+    def weighted_sum(self, losses: Mapping[str, Tensor], factors: Tensor) -> Tensor:
+        """``sum_t w_t f_t L_t`` with one factor for each of :attr:`tasks`, ``(T,)``."""
+        terms = [
+            self.weights[name] * factors[place] * loss
+            for place, (name, loss) in zip(self.places(losses), losses.items(), strict=True)
+        ]
+        return torch.stack(terms).sum()
 
     def places(self, losses: Mapping[str, Any]) -> list[int]:
         """Place in :attr:`tasks` of each entry, which is its place in buffers."""

@@ -69,12 +69,7 @@ class DynamicWeightAverage(LossBalancing):
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum with the weights of this epoch."""
-        weights = self.task_weights()
-        terms = [
-            self.weights[name] * weights[place] * loss
-            for place, (name, loss) in zip(self.places(losses), losses.items(), strict=True)
-        ]
-        return torch.stack(terms).sum()
+        return self.weighted_sum(losses, self.task_weights())
 
     def finish_epoch(self, means: Mapping[str, float]) -> None:
         """Remember the mean losses of the last two epochs of each task."""

@@ -78,12 +78,7 @@ class DynamicTaskPriority(LossBalancing):
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum with the current weights."""
-        weights = self.task_weights()
-        terms = [
-            self.weights[name] * weights[place] * loss
-            for place, (name, loss) in zip(self.places(losses), losses.items(), strict=True)
-        ]
-        return torch.stack(terms).sum()
+        return self.weighted_sum(losses, self.task_weights())
 
     def finish_step(self, losses: Mapping[str, Tensor]) -> None:
         """Update the performance of the labeled tasks."""

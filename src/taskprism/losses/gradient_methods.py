@@ -68,9 +68,6 @@ class MGDA(GradientBalancing):
 
     name: ClassVar[str] = "mgda"
 
-    def __init__(self, weights: Mapping[str, float], shared: Where = "features") -> None:
-        super().__init__(weights, shared)
-
     def task_weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """Weights of at least 0 and sum 1."""
         return _like(gramian, shortest_combination(gramian.numpy()))
@@ -260,9 +257,6 @@ class NashMTL(GradientBalancing):
 
     name: ClassVar[str] = "nash_mtl"
 
-    def __init__(self, weights: Mapping[str, float], shared: Where = "features") -> None:
-        super().__init__(weights, shared)
-
     def task_weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """Positive weights."""
         return _like(gramian, bargaining_weights(gramian.numpy()))
@@ -290,9 +284,6 @@ class UPGrad(GradientBalancing):
     """
 
     name: ClassVar[str] = "upgrad"
-
-    def __init__(self, weights: Mapping[str, float], shared: Where = "features") -> None:
-        super().__init__(weights, shared)
 
     def task_weights(self, gramian: Tensor, losses: Mapping[str, Tensor]) -> Tensor:
         """Weights of at least 1 / T."""

@@ -62,13 +62,8 @@ class RandomWeights(LossBalancing):
 
     def combine(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Weighted sum with the weights of this step."""
-        weights = self.task_weights().tolist()
-        terms = [
-            self.weights[name] * weights[place] * loss
-            for place, (name, loss) in zip(self.places(losses), losses.items(), strict=True)
-        ]
-        return torch.stack(terms).sum()
+        return self.weighted_sum(losses, self.task_weights())
 
     def finish_step(self, losses: Mapping[str, Tensor]) -> None:
-        """Go on to the weights of the next step."""
+        """Advance to the weights of the next step."""
         self.steps += 1
