@@ -3,8 +3,8 @@ import torch
 
 from taskprism.models import create_model
 from taskprism.recipes.schema import OptimizerSettings
+from taskprism.training.learner import create_average
 from taskprism.training.optimizers import create_optimizer, parameter_groups, set_learning_rate
-from taskprism.training.trainer import create_average
 
 
 @pytest.fixture(scope="module")

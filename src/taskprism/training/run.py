@@ -46,11 +46,12 @@ from taskprism.training.launch import (
     start_trackers,
     stop_trackers,
 )
+from taskprism.training.learner import place_model
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.stopping import StopRequest, stop_on_signals
-from taskprism.training.trainer import OnEvaluate, Stopped, Trainer, place_model
+from taskprism.training.trainer import OnEvaluate, Stopped, Trainer
 from taskprism.training.watch import watched
 
 
