@@ -13,6 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from taskprism.export.session import (
+    DISPLAY_KEY,
+    INPUT_SIZE_KEY,
+    LICENSE_KEY,
+    NORMALIZATION_KEY,
+    OUTPUTS_KEY,
+    SIZE_STEP_KEY,
+    TASKS_KEY,
+)
 from taskprism.models.base import MultiTaskModel
 from taskprism.tasks.base import Task
 from taskprism.tasks.colors import ColorScale, DirectionBall, Swatches
@@ -45,14 +54,14 @@ def describe_file(
     stated = {
         "taskprism.version": metadata.version("taskprism"),
         "taskprism.model": model.name,
-        "taskprism.tasks": json.dumps([task.to_config() for task in tasks]),
-        "taskprism.display": json.dumps({task.name: display_of(task) for task in tasks}),
-        "taskprism.normalization": json.dumps(None if normalize else statistics),
-        "taskprism.outputs": "decoded" if decode else "raw",
-        "taskprism.input_size": json.dumps(list(size)),
-        "taskprism.size_step": json.dumps(size_step),
+        TASKS_KEY: json.dumps([task.to_config() for task in tasks]),
+        DISPLAY_KEY: json.dumps({task.name: display_of(task) for task in tasks}),
+        NORMALIZATION_KEY: json.dumps(None if normalize else statistics),
+        OUTPUTS_KEY: "decoded" if decode else "raw",
+        INPUT_SIZE_KEY: json.dumps(list(size)),
+        SIZE_STEP_KEY: json.dumps(size_step),
     }
-    return stated | ({"taskprism.license": license_terms} if license_terms else {})
+    return stated | ({LICENSE_KEY: license_terms} if license_terms else {})
 
 
 def display_of(task: Task) -> dict[str, Any]:

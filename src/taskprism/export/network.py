@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from taskprism.errors import UnknownNameError
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.single_tasking import SingleTaskingModel
 
 
 class TaskNetwork(nn.Module):
@@ -54,10 +53,7 @@ class TaskNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images ``(B, 3, H, W)`` -> one ``(B, C, H, W)`` per task."""
         images = self.model.normalize(images) if self.normalize else images
-        if isinstance(self.model, SingleTaskingModel):
-            outputs = self.model(images, [task.name for task in self.tasks])
-        else:
-            outputs = self.model(images)
+        outputs = self.model.forward_tasks(images, [task.name for task in self.tasks])
         if not self.decode:
             return tuple(outputs[task.name] for task in self.tasks)
         return tuple(task.decode(outputs[task.name]) for task in self.tasks)

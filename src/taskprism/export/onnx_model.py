@@ -11,6 +11,14 @@ import torch
 from torch import Tensor
 
 from taskprism.errors import CheckpointError, InputError
+from taskprism.export.session import (
+    INPUT_SIZE_KEY,
+    NORMALIZATION_KEY,
+    OUTPUTS_KEY,
+    SIZE_STEP_KEY,
+    TASKS_KEY,
+    open_session,
+)
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.predictions import Predictions
 from taskprism.tasks import resolve_tasks
@@ -45,28 +53,17 @@ class OnnxModel(MultiTaskModel):
     name: ClassVar[str] = "onnx"
 
     def __init__(self, path: str | Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise InputError(
-                f"Reading {path} needs onnxruntime: pip install 'taskprism[onnx]'."
-            ) from None
-        try:
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # the errors of ONNX Runtime have no common base
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"Cannot read {path}: {reason}") from error
-        stated = dict(session.get_modelmeta().custom_metadata_map)
-        if stated.get("taskprism.outputs") != "raw":
+        session, stated = open_session(path)
+        if stated.get(OUTPUTS_KEY) != "raw":
             raise InputError(
                 f"{path} does not hold raw outputs of taskprism, from which metrics are computed. "
                 "Export the model with decode=False (--raw)."
             )
         try:
-            tasks = resolve_tasks(json.loads(stated["taskprism.tasks"]), trusted=False)
-            size = json.loads(stated["taskprism.input_size"])
-            normalization = json.loads(stated["taskprism.normalization"])
-            is_fixed = not json.loads(stated["taskprism.size_step"])
+            tasks = resolve_tasks(json.loads(stated[TASKS_KEY]), trusted=False)
+            size = json.loads(stated[INPUT_SIZE_KEY])
+            normalization = json.loads(stated[NORMALIZATION_KEY])
+            is_fixed = not json.loads(stated[SIZE_STEP_KEY])
         except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"The metadata of {path} are damaged ({error!r}). Export the model again."

@@ -13,6 +13,14 @@ import numpy as np
 from PIL import Image
 
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
+from taskprism.export.session import (
+    DISPLAY_KEY,
+    INPUT_SIZE_KEY,
+    NORMALIZATION_KEY,
+    OUTPUTS_KEY,
+    SIZE_STEP_KEY,
+    open_session,
+)
 
 _LEAST_SIDE = 32
 _PERCENTILES = (1, 99)
@@ -91,30 +99,17 @@ class OnnxPredictor:
     def __init__(
         self, path: str | Path, providers: Sequence[str] = ("CPUExecutionProvider",)
     ) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise InputError(
-                f"Reading {path} needs onnxruntime: pip install 'taskprism[onnx]'."
-            ) from None
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), providers=list(providers))
-        except Exception as error:  # the errors of ONNX Runtime have no common base
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(
-                f"Cannot read {path}: {reason}. Export the model again with `taskprism export`."
-            ) from error
-        stated = dict(self.session.get_modelmeta().custom_metadata_map)
-        if stated.get("taskprism.outputs") != "decoded":
+        self.session, stated = open_session(path, providers)
+        if stated.get(OUTPUTS_KEY) != "decoded":
             raise InputError(
                 f"{path} does not hold decoded predictions of taskprism. Export the model again: "
                 "taskprism export RUN --format onnx."
             )
         try:
-            display = json.loads(stated["taskprism.display"])
-            height, width = json.loads(stated["taskprism.input_size"])
-            normalization = json.loads(stated["taskprism.normalization"])
-            self.size_step = int(json.loads(stated["taskprism.size_step"]))
+            display = json.loads(stated[DISPLAY_KEY])
+            height, width = json.loads(stated[INPUT_SIZE_KEY])
+            normalization = json.loads(stated[NORMALIZATION_KEY])
+            self.size_step = int(json.loads(stated[SIZE_STEP_KEY]))
             names = [output.name for output in self.session.get_outputs()]
             self.outputs = [Output(name, display[name]) for name in names]
         except (KeyError, TypeError, ValueError) as error:

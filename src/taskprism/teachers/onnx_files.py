@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taskprism.errors import CheckpointError, InputError
+from taskprism.errors import InputError
+from taskprism.export.session import (
+    LICENSE_KEY,
+    NORMALIZATION_KEY,
+    OUTPUTS_KEY,
+    TASKS_KEY,
+    open_session,
+)
 from taskprism.layers import resize
 from taskprism.options import Size
 from taskprism.tasks import resolve_tasks
 from taskprism.teachers.base import Teacher, register_teacher
-
-#: Keys of ``metadata_props``: JSON, except for the license.
-TASKS_KEY = "taskprism.tasks"
-NORMALIZATION_KEY = "taskprism.normalization"
-OUTPUTS_KEY = "taskprism.outputs"
-LICENSE_KEY = "taskprism.license"
 
 
 @register_teacher
@@ -68,8 +69,9 @@ class OnnxTeacher(Teacher):
         size: Size | None = None,
     ) -> None:
         self.path = Path(source)
-        self.session = _open(self.path, torch.device(device))
-        metadata = dict(self.session.get_modelmeta().custom_metadata_map)
+        is_cuda = torch.device(device).type == "cuda"
+        providers = [*(["CUDAExecutionProvider"] if is_cuda else []), "CPUExecutionProvider"]
+        self.session, metadata = open_session(self.path, providers)
         self.tasks = resolve_tasks(_read_json(self.path, metadata, TASKS_KEY), trusted=False)
         self.mean, self.std = self._normalization(metadata)
         self.license = metadata.get(LICENSE_KEY, "")
@@ -167,23 +169,6 @@ class OnnxTeacher(Teacher):
             )
         fixed_size = (height, width) if fixed else size
         return (batch if isinstance(batch, int) else None), fixed_size
-
-
-def _open(path: Path, device: torch.device) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(
-            f"Reading {path} needs onnxruntime: pip install 'taskprism[onnx]'."
-        ) from None
-    providers = ["CPUExecutionProvider"]
-    if device.type == "cuda":
-        providers.insert(0, "CUDAExecutionProvider")
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=providers)
-    except Exception as error:  # onnxruntime's errors have no common base
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"Cannot read {path}: {reason}") from error
 
 
 def _read_json(path: Path, metadata: dict[str, str], key: str) -> Any:
