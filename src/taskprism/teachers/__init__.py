@@ -9,7 +9,8 @@ command line.
 """
 
 from taskprism.teachers.base import TEACHERS, Label, Teacher, create_teacher, register_teacher
-from taskprism.teachers.distill import TeacherSource, distill
+from taskprism.teachers.distill import distill
+from taskprism.teachers.plan import TeacherSource
 
 __all__ = [
     "TEACHERS",

@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from taskprism.atomic import check_writable, write_json, write_text
+from taskprism.atomic import check_writable, write_json
 from taskprism.cluster import connect
-from taskprism.data.files import read_image
-from taskprism.data.folder_config import check_protocol_name
-from taskprism.data.label_files import LabelEncoder
 from taskprism.data.protocol import Split
 from taskprism.errors import CheckpointError, DataError, InputError, UnknownNameError
 from taskprism.progress import Reporter
 from taskprism.tasks.base import Task
-from taskprism.teachers.base import Teacher, create_teacher
+from taskprism.teachers.base import Teacher
+from taskprism.teachers.data_yaml import RECORD_FILE, DataYaml
 from taskprism.teachers.engines import OnRay, absolute_path, run_here, run_on_ray
-from taskprism.teachers.images import ImageSet, find_image_set
+from taskprism.teachers.images import find_image_set
+from taskprism.teachers.plan import Plan, TeacherSource
 from taskprism.teachers.writing import Item, Labeler, LabelFiles, MakeLabeler, Outcome
-from taskprism.text_files import read_json, read_yaml
+from taskprism.text_files import read_json
+from taskprism.training.manifest import now, versions
 
-DATA_FILE = "data.yaml"
-RECORD_FILE = "distill.json"
 #: Labels are pixels whose confidence is at least this.
 THRESHOLD = 0.5
-_LONGEST_SIDE = 512  # of the input size, where the teacher has none
-_STEP = 32
 _SHOWN = 5  # names in a message
 _PACKAGES = ("taskprism", "torch", "numpy", "pillow", "transformers", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class TeacherSource:
-    """Where a teacher comes from: the arguments of :func:`create_teacher` except the device.
-
-    Example:
-        >>> TeacherSource("runs/osd", options={"checkpoint": "last"}).kind is None
-        True
-    """
-
-    source: str
-    kind: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    imports: tuple[str, ...] = ()
-
-    def load(self, device: torch.device | str = "cpu") -> Teacher:
-        """The teacher."""
-        return create_teacher(self.source, self.kind, device, self.options, self.imports)
 
 
 def distill(
@@ -185,113 +156,6 @@ def _make_labeler(
     return MakeLabeler(there.load, folder, tasks, limits, plan.images.orientation, on_gpu)
 
 
-class Plan:
-    """Which label of which image comes from the teacher, and which is copied.
-
-    Args:
-        images: The images.
-        files: The label files of the result.
-        splits: With a data YAML: the splits that the teacher labels.
-        relabel: Whether it labels images that have a label.
-    """
-
-    def __init__(
-        self, images: ImageSet, files: LabelFiles, splits: Sequence[Split], relabel: bool
-    ) -> None:
-        self.images = images
-        self.files = files
-        self.splits = splits
-        self.relabel = relabel
-        self.tasks = {name: encoder.task for name, encoder in files.encoders.items()}
-        if images.protocol is None:
-            self.to_label = list(images.files)
-        else:
-            for split in splits:
-                images.protocol.check_split(split)
-            listed = (images.splits[split] for split in splits)
-            self.to_label = list(dict.fromkeys(name for names in listed for name in names))
-        self.total = len(self.to_label)
-
-    def check(self) -> None:
-        """Raise :class:`InputError` if a task means another thing in the data YAML."""
-        protocol = self.images.protocol
-        if protocol is None:
-            return
-        for own in protocol.tasks:
-            task = self.tasks.get(own.name)
-            if task is not None and _meaning(task) != _meaning(own):
-                raise InputError(
-                    f"The task {own.name!r} is {_meaning(task)} of the teacher, but "
-                    f"{_meaning(own)} in {protocol.files.source}. Leave the task out, or rename "
-                    f"it there (with 'kind: {own.kind}')."
-                )
-
-    def settings(self, teacher: Teacher, source: Teacher | TeacherSource) -> dict[str, Any]:
-        """What must be equal for labels to be kept."""
-        return {
-            "teacher": {
-                "source": source.source if isinstance(source, TeacherSource) else teacher.name,
-                "kind": teacher.name,
-                "options": dict(source.options) if isinstance(source, TeacherSource) else {},
-                "license": teacher.license,
-                "fingerprint": teacher.fingerprint(),
-            },
-            "tasks": [task.to_config() for task in self.tasks.values()],
-            "images": str(self.images.root.resolve()),
-            "relabel": self.relabel,
-        }
-
-    def from_teacher(self, task: str, name: str) -> bool:
-        """Whether the teacher labels an image of its splits."""
-        return self.relabel or not self.images.has_label(task, name)
-
-    def items(self, pictures: int) -> list[Item]:
-        """The images that still lack labels of the teacher."""
-        items = []
-        for place, name in enumerate(self.to_label):
-            lacking = tuple(
-                task
-                for task in self.tasks
-                if self.from_teacher(task, name) and not self.files.label(task, name).is_file()
-            )
-            if lacking:
-                file = os.path.abspath(self.images.files[name])  # noqa: PTH100
-                items.append(Item(name, file, lacking, place < pictures))
-        return items
-
-    def copy_labels(self, reporter: Reporter) -> None:
-        """Write the labels that the data YAML has of tasks that the teacher labels too."""
-        protocol = self.images.protocol
-        if protocol is None:
-            return
-        labeled = set(self.to_label)
-        wanted = {
-            (own, name)
-            for own in protocol.tasks
-            if own.name in self.tasks
-            for name in self.images.files
-            if self.images.has_label(own.name, name)
-            and not (name in labeled and self.from_teacher(own.name, name))
-            and not self.files.label(own.name, name).is_file()
-        }
-        in_order = sorted(wanted, key=lambda pair: (pair[0].name, pair[1]))
-        for own, name in reporter.track(in_order, "copying labels") if in_order else ():
-            path = protocol.files.label(own.name, name)
-            decoder = protocol.decoder(own)
-            values, valid = decoder(path, protocol.files.confidence(own.name, name))
-            values = values.as_subclass(torch.Tensor)[: own.target_channels]
-            self.files.write(own.name, name, values, valid.as_subclass(torch.Tensor))
-
-
-def _meaning(task: Task) -> str:
-    """What labels of a task are, in words."""
-    if task.target_dtype.is_floating_point:
-        return task.kind
-    names = getattr(task, "class_names", ()) or ()
-    listed = f" ({', '.join(names)})" if names else ""
-    return f"{task.kind} with {task.channels} classes{listed}"
-
-
 class Record:
     """``distill.json``: with what labels were made.
 
@@ -311,12 +175,12 @@ class Record:
         Raises:
             InputError: The folder holds labels of other settings, or other files.
         """
-        now = _now()
+        started = now()
         if self.file.is_file():
             self.content = read_json(self.file, CheckpointError)
             self._compare()
             before = self.content.get("resumed") or []
-            self.content = {**self.content, "resumed": [*before, now], "finished": None}
+            self.content = {**self.content, "resumed": [*before, started], "finished": None}
         else:
             others = [path.name for path in self.file.parent.iterdir()] if self._exists() else []
             if others:
@@ -326,8 +190,8 @@ class Record:
                 )
             self.content = {
                 **self.settings,
-                "versions": {"python": platform.python_version(), **_versions()},
-                "started": now,
+                "versions": {"python": platform.python_version(), **versions(_PACKAGES)},
+                "started": started,
                 "resumed": [],
                 "finished": None,
             }
@@ -335,7 +199,7 @@ class Record:
 
     def finish(self, labeled: int, failed: Mapping[str, str], limits: Mapping[str, float]) -> None:
         """Add the end."""
-        end = {"finished": _now(), "images_labeled": labeled, "thresholds": dict(limits)}
+        end = {"finished": now(), "images_labeled": labeled, "thresholds": dict(limits)}
         write_json(self.file, {**self.content, **end, "failed": dict(failed)})
 
     def _exists(self) -> bool:
@@ -367,156 +231,6 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(task.get("name")) for task in value if isinstance(task, dict))
     return str(value) if len(str(value)) < 80 else f"{str(value)[:12]}..."
-
-
-class DataYaml:
-    """``data.yaml`` and the lists of its splits.
-
-    Args:
-        plan: What was labeled.
-        failed: Names without labels.
-        limits: Task -> threshold.
-        teacher: Who labeled.
-        source: Where the teacher comes from.
-        held_out: Share of the test split.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        failed: Iterable[str],
-        limits: Mapping[str, float],
-        teacher: Teacher,
-        source: Teacher | TeacherSource,
-        held_out: float,
-    ) -> None:
-        self.plan = plan
-        self.failed = set(failed)
-        self.limits = limits
-        self.teacher = teacher
-        self.source = source.source if isinstance(source, TeacherSource) else teacher.name
-        self.held_out = held_out
-        self.folder = plan.files.folder
-
-    def write(self, name: str | None, input_size: tuple[int, int] | None) -> Path:
-        """Write the files and return the YAML."""
-        images, protocol = self.plan.images, self.plan.images.protocol
-        config: dict[str, Any] = {}
-        if protocol is not None:
-            config = dict(read_yaml(Path(protocol.files.source), exponents=False))
-            config.pop("licence", None)  # an older spelling
-        default = self.folder.resolve().name if protocol is None else f"{protocol.name}_distilled"
-        config["name"] = name or _as_name(default)
-        # Patterns start from one root; that of a data YAML also holds its lists and class files.
-        base = self.folder if protocol is None else images.root
-        config["root"] = "." if protocol is None else _relative(images.root, self.folder)
-        config["license"] = self._license()
-        if protocol is None:
-            place = _relative(images.root, self.folder)
-            config["image"] = images.pattern if place == "." else f"{place}/{images.pattern}"
-        config["input_size"] = list(input_size or config.get("input_size") or self._input_size())
-        config["splits"] = self._splits(base)
-        tasks = dict(config.get("tasks", {}))
-        for task in self.plan.tasks.values():
-            tasks[task.name] = self._task(task, base)
-        config["tasks"] = tasks
-        first = ("name", "root", "license", "image", "input_size", "splits")
-        ordered = {key: config[key] for key in first if key in config}
-        ordered |= {key: value for key, value in config.items() if key not in ordered}
-        path = self.folder / DATA_FILE
-        write_text(path, self._header() + _to_yaml(ordered))
-        return path
-
-    def _task(self, task: Task, base: Path) -> dict[str, Any]:
-        files, protocol = self.plan.files, self.plan.images.protocol
-        own = {each.name: each for each in protocol.tasks} if protocol is not None else {}
-        place = _relative(self.folder, base)
-        before = "" if place == "." else f"{place}/"
-        keys = LabelEncoder(own.get(task.name, task)).keys(f"{before}{files.pattern(task.name)}")
-        keys["confidence"] = {
-            "path": f"{before}{files.confidence_pattern(task.name)}",
-            "threshold": self.limits[task.name],
-        }
-        return keys
-
-    def _splits(self, base: Path) -> dict[str, str]:
-        images = self.plan.images
-        if images.protocol is not None:
-            lists = {split: list(names) for split, names in images.splits.items()}
-        else:
-            names = list(images.files)
-            count = round(self.held_out * len(names))
-            by_hash = sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())
-            test = set(by_hash[:count])
-            lists = {"train": [name for name in names if name not in test]}
-            lists |= {"test": [name for name in names if name in test]} if test else {}
-        place = _relative(self.folder, base)
-        entries = {}
-        for split, names in lists.items():
-            kept = [name for name in names if name not in self.failed]
-            if kept:
-                write_text(self.folder / f"{split}.txt", "\n".join(kept) + "\n")
-                entries[split] = f"{split}.txt" if place == "." else f"{place}/{split}.txt"
-        if not entries:
-            raise DataError("No image could be read, so there is nothing to train on.")
-        return entries
-
-    def _input_size(self) -> tuple[int, int]:
-        if self.teacher.input_size is not None:
-            return self.teacher.input_size
-        name = next(name for name in self.plan.images.files if name not in self.failed)
-        height, width = read_image(self.plan.images.files[name]).shape[-2:]
-        scale = min(1.0, _LONGEST_SIDE / max(height, width))
-        rounded = (max(_STEP, round(side * scale / _STEP) * _STEP) for side in (height, width))
-        height, width = rounded
-        return height, width
-
-    def _license(self) -> str:
-        terms = self.teacher.license or "license not known"
-        names = ", ".join(self.plan.tasks)
-        text = f"Labels of {names} made by {self.source} ({terms})."
-        protocol = self.plan.images.protocol
-        return text if protocol is None else f"{protocol.license} {text}".strip()
-
-    def _header(self) -> str:
-        limits = ", ".join(f"{task} {limit:g}" for task, limit in self.limits.items())
-        return (
-            f"# Labels that a network has made ({RECORD_FILE} says which). A pixel counts as "
-            f"labeled where\n# its confidence reaches the threshold ({limits}); change it below "
-            "without labeling again.\n"
-        )
-
-
-class _Plain(yaml.SafeDumper):
-    """Short lists on one line."""
-
-
-def _list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    plain = all(not isinstance(each, (dict, list)) for each in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
-
-
-_Plain.add_representer(list, _list)
-_Plain.add_representer(tuple, lambda dumper, value: _list(dumper, list(value)))
-
-
-def _to_yaml(content: Mapping[str, Any]) -> str:
-    return yaml.dump(dict(content), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _relative(path: Path, start: Path) -> str:
-    """``path`` seen from ``start``, with slashes; absolute on another drive."""
-    real = path.resolve()
-    with suppress(ValueError):
-        return Path(os.path.relpath(real, start.resolve())).as_posix()
-    return real.as_posix()
-
-
-def _as_name(name: str) -> str:
-    try:
-        return check_protocol_name(name[:100])
-    except ValueError:
-        return "distilled"
 
 
 def _thresholds(given: float | Mapping[str, float], tasks: Sequence[Task]) -> dict[str, float]:
@@ -578,15 +292,3 @@ def _report(
                 f"{task}: {mean:.0%} of the pixels have a confidence of {limit:g} or more."
             )
     reporter.line(f"Wrote {file}.")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

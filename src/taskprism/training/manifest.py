@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,13 @@ def describe(
         processes: How many run it.
     """
     return {
-        "started": _now(),
+        "started": now(),
         "resumed": [],
         "finished": None,
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
         "git": git_state(),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions()},
         "protocol": {
             "name": protocol.name,
             "input_size": list(protocol.input_size),
@@ -104,7 +104,7 @@ def note_resumed(file: Path, fingerprint: str, processes: int = 1) -> int:
     before = resumed if isinstance(resumed, list) else []
     hardware = manifest.get("hardware")
     hardware = hardware if isinstance(hardware, dict) else {}
-    changed = {"resumed": [*before, _now()], "hardware": {**hardware, "processes": processes}}
+    changed = {"resumed": [*before, now()], "hardware": {**hardware, "processes": processes}}
     write_json(file, {**manifest, **changed})
     return int(hardware.get("processes", processes))
 
@@ -119,7 +119,7 @@ def note_finished(
         skipped_steps: Steps that were skipped because a loss was not finite.
         bad_samples: Index of each training image that could not be read -> error.
     """
-    end = {"finished": _now(), "skipped_steps": skipped_steps}
+    end = {"finished": now(), "skipped_steps": skipped_steps}
     write_json(file, {**read_manifest(file), **end, "bad_samples": dict(bad_samples or {})})
 
 
@@ -144,9 +144,10 @@ def _git(folder: Path | None, *words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """Package -> version, of those that are installed."""
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -158,5 +159,6 @@ def _accelerator_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def _now() -> str:
+def now() -> str:
+    """Time in UTC, in ISO format to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
