@@ -142,7 +142,7 @@ class Done:
 
 
 class Process:
-    """A command in a process group of its own; a context manager that kills what still runs."""
+    """A command in a new process group; a context manager that kills what still runs."""
 
     def __init__(
         self,
@@ -478,7 +478,7 @@ def _serve(address: Path) -> dict[str, Any]:
                 for file in files:
                     os.close(file)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.setpgid(pid, pid)  # the child does so too; whoever is first
+                    os.setpgid(pid, pid)  # the child does so too, whichever is first
                 children[pid] = source
                 with contextlib.suppress(OSError):
                     source.sendall(pid.to_bytes(8, "big", signed=True))

@@ -10,7 +10,7 @@ from taskprism.errors import InputError
 
 
 class Ray(SimpleNamespace):
-    """Stands in for the module; records what it is started with."""
+    """A replacement for the module that records the arguments with which it is started."""
 
     def __init__(self, error=None, running=False):
         super().__init__(error=error, running=running, calls=[])

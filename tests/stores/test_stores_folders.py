@@ -21,7 +21,7 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """The folder as another machine sees it: with a cache of its own."""
+    """The folder as another machine sees it, with another cache."""
 
     def use(name: str, url: str) -> MirroredFolder:
         monkeypatch.setenv("TASKPRISM_CACHE", str(tmp_path / f"cache {name}"))

@@ -28,9 +28,9 @@ class Lease:
     An object store has no locks. The writer therefore puts a file there that names it, and renews
     it while it works; a second writer that finds a file which was renewed lately does not start.
     A file that is older belongs to a process that was killed, and is replaced. The clocks of the
-    machines must agree to less than ``seconds``. Where the store can create a file only if there is
-    none, two writers that start at the same moment are told apart; elsewhere, both look again
-    after they have written, and the later one wins.
+    machines must agree to less than ``seconds``. If two writers start at the same moment, a store
+    that can create a file only if it does not exist refuses the second one. In other stores, both
+    read the file again after they have written it, and the later one wins.
 
     Args:
         folder: The URL.

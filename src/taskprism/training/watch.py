@@ -1,7 +1,7 @@
-"""Watches over the processes of a run: one that fails, ends or stalls ends all, with its own error.
+"""Watches over the processes of a run: one that fails, ends or stalls ends all, with its error.
 
 Without it, the other processes wait in a collective operation for the process that is missing,
-until that operation times out or its connection breaks with an error of its own.
+until that operation times out or its connection breaks with another error.
 
 A thread in each process talks to the others through the store that has connected them. Where a
 process fails, it says so there before it ends; the others then end silently with the same status.
@@ -54,7 +54,7 @@ class Watch:
         rank: This process.
         processes: How many there are.
         timeout: Seconds after which a process that has not moved ends the run; 0: never.
-        reporter: Its progress is what the other processes are told.
+        reporter: What it shows is sent to the other processes.
     """
 
     def __init__(
