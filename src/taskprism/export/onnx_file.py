@@ -28,6 +28,7 @@ from taskprism.models.base import MultiTaskModel
 #: Oldest operator set whose Resize and normalization operators torch's exporter uses.
 OLDEST_OPSET = 18
 _STEP = 32  # pixels; networks that halve maps exactly take sizes that are multiples of it
+_ODD = (7, 13)  # pixels; added to a size so that it has no common divisor with strides
 _TOLERANCE = 1e-3  # relative; rounding differs by 1e-6 to 1e-5
 _LARGEST_FILE = 2**31 - 2**20  # bytes; a protocol buffer holds less than 2 GiB
 
@@ -201,7 +202,10 @@ def _trace(
 ) -> torch.onnx.ONNXProgram:
     """The ONNX program for sizes that are multiples of ``step``; 0: only for ``size``."""
     device, dtype = network.model.image_mean.device, network.model.image_mean.dtype
-    images = torch.rand(2, 3, *size, device=device, dtype=dtype)
+    # At a multiple of 32, maps of different levels have sizes that are equal or fit by chance, and
+    # the exporter would take this for a rule. It needs a size at which they differ.
+    height, width = (size[0] + _ODD[0], size[1] + _ODD[1]) if step == 1 else size
+    images = torch.rand(2, 3, height, width, device=device, dtype=dtype)
     shapes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if step == 1:
         shapes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
@@ -268,8 +272,8 @@ def _compare(
     shapes = [(1, *size), (3, *size)]
     if step:
         # Without a common divisor: maps are rounded up at every level of the network.
-        odd = (7, 13) if step == 1 else (_STEP, 2 * _STEP)
-        shapes.append((1, size[0] + odd[0], size[1] + odd[1]))
+        more = (_ODD[0] + 4, _ODD[1] + 8) if step == 1 else (_STEP, 2 * _STEP)
+        shapes.append((1, size[0] + more[0], size[1] + more[1]))
     found: dict[tuple[int, int, int], dict[str, float]] = {}
     for batch, height, width in shapes:
         images = torch.rand(batch, 3, height, width, generator=generator)
