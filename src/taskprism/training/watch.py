@@ -79,6 +79,8 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         if store is not None:
             reporter.listener = self.at
+            with suppress(RuntimeError):  # the thread finds out why
+                self._look(0)  # now, so that the others know this process even if it ends at once
             self._thread.start()
 
     def at(self, place: str) -> None:
@@ -158,12 +160,14 @@ class Watch:
             self._end(2)
         return None
 
-    def _silent(self, seconds: float) -> str | None:
-        """Names processes whose thread is silent."""
-        silent = [seen for seen in self._seen if seen.is_watched and seen.silence > seconds]
-        if not silent:
-            return None
-        return _lost(" and ".join(f"Process {seen.state['name']}" for seen in silent))
+    def _silent(self, seconds: float, with_unseen: bool = False) -> str | None:
+        """Names processes whose thread is silent; also those that have never told anything?"""
+        silent = [
+            seen.state.get("name", f"{rank}")
+            for rank, seen in enumerate(self._seen)
+            if seen.silence > seconds and (seen.is_watched or (with_unseen and not seen.state))
+        ]
+        return _lost(" and ".join(f"Process {name}" for name in silent)) if silent else None
 
     def _stalled(self) -> str | None:
         """Names the processes for which all others wait too long."""
@@ -233,7 +237,7 @@ class Watch:
                     for rank, seen in enumerate(self._seen):
                         if self._store.check([f"state/{rank}"]):
                             seen.update(json.loads(self._store.get(f"state/{rank}")))
-                if problem := self._silent(_SECONDS_OF_SILENCE_AFTER_BREAK):
+                if problem := self._silent(_SECONDS_OF_SILENCE_AFTER_BREAK, with_unseen=True):
                     return ProcessError(problem)
         except RuntimeError:
             return None
