@@ -47,8 +47,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 # Writes the lock: pins and hashes for every platform, without an index address.
 lock: | $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	  --python-version 3.11 --extra lite0 --extra nyud --extra tensorboard \
-	  --extra balancing --extra ray --extra onnx --extra teachers --group dev --group docs \
+	  --python-version 3.11 --extra all --group dev --group docs \
 	  pyproject.toml --output-file requirements.lock
 
 clean:
