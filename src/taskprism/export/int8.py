@@ -12,6 +12,7 @@ import numpy as np
 
 from taskprism.atomic import write_bytes
 from taskprism.errors import InputError
+from taskprism.extras import import_extra
 
 #: Operators that are computed with 8-bit integers; all others stay float32.
 QUANTIZED = ("Conv", "MatMul", "Gemm")
@@ -47,18 +48,10 @@ def quantize_onnx(source: str | Path, target: str | Path, images: Iterable[np.nd
         ...     quantize_onnx(f"{folder}/a.onnx", f"{folder}/a_int8.onnx", photographs)
         2
     """
-    try:
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            QuantFormat,
-            QuantType,
-            quantize_static,
-        )
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError:
-        raise InputError("Quantization needs onnxruntime: pip install 'taskprism[onnx]'.") from None
+    quantization = import_extra("onnxruntime.quantization", "onnx", "Quantization")
+    preparation = import_extra("onnxruntime.quantization.shape_inference", "onnx", "Quantization")
 
-    class Images(CalibrationDataReader):
+    class Images(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self.count = 0
             self._images: Iterator[np.ndarray] = iter(images)
@@ -76,17 +69,17 @@ def quantize_onnx(source: str | Path, target: str | Path, images: Iterable[np.nd
     try:
         with tempfile.TemporaryDirectory() as folder:
             prepared, finished = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            preparation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             try:
-                quantize_static(
+                quantization.quantize_static(
                     str(prepared),
                     str(finished),
                     reader,
-                    quant_format=QuantFormat.QDQ,
+                    quant_format=quantization.QuantFormat.QDQ,
                     op_types_to_quantize=list(QUANTIZED),
                     per_channel=True,
-                    activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
                 )
             except ValueError as error:
                 if reader.count:
@@ -102,8 +95,7 @@ def quantize_onnx(source: str | Path, target: str | Path, images: Iterable[np.nd
 
 def _with_metadata(finished: Path, source: Path) -> bytes:
     """Content of ``finished`` with the metadata of ``source``, which preparation can lose."""
-    import onnx
-
+    onnx = import_extra("onnx", "onnx", "Quantization")
     properties = {each.key: each.value for each in onnx.load(str(source)).metadata_props}
     model = onnx.load(str(finished))
     onnx.helper.set_model_props(model, properties)

@@ -23,6 +23,7 @@ from taskprism.checks import check_integer, check_size
 from taskprism.errors import InputError
 from taskprism.export.metadata import describe_file
 from taskprism.export.network import TaskNetwork
+from taskprism.extras import import_extra
 from taskprism.models.base import MultiTaskModel
 
 #: Oldest operator set whose Resize and normalization operators torch's exporter uses.
@@ -128,7 +129,8 @@ def export_onnx(
     """
     height, width = check_size("export_onnx", "size", size)
     check_integer("export_onnx", "opset", opset, low=OLDEST_OPSET)
-    _require("onnx", "onnxruntime", "onnxscript")
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        import_extra(module, "onnx", "Exporting to ONNX")
     if dynamic_size and not model.any_input_size:
         raise InputError(
             f"This {model.name} works at {height} x {width} pixels only, so its file cannot accept "
@@ -173,16 +175,6 @@ def export_onnx(
         _size_rule((height, width), step),
         differences,
     )
-
-
-def _require(*modules: str) -> None:
-    for module in modules:
-        try:
-            __import__(module)
-        except ImportError:
-            raise InputError(
-                f"Exporting to ONNX needs {module}: pip install 'taskprism[onnx]'."
-            ) from None
 
 
 @contextlib.contextmanager
@@ -264,8 +256,7 @@ def _serialize(program: torch.onnx.ONNXProgram) -> bytes:
 def _compare(
     network: TaskNetwork, content: bytes, size: tuple[int, int], step: int
 ) -> dict[tuple[int, int, int], dict[str, float]]:
-    import onnxruntime
-
+    onnxruntime = import_extra("onnxruntime", "onnx", "Exporting to ONNX")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     image = network.model.image_mean
     generator = torch.Generator().manual_seed(0)

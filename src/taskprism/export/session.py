@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from taskprism.errors import CheckpointError, InputError
+from taskprism.errors import CheckpointError
+from taskprism.extras import import_extra
 
 TASKS_KEY = "taskprism.tasks"
 OUTPUTS_KEY = "taskprism.outputs"
@@ -34,12 +35,7 @@ def open_session(
         InputError: ONNX Runtime is not installed.
         CheckpointError: The file cannot be read.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(
-            f"Reading {path} needs onnxruntime: pip install 'taskprism[onnx]'."
-        ) from None
+    onnxruntime = import_extra("onnxruntime", "onnx", f"Reading {path}")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=list(providers))
     except Exception as error:  # the errors of ONNX Runtime have no common base

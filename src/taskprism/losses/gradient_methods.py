@@ -8,7 +8,6 @@ torchjd has an approximation or a solver under the GPL; see
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from taskprism.checks import check_choice, check_integer, check_number
-from taskprism.errors import InputError
+from taskprism.extras import import_extra
 from taskprism.losses.balancing import register_balancer
 from taskprism.losses.draws import MOST_SEED, draw_generator
 from taskprism.losses.gradient_balancing import GradientBalancing, Where
@@ -36,12 +35,7 @@ def _torchjd(name: str, **options: Any) -> Any:
     Raises:
         InputError: torchjd is not installed.
     """
-    try:
-        aggregation = importlib.import_module("torchjd.aggregation")
-    except ImportError:
-        raise InputError(
-            "This balancing needs torchjd: pip install 'taskprism[balancing]'."
-        ) from None
+    aggregation = import_extra("torchjd.aggregation", "balancing", "This balancing")
     return getattr(aggregation, name)(**options)
 
 

@@ -24,6 +24,7 @@ from taskprism.atomic import write_json
 from taskprism.cluster import Resources, connect
 from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
+from taskprism.extras import import_extra
 from taskprism.metrics.gain import gain
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import Recipe
@@ -402,8 +403,7 @@ def tune(
         )
     ray = connect(settings.address)
     options = settings.per_run.options(ray)
-    from ray import tune as ray_tune
-
+    ray_tune = import_extra("ray.tune", "ray", "A search on Ray")
     board = StatusBoard([trial for trial in trials if runs.is_open(trial)], finished, runs)
     resolved = [replace(trial, recipe=absolute_paths(trial.recipe)) for trial in trials]
     runner = TrialRunner(resolved, runs.path.resolve(), objective, uuid.uuid4().hex)
@@ -466,14 +466,13 @@ def tune(
 
 
 def _scheduler(settings: TuneSettings, epochs: int) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
-
+    schedulers = import_extra("ray.tune.schedulers", "ray", "A search on Ray")
     if settings.scheduler == "asha":
         grace = min(settings.grace, epochs)
-        return ASHAScheduler(time_attr=_EPOCH, max_t=epochs, grace_period=grace)
+        return schedulers.ASHAScheduler(time_attr=_EPOCH, max_t=epochs, grace_period=grace)
     if settings.scheduler == "median":
-        return MedianStoppingRule(time_attr=_EPOCH, grace_period=settings.grace)
-    return FIFOScheduler()
+        return schedulers.MedianStoppingRule(time_attr=_EPOCH, grace_period=settings.grace)
+    return schedulers.FIFOScheduler()
 
 
 def _note_end(

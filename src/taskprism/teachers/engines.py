@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import pickle
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from taskprism.cluster import Resources, connect
 from taskprism.errors import InputError
+from taskprism.extras import import_extra
 from taskprism.scoring.evaluation import leave_signals_to_parent
 
 I = TypeVar("I")  # noqa: E741
@@ -160,7 +160,7 @@ def run_on_ray(
     ray = connect(settings.address)
     options = settings.resources.options(ray)
     models = min(settings.models or _room(ray, options), math.ceil(len(items) / batch_size))
-    data = importlib.import_module("ray.data")
+    data = import_extra("ray.data", "ray", "Labeling on Ray")
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

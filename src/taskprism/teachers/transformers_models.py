@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from taskprism.errors import CheckpointError, InputError, TaskprismError, UnknownNameError
+from taskprism.extras import import_extra
 from taskprism.layers import resize
 from taskprism.tasks import create_task
 from taskprism.tasks.base import Task
@@ -197,13 +198,7 @@ def _class_index(key: Any, names: Sequence[str], file: str) -> int:
 
 
 def _library(source: str) -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError(
-            f"Loading {source} needs transformers: pip install 'taskprism[teachers]'."
-        ) from None
-    return transformers
+    return import_extra("transformers", "teachers", f"Loading {source}")
 
 
 def _load(source: str, part: Any, revision: str | None) -> Any:

@@ -27,6 +27,7 @@ from taskprism.data.benchmarks.nyud import FOLDERS, LISTS
 from taskprism.data.derived import edges_from_segments, normals_from_depth
 from taskprism.data.files import read_array
 from taskprism.errors import DataError
+from taskprism.extras import import_extra
 
 #: Silberman's calibration of the color camera, which depth is projected to; pixels count from 0.
 FOCAL = (518.85790117450188, 519.46961112127485)
@@ -63,14 +64,12 @@ class NyudSource:
         path: ``nyu_depth_v2_labeled.mat`` (MATLAB 7.3, which is HDF5).
 
     Raises:
-        DataError: H5py is not installed, or the file is missing, broken or another one.
+        InputError: H5py is not installed.
+        DataError: The file is missing, broken or another one.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            import h5py
-        except ImportError:
-            raise DataError(f"Reading {path} needs h5py: pip install 'taskprism[nyud]'.") from None
+        h5py = import_extra("h5py", "nyud", f"Reading {path}")
         self.path = path
         try:
             self._file: Any = h5py.File(path, "r")

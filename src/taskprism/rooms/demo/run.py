@@ -93,7 +93,7 @@ def _plan(
     reporter: Reporter,
     started: float,
 ) -> Plan:
-    wanted = load_plan(out / "rooms", seed, overrides, reporter)
+    wanted = load_plan(out / "rooms", seed, overrides)
     file = out / "plan.json"
     before = read_plan(wanted, file)
     draw_rooms(wanted.recipes[0], reporter)
