@@ -1,4 +1,5 @@
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -84,6 +85,9 @@ def test_workers_change_nothing_and_live_on():
     feed = make(workers=2)
     for epoch in range(2):
         assert same(batches(feed, epoch), batches(make(), epoch))
+    loader = weakref.ref(feed._loader)
+    del feed
+    assert loader() is None, "left to the garbage collector, which ends the processes too late"
 
 
 def test_feeding_leaves_the_generators_alone():

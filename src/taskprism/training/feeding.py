@@ -229,10 +229,10 @@ class TrainingFeed:
     ) -> None:
         self.order = order
         self.bad = BadSamples()
-        self._batches: list[list[Draw]] = []
+        self._pending = _Pending()
         self._loader = SampleLoader(
             DrawnDataset(dataset, order.seed, skip),
-            batch_sampler=_Pending(self),  # one list per epoch, so that workers persist
+            batch_sampler=self._pending,  # one list per epoch, so that workers persist
             collate_fn=partial(_collate, tasks=tuple(tasks)),
             num_workers=workers,
             worker_init_fn=leave_signals_to_parent,
@@ -246,7 +246,7 @@ class TrainingFeed:
         Raises:
             DataError: A sample cannot be read and is not replaced.
         """
-        self._batches = self.order.epoch(epoch, images)
+        self._pending.batches = self.order.epoch(epoch, images)
         for batch, bad in self._loader:
             self.bad.in_epoch |= bad
             yield batch
@@ -255,20 +255,20 @@ class TrainingFeed:
         """End the loader processes, unless an epoch is still being read."""
         del self._loader
 
-    @property
-    def pending(self) -> list[list[Draw]]:
-        """Batches of the epoch that was requested last."""
-        return self._batches
-
 
 class _Pending:
-    """Batch sampler over the batches that its feed holds when the loader starts an epoch."""
+    """Batch sampler over the batches of the epoch that was requested last.
 
-    def __init__(self, feed: TrainingFeed) -> None:
-        self.feed = feed
+    It does not refer to its feed: a loader in a reference cycle is freed by the garbage collector,
+    which ends the queue to the loader processes before it asks them to end, and then waits for
+    each of them until a timeout.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[Draw]] = []
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self.feed.pending)
+        return iter(self.batches)
 
     def __len__(self) -> int:
-        return len(self.feed.pending)
+        return len(self.batches)
