@@ -6,6 +6,7 @@ from .data import list_protocols as list_protocols
 from .data import register_protocol as register_protocol
 from .distillation import list_distillations as list_distillations
 from .distillation import register_distillation as register_distillation
+from .export import push_run as push_run
 from .interop import import_official as import_official
 from .layers.heads import list_heads as list_heads
 from .layers.heads import register_head as register_head

@@ -105,21 +105,3 @@ def test_a_task_that_is_not_registered(model, tmp_path: Path) -> None:
     edit(tmp_path, tasks=[{"kind": "heat", "name": "heat", "channels": 1}])
     with pytest.raises(UnknownNameError, match="Unknown task 'heat'"):
         taskprism.load(tmp_path)
-
-
-def test_the_hub(model, tmp_path: Path, monkeypatch) -> None:
-    model.save_pretrained(tmp_path)
-    asked = []
-
-    def download(repo_id: str, **options) -> str:
-        asked.append((repo_id, options))
-        if repo_id != "someone/rooms":
-            raise ConnectionError
-        return str(tmp_path)
-
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    assert taskprism.load("someone/rooms").config == model.config
-    files = ["config.json", "model.safetensors"]
-    assert asked == [("someone/rooms", {"allow_patterns": files})]
-    with pytest.raises(CheckpointError, match=r"'runs/first'.*hub failed"):
-        taskprism.load("runs/first")

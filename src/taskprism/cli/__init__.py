@@ -54,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "distill": Command("label images with a trained network", "distill:distill"),
     "export": Command("write a trained network as an ONNX file, and compare them", "export:export"),
+    "push": Command("upload a trained run to the Hugging Face hub", "push:push"),
     "baseline": Command("score the best constant prediction", "baseline:baseline"),
     "compare": Command("compare runs in one table, with the gain Δm", "compare:compare"),
     "analyze": Command(

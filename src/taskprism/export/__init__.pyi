@@ -1,3 +1,5 @@
+from .hub_folder import push_run as push_run
+from .hub_folder import save_run as save_run
 from .int8 import quantize_onnx as quantize_onnx
 from .metadata import display_of as display_of
 from .network import TaskNetwork as TaskNetwork

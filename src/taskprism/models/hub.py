@@ -8,16 +8,25 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from taskprism.errors import CheckpointError, InputError, TaskprismError
+from taskprism.models.model_card import CARD, CardFacts, model_card
 from taskprism.registry import Registry, import_parts
 from taskprism.stores import fetch_folder, is_url
 
@@ -29,8 +38,31 @@ WEIGHTS = "model.safetensors"
 _MANIFEST = "manifest.json"
 _LARGEST_CONFIG = 2**24  # bytes
 _SHOWN = 5  # names in a message
+_HUB_ID = re.compile(r"(?P<id>[\w\-]+/[\w\-.]+)(@(?P<revision>[\w\-./]+))?")
 _CHECKPOINTS = "checkpoints"
 CheckpointChoice = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class HubAccess:
+    """How models are read from the Hugging Face hub.
+
+    Attributes:
+        revision: Branch, tag or commit; None: the main branch.
+        token: Access token; None: that of ``hf auth login`` or of the variable ``HF_TOKEN``; False:
+            none.
+        cache_dir: Folder of downloaded files; None: that of the hub client.
+        local_files_only: Never connect; the model must be in the cache.
+
+    Example:
+        >>> HubAccess(revision="v1", token="secret")
+        HubAccess(revision='v1', cache_dir=None, local_files_only=False)
+    """
+
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
 
 
 class SavedModel(
@@ -52,27 +84,44 @@ class SavedModel(
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Model with random weights from :attr:`config`, which may come from a stranger."""
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        *,
+        facts: CardFacts | None = None,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **options: Any,
+    ) -> str | None:
         """Write ``config.json`` and ``model.safetensors``, which :func:`taskprism.load` reads.
 
-        Files are replaced only after all of them have been written completely.
+        A model card, ``README.md``, describes tasks and usage. :func:`taskprism.export.save_run`
+        also writes the scores of a run into it. Files are replaced only after all of them have been
+        written completely.
 
         Args:
             save_directory: Folder; it is created if it does not exist.
-            **options: Options of ``huggingface_hub.PyTorchModelHubMixin.save_pretrained``, such as
-                ``push_to_hub=True`` and ``repo_id``.
+            facts: What the model card says about training and scores.
+            push_to_hub: Also upload the files: see :meth:`push_to_hub`.
+            repo_id: Id on the hub, ``owner/name``; by default the name of the folder.
+            **options: Of :meth:`push_to_hub`.
+
+        Returns:
+            URL of the upload, or None.
 
         Raises:
             InputError: The model cannot be rebuilt from a file; the message says why.
-            CheckpointError: The files cannot be written, for example because the disk is full.
+            CheckpointError: The files cannot be written, for example because the disk is full, or
+                not uploaded.
         """
         config = self.config
         target = Path(save_directory)
+        repo_id = repo_id or target.name
         try:
             target.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as unfinished:
-                options = {"config": config, "repo_id": target.name, **options}
-                url = super().save_pretrained(unfinished, **options)
+                card = {"facts": facts, "repo_id": repo_id}
+                super().save_pretrained(unfinished, config=config, model_card_kwargs=card)
                 for file in sorted(Path(unfinished).iterdir(), reverse=True):
                     file.replace(target / file.name)
         except (OSError, SafetensorError) as error:
@@ -80,7 +129,54 @@ class SavedModel(
                 f"Cannot write the model to {str(target)!r}: {error}. Free some space or choose "
                 "another folder; files that existed before are unchanged."
             ) from error
-        return url
+        return push_folder(target, repo_id, **options) if push_to_hub else None
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Model card: metadata for the hub, tasks, and how to use the model."""
+        return model_card(cast("MultiTaskModel", self), **kwargs)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        facts: CardFacts | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        commit_message: str = "Upload model with taskprism",
+        create_pr: bool = False,
+    ) -> str:
+        """Upload config, weights and model card to the Hugging Face hub.
+
+        :func:`taskprism.export.push_run` uploads a run with its scores.
+
+        Args:
+            repo_id: ``owner/name``; the repository is created if it does not exist.
+            facts: What the model card says about training and scores.
+            private: Whether a new repository is private; None: as the owner's settings say.
+            revision: Branch, which is created if it does not exist; None: the main branch.
+            token: Access token; None: that of ``hf auth login`` or of ``HF_TOKEN``.
+            commit_message: First line of the commit.
+            create_pr: Open a pull request instead of committing.
+
+        Returns:
+            URL of the commit.
+
+        Raises:
+            InputError: The model cannot be rebuilt from a file; the message says why.
+            CheckpointError: The upload failed; the message says why.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, facts=facts, repo_id=repo_id)
+            return push_folder(
+                folder,
+                repo_id,
+                private=private,
+                revision=revision,
+                token=token,
+                commit_message=commit_message,
+                create_pr=create_pr,
+            )
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -88,9 +184,24 @@ class SavedModel(
         path_or_hub_id: str | Path,
         device: torch.device | str = "cpu",
         imports: Iterable[str | Path] = (),
+        checkpoint: CheckpointChoice | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> Self:
         """Same as :func:`taskprism.load`, for a model of this class."""
-        model = load(path_or_hub_id, device, imports)
+        model = load(
+            path_or_hub_id,
+            device,
+            imports,
+            checkpoint,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         if not isinstance(model, cls):
             raise InputError(
                 f"{str(path_or_hub_id)!r} holds the model {model.name!r}, not "
@@ -104,6 +215,11 @@ def load(
     device: torch.device | str = "cpu",
     imports: Iterable[str | Path] = (),
     checkpoint: CheckpointChoice | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> MultiTaskModel:
     """Load a model that ``save_pretrained`` or a training run has written.
 
@@ -115,11 +231,17 @@ def load(
 
     Args:
         path_or_hub_id: A folder with ``config.json`` and ``model.safetensors``; a run directory;
-            the URL of one of these, such as ``s3://bucket/run``; or a hub id, ``owner/name``.
+            the URL of one of these, such as ``s3://bucket/run``; or an id of the Hugging Face hub,
+            ``owner/name`` or ``owner/name@revision``.
         device: Device of the returned model.
         imports: Modules or Python files that define your own parts of this model.
         checkpoint: Of a run directory: ``last``, whose scores are those of the run, or ``best``.
             None: the last, or the best if there is no other.
+        revision: Branch, tag or commit on the hub; None: the main branch.
+        token: Access token of the hub; None: that of ``hf auth login`` or of the variable
+            ``HF_TOKEN``.
+        cache_dir: Folder of files from the hub; None: that of the hub client.
+        local_files_only: Do not connect to the hub; the model must be in the cache.
 
     Returns:
         The model, in evaluation mode.
@@ -139,7 +261,8 @@ def load(
         'multi_task'
     """
     import_parts(imports)
-    folder = find_model_folder(path_or_hub_id, checkpoint)
+    access = HubAccess(revision, token, cache_dir, local_files_only)
+    folder = find_model_folder(path_or_hub_id, checkpoint, access)
     config = read_config(folder)
     shapes = _read_shapes(folder)
     try:
@@ -269,7 +392,9 @@ def check_finite_model(model: nn.Module, source: str | Path) -> None:
 
 
 def find_model_folder(
-    path_or_hub_id: str | Path, checkpoint: CheckpointChoice | None = None
+    path_or_hub_id: str | Path,
+    checkpoint: CheckpointChoice | None = None,
+    access: HubAccess | None = None,
 ) -> Path:
     """Folder with ``config.json``: the given one, a checkpoint of a run, or a download.
 
@@ -277,6 +402,7 @@ def find_model_folder(
         path_or_hub_id: What :func:`load` accepts.
         checkpoint: Which checkpoint of a run directory. None: the last, or the best if a run has
             no other.
+        access: How a model of the hub is read; None: its main branch, with the user's token.
 
     Raises:
         CheckpointError: There is no model, or the run has no such checkpoint.
@@ -301,19 +427,155 @@ def find_model_folder(
             f"{_CHECKPOINTS}/{checkpoint}. Give a folder written by save_pretrained, or the "
             "directory of a run that has saved a checkpoint."
         )
-    if re.fullmatch(r"[\w\-]+/[\w\-.]+", str(path_or_hub_id)):
-        try:
-            return Path(snapshot_download(str(path_or_hub_id), allow_patterns=[CONFIG, WEIGHTS]))
-        except Exception as error:  # the hub client has no common base for "offline", "gone", ...
-            raise CheckpointError(
-                f"There is no folder {str(path_or_hub_id)!r}, and downloading it from the hub "
-                f"failed ({type(error).__name__}). Check the path, or the hub id and the "
-                "connection."
-            ) from error
+    hub_id = _HUB_ID.fullmatch(str(path_or_hub_id))
+    if hub_id is not None:
+        access = access or HubAccess()
+        return _download(hub_id["id"], hub_id["revision"] or access.revision, access)
     raise CheckpointError(
         f"There is no folder {str(path)!r}; give a model folder, a run directory, or a hub id "
         "'owner/name'."
     )
+
+
+def _download(hub_id: str, revision: str | None, access: HubAccess) -> Path:
+    """Folder in the cache with the files of a model of the hub."""
+    try:
+        folder = snapshot_download(
+            hub_id,
+            revision=revision,
+            token=access.token,
+            cache_dir=access.cache_dir,
+            local_files_only=access.local_files_only,
+            allow_patterns=[CONFIG, WEIGHTS],
+        )
+    except Exception as error:  # the hub client has no common base for "offline", "gone", ...
+        reason = _why_not_read(error, hub_id, revision, access.local_files_only)
+        raise CheckpointError(f"There is no folder {hub_id!r}, and {reason}") from error
+    if not (Path(folder) / CONFIG).is_file():
+        raise CheckpointError(
+            f"{hub_id!r} on the hub holds no model of taskprism: it has no {CONFIG}."
+        )
+    return Path(folder)
+
+
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
+
+
+def _why_not_read(error: Exception, hub_id: str, revision: str | None, local: bool) -> str:
+    """Second half of a sentence: why a model cannot be read from the hub, and what to do."""
+    if isinstance(error, HFValidationError):
+        return f"it is no valid id of the hub: {' '.join(str(error).split())}"
+    if isinstance(error, GatedRepoError):
+        return (
+            f"its access on the hub is restricted. Accept its terms at "
+            f"{constants.ENDPOINT}/{hub_id}, and {_LOG_IN}."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            "the hub has no such model that you may read. Check the id; for a private model, "
+            f"{_LOG_IN}."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"the model on the hub has no revision {revision!r}. Give a branch, tag or commit."
+    if local:
+        return (
+            "the model is not in the local cache of the hub, and local_files_only forbids to "
+            "connect. Load it once without local_files_only."
+        )
+    cause = error if isinstance(error, HfHubHTTPError) else error.__cause__ or error.__context__
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status in (401, 403):
+        return f"the hub refuses to send it (status {status}). To use another account, {_LOG_IN}."
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "the model is not in the local cache of the hub, and HF_HUB_OFFLINE forbids to "
+            "connect. Unset HF_HUB_OFFLINE once."
+        )
+    what = f"status {status}" if status else type(cause or error).__name__
+    return (
+        f"the hub at {constants.ENDPOINT} did not send it ({what}). Check the connection, or the "
+        "path if you meant a folder."
+    )
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    commit_message: str = "Upload model with taskprism",
+    create_pr: bool = False,
+) -> str:
+    """Upload a folder written by ``save_pretrained`` to the Hugging Face hub.
+
+    Only the config, the weights, the model card and its pictures are uploaded.
+
+    Args:
+        folder: The folder.
+        repo_id: ``owner/name``; the repository is created if it does not exist.
+        private: Whether a new repository is private; None: as the owner's settings say.
+        revision: Branch, which is created if it does not exist; None: the main branch.
+        token: Access token; None: that of ``hf auth login`` or of ``HF_TOKEN``.
+        commit_message: First line of the commit.
+        create_pr: Open a pull request instead of committing.
+
+    Returns:
+        URL of the commit.
+
+    Raises:
+        InputError: The id is not of the form ``owner/name``, or a repository that must be private
+            exists and is public.
+        CheckpointError: The upload failed; the message says why.
+
+    Example:
+        >>> push_folder("mine", "name")
+        Traceback (most recent call last):
+        taskprism.errors.InputError: Expected an id of the hub, owner/name, got 'name'.
+    """
+    match = _HUB_ID.fullmatch(repo_id)
+    if match is None or match["revision"]:
+        raise InputError(f"Expected an id of the hub, owner/name, got {repo_id!r}.")
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if private and not api.model_info(repo_id).private:
+            raise InputError(
+                f"{repo_id!r} on the hub exists already and is public. Make it private at "
+                f"{constants.ENDPOINT}/{repo_id}/settings, or choose another id."
+            )
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=[CONFIG, WEIGHTS, CARD, "*.png"],
+            ignore_patterns=["*/*"],
+            revision=revision,
+            commit_message=commit_message,
+            create_pr=create_pr,
+        )
+    except TaskprismError:
+        raise
+    except Exception as error:  # the hub client has no common base for its errors
+        raise CheckpointError(
+            f"Cannot upload to {repo_id!r} on the hub: {_why_not_written(error)}"
+        ) from error
+    return str(done)
+
+
+def _why_not_written(error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401 or "token" in type(error).__name__.lower():
+        return f"you are not logged in (status 401). To upload, {_LOG_IN}."
+    if status == 403:
+        return (
+            "your token may not write there (status 403). Create a token with write access at "
+            f"{constants.ENDPOINT}/settings/tokens, and {_LOG_IN}."
+        )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"{reason}. Check the id and the connection, and try again."
 
 
 def _local(run: str | Path) -> Path:

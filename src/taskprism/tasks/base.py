@@ -58,6 +58,7 @@ class Task(ABC):
         target_channels: Channels of the label map (1 for class indices).
         is_depth: Whether the values are distances along the optical axis in meters, from which
             points in space follow.
+        hub_tag: The Hugging Face hub's name for such a task.
         primary_metric: Key in :meth:`metrics` that Δm and the choice of the best checkpoint read.
         extra_metrics: Further metrics, added to those of :meth:`metrics`: names of
             :func:`taskprism.metrics.list_metrics`, ``"module:Class"`` or classes.
@@ -91,6 +92,7 @@ class Task(ABC):
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
     is_depth: ClassVar[bool] = False
+    hub_tag: ClassVar[str] = "image-to-image"
     scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "extra_metrics")
     confidence_by_flip: ClassVar[bool] = True
 

@@ -311,6 +311,7 @@ class Saliency(BinaryTask):
 
     scoring_fields: ClassVar[tuple[str, ...]] = (*Task.scoring_fields, "max_f")
     kind: ClassVar[str] = "saliency"
+    hub_tag: ClassVar[str] = "image-segmentation"
     target_type: ClassVar[type[DenseTarget]] = SaliencyMap
 
     def __post_init__(self) -> None:

@@ -159,6 +159,7 @@ class Depth(Task):
     kind: ClassVar[str] = "depth"
     target_type: ClassVar[type[DenseTarget]] = DepthMap
     is_depth: ClassVar[bool] = True
+    hub_tag: ClassVar[str] = "depth-estimation"
     larger_is_nearer: ClassVar[bool] = False
     unit: ClassVar[str] = "m"
     plausible_median: ClassVar[tuple[float, float]] = (0.05, 500.0)

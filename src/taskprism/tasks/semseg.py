@@ -87,6 +87,7 @@ class SemanticSegmentation(Task):
     primary_metric: str = "miou"
 
     kind: ClassVar[str] = "semseg"
+    hub_tag: ClassVar[str] = "image-segmentation"
     target_type: ClassVar[type[DenseTarget]] = ClassMap
     target_dtype: ClassVar[torch.dtype] = torch.int64
     confidence_by_flip: ClassVar[bool] = False
