@@ -17,8 +17,8 @@ from reference.run_files import log, weights
 from taskprism.progress import Reporter
 from taskprism.recipes.files import to_yaml, validate
 from taskprism.sweeps import Job, RayEngine, RunCollection, report_missing
+from taskprism.sweeps.objective import Objective
 from taskprism.sweeps.tune import (
-    Objective,
     TrialCollection,
     TuneSettings,
     plan_trials,

@@ -12,13 +12,12 @@ from taskprism.data import create_protocol
 from taskprism.errors import InputError, RecipeError, UnknownNameError
 from taskprism.recipes import load_recipe
 from taskprism.recipes.schema import Recipe
+from taskprism.sweeps.objective import Objective, create_objective
 from taskprism.sweeps.space import draw, load_space, parse_space
 from taskprism.sweeps.tune import (
-    Objective,
     TrialCollection,
     TrialRunner,
     best_recipe,
-    create_objective,
     plan_trials,
     rank_trials,
     trial_table,

@@ -14,6 +14,7 @@ from taskprism.cli.arguments import Address, Count, Folder, PerRun, Runs, Seed
 from taskprism.progress import Reporter
 from taskprism.recipes.files import to_yaml
 from taskprism.sweeps import Resources, report_missing
+from taskprism.sweeps.objective import create_objective
 from taskprism.sweeps.space import draw, load_space
 from taskprism.sweeps.sweep import check_runs
 from taskprism.sweeps.tune import (
@@ -21,7 +22,6 @@ from taskprism.sweeps.tune import (
     TrialCollection,
     TuneSettings,
     best_recipe,
-    create_objective,
     plan_trials,
     rank_trials,
     trial_table,
