@@ -169,11 +169,37 @@ def check_depth(task: Task) -> None:
     assert torch.equal(task.target_type.after_horizontal_flip(meters), meters)
 
 
+def check_diagnostics(task: Task) -> None:
+    """What reports show of a task: errors are 0 for the label itself, and probabilities fit."""
+    output, target, valid = random_batch(task)
+    prediction = task.decode(output)
+    errors = task.pixel_errors()
+    assert errors and len({error.name for error in errors}) == len(errors)
+    for error in errors:
+        values = error.measure(prediction, target)
+        assert values.shape == valid.shape and values.is_floating_point() and (values >= 0).all()
+        assert error.measure(target, target).max() < 1e-3
+        assert not error.is_miss or ((values == 0) | (values == 1)).all()
+    calibration = task.calibration(output, target)
+    if calibration is not None:
+        for values in (calibration.stated, calibration.held):
+            assert values.shape == valid.shape and ((values >= 0) & (values <= 1)).all()
+    metrics = task.metrics()
+    assert task.class_scores(metrics) is None
+    task.update_metrics(metrics, output, target, valid)
+    classes = task.class_scores(metrics)
+    if classes is not None:
+        count = len(classes.names)
+        assert classes.confusion.shape[0] == count <= classes.confusion.shape[1]
+        assert all(values.shape == (count,) for values in classes.values.values())
+
+
 def check_task(task: Task) -> None:
     """Everything that a task guarantees."""
     check_config(task)
     check_constant(task)
     check_depth(task)
+    check_diagnostics(task)
     for size in SIZES:
         check_loss(task, size)
         check_shares(task, size)

@@ -12,6 +12,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, distributed
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_sum
 
-from taskprism.errors import DataError
+from taskprism.errors import DataError, InputError, UnknownNameError
 from taskprism.metrics.base import state_names
 from taskprism.scoring.runs import IMAGE_STATES_FILE
 from taskprism.tasks import Task, task_from_config
@@ -62,6 +63,56 @@ class ImageStates:
         file = io.BytesIO()
         np.savez_compressed(file, allow_pickle=False, **head, **arrays)
         return file.getvalue()
+
+    def of_metric(self, task: str, metric: str) -> tuple[Metric, dict[str, np.ndarray]]:
+        """A metric of a task, and its states for each image.
+
+        Returns:
+            The metric, empty, and the name of each of its states -> ``(images, ...)``.
+
+        Raises:
+            UnknownNameError: There are no states of this task, or it has no such metric.
+            InputError: The metric's states were too large to record.
+        """
+        if task not in self.tasks:
+            raise UnknownNameError("task with image states", task, list(self.tasks))
+        metrics = self.tasks[task].metrics()
+        if metric not in metrics:
+            raise UnknownNameError(f"metric of task {task!r}", metric, map(str, metrics.keys()))
+        chosen, kept = metrics[metric], self.states[task]
+        names = state_names(metrics)[metric]  # in the metric -> in the file
+        kept = {name: kept[stored] for name, stored in names.items() if stored in kept}
+        shapes = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
+        if any(name not in kept or kept[name].shape[1:] != shape for name, shape in shapes.items()):
+            raise InputError(
+                f"The image states of task {task!r} do not include the states of {metric!r} "
+                f"({', '.join(shapes)}), which may be too large to record; use another metric."
+            )
+        return chosen, kept
+
+    def image_scores(self, task: str, metric: str) -> np.ndarray:
+        """Score of each image alone, ``(images,)`` float64; NaN for an image without a label.
+
+        Raises:
+            UnknownNameError: See :meth:`of_metric`.
+            InputError: See :meth:`of_metric`.
+        """
+        chosen, kept = self.of_metric(task, metric)
+        return scores_of_states(chosen, {name: torch.from_numpy(v) for name, v in kept.items()})
+
+    def total(self, task: str) -> MetricCollection:
+        """Metrics of a task with the states of all images together.
+
+        A metric whose states were too large to record is left empty.
+        """
+        metrics = self.tasks[task].metrics()
+        names = state_names(metrics)
+        for key, metric in metrics.items(copy_state=False):
+            for state, stored in names[key].items():
+                if stored in self.states[task]:
+                    total = self.states[task][stored].sum(axis=0)
+                    setattr(metric, state, torch.as_tensor(total))
+        return metrics
 
 
 def read_image_states(run: str | Path) -> ImageStates:
@@ -227,3 +278,37 @@ def _gather(share: Any) -> list[Any]:
 def _in_turn(shares: Iterable[Sequence[Any]]) -> Iterator[Any]:
     """First of each part, second of each, and so on; later parts may be shorter by one."""
     return (one for one in chain.from_iterable(zip_longest(*shares)) if one is not None)
+
+
+def scores_of_states(metric: Metric, states: Mapping[str, Tensor]) -> np.ndarray:
+    """Score of each of several states of a metric.
+
+    Args:
+        metric: Its own states are not read.
+        states: Name of the state -> ``(R, ...)``.
+
+    Returns:
+        ``(R,)`` float64.
+
+    Example:
+        >>> from taskprism.metrics import DepthRmse
+        >>> metric = DepthRmse()
+        >>> state = torch.as_tensor(metric.metric_state["depth_sums"])
+        >>> scores_of_states(metric, {"depth_sums": torch.stack([state, state])})
+        array([nan, nan])
+    """
+    names, stacks = list(states), list(states.values())
+    compute = partial(_compute, metric, names)
+    try:
+        scores = torch.func.vmap(compute)(*stacks)
+    except (
+        RuntimeError
+    ):  # metrics that read single values, such as boundary scores, cannot be mapped
+        scores = torch.stack([compute(*one) for one in zip(*stacks, strict=True)])
+    return scores.double().numpy()
+
+
+def _compute(metric: Metric, names: list[str], *values: Tensor) -> Tensor:
+    for name, value in zip(names, values, strict=True):
+        setattr(metric, name, value)
+    return type(metric).compute(metric)  # not the instance's, which caches and synchronizes

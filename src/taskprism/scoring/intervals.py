@@ -27,18 +27,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
-from torchmetrics import Metric
 
-from taskprism.errors import DataError, InputError, UnknownNameError
-from taskprism.metrics.base import state_names
-from taskprism.scoring.image_states import ImageStates, read_image_states
+from taskprism.errors import DataError, InputError
+from taskprism.scoring.image_states import ImageStates, read_image_states, scores_of_states
 from taskprism.scoring.runs import RunResult
 from taskprism.scoring.tables import Interval
 
@@ -292,21 +289,10 @@ def resampled_scores(states: ImageStates, task: str, metric: str, counts: np.nda
         >>> resampled_scores(recorder.gathered(), "depth", "abs_error", counts)
         array([1., 0.])
     """
-    if task not in states.tasks:
-        raise UnknownNameError("task with image states", task, list(states.tasks))
-    metrics = states.tasks[task].metrics()
-    if metric not in metrics:
-        raise UnknownNameError(f"metric of task {task!r}", metric, map(str, metrics.keys()))
-    chosen, kept = metrics[metric], states.states[task]
-    names = state_names(metrics)[metric]  # in the metric -> in the file
-    kept = {name: kept[stored] for name, stored in names.items() if stored in kept}
-    shapes = {name: tuple(torch.as_tensor(s).shape) for name, s in chosen.metric_state.items()}
-    if any(name not in kept or kept[name].shape[1:] != shape for name, shape in shapes.items()):
-        raise InputError(
-            f"The image states of task {task!r} do not include the states of {metric!r} "
-            f"({', '.join(shapes)}), which may be too large to record; use another metric."
-        )
-    return _scores(chosen, {name: _weighted(kept[name], counts) for name in shapes})
+    chosen, kept = states.of_metric(task, metric)
+    return scores_of_states(
+        chosen, {name: _weighted(values, counts) for name, values in kept.items()}
+    )
 
 
 def _weighted(values: np.ndarray, counts: np.ndarray) -> Tensor:
@@ -317,21 +303,3 @@ def _weighted(values: np.ndarray, counts: np.ndarray) -> Tensor:
     products = counts @ flat[:, used].astype(np.float64)
     sums[:, used] = np.rint(products) if np.issubdtype(values.dtype, np.integer) else products
     return torch.from_numpy(sums.reshape(len(counts), *values.shape[1:]))
-
-
-def _scores(metric: Metric, states: Mapping[str, Tensor]) -> np.ndarray:
-    names, stacks = list(states), list(states.values())
-    compute = partial(_compute, metric, names)
-    try:
-        scores = torch.func.vmap(compute)(*stacks)
-    except (
-        RuntimeError
-    ):  # metrics that read single values, such as boundary scores, cannot be mapped
-        scores = torch.stack([compute(*one) for one in zip(*stacks, strict=True)])
-    return scores.double().numpy()
-
-
-def _compute(metric: Metric, names: list[str], *values: Tensor) -> Tensor:
-    for name, value in zip(names, values, strict=True):
-        setattr(metric, name, value)
-    return type(metric).compute(metric)  # not the instance's, which caches and synchronizes

@@ -41,6 +41,7 @@ from taskprism.tasks.depth import (
     InverseDepth,
     InverseDepthMap,
 )
+from taskprism.tasks.diagnostics import Calibration, ClassScores, PixelError
 from taskprism.tasks.normals import NormalMap, Normals
 from taskprism.tasks.semseg import ClassMap, HumanParts, SemanticSegmentation
 from taskprism.tasks.target import DenseTarget, ValidMask
@@ -50,7 +51,9 @@ __all__ = [
     "Albedo",
     "AlbedoMap",
     "BinaryTask",
+    "Calibration",
     "ClassMap",
+    "ClassScores",
     "DenseTarget",
     "Depth",
     "DepthMap",
@@ -63,6 +66,7 @@ __all__ = [
     "InverseDepthMap",
     "NormalMap",
     "Normals",
+    "PixelError",
     "Saliency",
     "SaliencyMap",
     "SemanticSegmentation",

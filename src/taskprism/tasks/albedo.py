@@ -13,6 +13,7 @@ from taskprism.metrics.regression import albedo_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_rgb
+from taskprism.tasks.diagnostics import PixelError
 from taskprism.tasks.target import DenseTarget
 
 
@@ -70,6 +71,10 @@ class Albedo(Task):
     def metrics(self) -> MetricCollection:
         """RMSE and mean absolute error, pooled over all valid pixels, and mean RMSE of images."""
         return albedo_metrics()
+
+    def pixel_errors(self) -> tuple[PixelError, ...]:
+        """Mean absolute error of the three channels."""
+        return (PixelError("absolute error", AlbedoMap.difference),)
 
     def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None

@@ -22,6 +22,7 @@ from taskprism.metrics.base import METRICS, add_metrics, create_metric, metric_k
 from taskprism.registry import Registry
 from taskprism.tasks import losses
 from taskprism.tasks.colors import Legend
+from taskprism.tasks.diagnostics import Calibration, ClassScores, PixelError
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -332,6 +333,32 @@ class Task(ABC):
         Args:
             values: ``(target_channels, H, W)``, whose range sets the color scale.
             valid: Boolean ``(1, H, W)``.
+        """
+        return None
+
+    def pixel_errors(self) -> tuple[PixelError, ...]:
+        """Ways to measure the error of a pixel; reports draw the first as a map.
+
+        By default the difference of the target type, which for class indices is right or wrong.
+        """
+        is_miss = not self.target_dtype.is_floating_point
+        name = "wrong class" if is_miss else "difference"
+        return (PixelError(name, self.target_type.difference, is_miss=is_miss),)
+
+    def class_scores(self, metrics: MetricCollection) -> ClassScores | None:
+        """Scores of each class, or None if the task has no classes.
+
+        Args:
+            metrics: As :meth:`metrics` returns them, after all images were added.
+        """
+        return None
+
+    def calibration(self, output: Tensor, target: Tensor) -> Calibration | None:
+        """Probabilities that raw output states, or None if it states none.
+
+        Args:
+            output: Raw output ``(B, channels, H, W)``.
+            target: ``(B, target_channels, H, W)``.
         """
         return None
 

@@ -25,6 +25,7 @@ from taskprism.metrics.saliency import saliency_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_gray
+from taskprism.tasks.diagnostics import Calibration, PixelError
 from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -101,6 +102,17 @@ class BinaryTask(Task, ABC):
     def confidence(self, output: Tensor, flipped: Tensor | None = None) -> Tensor:
         """``|2 p - 1|``: 0 where the probability is one half, 1 where it is 0 or 1."""
         return (2 * self.decode(output) - 1).abs()
+
+    def pixel_errors(self) -> tuple[PixelError, ...]:
+        """Difference between the probability and the label."""
+        return (PixelError("probability error", self._error),)
+
+    def _error(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return (prediction[..., :1, :, :] - self.labels(target)[..., :1, :, :]).abs()
+
+    def calibration(self, output: Tensor, target: Tensor) -> Calibration:
+        """Probability of a positive pixel, and the label."""
+        return Calibration(self.decode(output), self.labels(target), "the pixel is positive")
 
     @property
     def storage(self) -> Storage:

@@ -18,6 +18,7 @@ from taskprism.metrics.regression import depth_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range
+from taskprism.tasks.diagnostics import PixelError
 from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -125,6 +126,14 @@ def mean_on_log_scale(logits: Tensor, smallest: float, largest: float) -> Tensor
     return weighted.sum(dim=1, keepdim=True).exp()
 
 
+def _absolute(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).abs()
+
+
+def _relative(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).abs() / target.abs().clamp(min=torch.finfo(torch.float32).tiny)
+
+
 @register_task
 @dataclass(frozen=True, kw_only=True)
 class Depth(Task):
@@ -202,6 +211,13 @@ class Depth(Task):
     def metrics(self) -> MetricCollection:
         """Errors pooled over pixels, the mean RMSE of images, and threshold accuracies."""
         return depth_metrics(self.median_scaled)
+
+    def pixel_errors(self) -> tuple[PixelError, ...]:
+        """Absolute error, and relative to the label."""
+        return (
+            PixelError("absolute error", _absolute, self.unit),
+            PixelError("relative error", _relative),
+        )
 
     def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None

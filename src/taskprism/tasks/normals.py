@@ -15,6 +15,7 @@ from taskprism.metrics.normals import normals_metrics
 from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import DirectionBall, Legend, color_rgb, direction_ball
+from taskprism.tasks.diagnostics import PixelError
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -169,6 +170,10 @@ class Normals(Task):
     def metrics(self) -> MetricCollection:
         """Mean, median and RMSE of the angle in degrees; fractions within 11.25, 22.5 and 30."""
         return normals_metrics()
+
+    def pixel_errors(self) -> tuple[PixelError, ...]:
+        """Angle between prediction and label."""
+        return (PixelError("angle", NormalMap.difference, "°"),)
 
     def color(
         self, values: Tensor, valid: Tensor | None = None, reference: Tensor | None = None

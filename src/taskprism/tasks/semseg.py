@@ -14,10 +14,16 @@ from torchmetrics import MetricCollection
 
 from taskprism.checks import check_class_name, check_integer
 from taskprism.errors import InputError
-from taskprism.metrics.segmentation import segmentation_metrics
+from taskprism.metrics.segmentation import (
+    SegmentationMetric,
+    class_accuracy,
+    class_iou,
+    segmentation_metrics,
+)
 from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import Legend, Swatches, class_palette, color_classes
+from taskprism.tasks.diagnostics import Calibration, ClassScores
 from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.target import DenseTarget
 
@@ -168,9 +174,26 @@ class SemanticSegmentation(Task):
 
     def legend(self, values: Tensor, valid: Tensor | None = None) -> Legend | None:
         """One color per class."""
-        names = self.class_names or tuple(f"class {index}" for index in range(self.channels))
         colors = [(int(r), int(g), int(b)) for r, g, b in self.palette]
-        return Swatches(tuple(zip(colors, names, strict=True)))
+        return Swatches(tuple(zip(colors, self._shown_names, strict=True)))
+
+    @property
+    def _shown_names(self) -> tuple[str, ...]:
+        return self.class_names or tuple(f"class {index}" for index in range(self.channels))
+
+    def class_scores(self, metrics: MetricCollection) -> ClassScores | None:
+        """IoU and accuracy of each class; None if no pixel was counted."""
+        for metric in metrics.values():
+            if isinstance(metric, SegmentationMetric) and metric.confusion.any():
+                confusion = metric.confusion
+                values = {"iou": class_iou(confusion), "accuracy": class_accuracy(confusion)}
+                return ClassScores(self._shown_names, values, confusion)
+        return None
+
+    def calibration(self, output: Tensor, target: Tensor) -> Calibration:
+        """Probability of the predicted class, and whether it is the label."""
+        stated, predicted = losses.full_precision(output).softmax(dim=1).max(dim=1, keepdim=True)
+        return Calibration(stated, (predicted == target).float(), "the predicted class is right")
 
     def target_statistics(self, target: Tensor, valid: Tensor) -> Tensor:
         """Number of pixels of each class, ``(channels,)``."""
