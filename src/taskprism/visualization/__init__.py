@@ -16,13 +16,20 @@
 from taskprism.text_table import TextTable
 from taskprism.visualization.curves import Curves, as_svg, plot_curves, read_curves
 from taskprism.visualization.panels import comparison_panel, panel, sheet
-from taskprism.visualization.report import Figure, Section, render_report, write_report
+from taskprism.visualization.report import (
+    Figure,
+    Section,
+    TileRow,
+    render_report,
+    write_report,
+)
 
 __all__ = [
     "Curves",
     "Figure",
     "Section",
     "TextTable",
+    "TileRow",
     "as_svg",
     "comparison_panel",
     "panel",

@@ -17,9 +17,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from taskprism.errors import DataError, InputError
-from taskprism.visualization.plotting import LINES, plot_style, tidy
+from taskprism.visualization.plotting import GRID, INK, LINES, plot_style, tidy
 
 LOG_FILE = "log.jsonl"
+#: CSS variable in an SVG -> color on light pages and color on dark ones.
+_COLORS = {
+    "ink": (INK, "#d8dce1"),
+    "grid": (GRID, "#363c44"),
+    "blue": (LINES[0], "#4aa3dc"),
+    "green": (LINES[2], "#27b88c"),
+    "black": (LINES[6], "#f2f3f4"),
+}
 
 Points = list[tuple[float, float]]  # epoch, value
 
@@ -175,6 +183,9 @@ def plot_curves(
 def as_svg(figure: Figure) -> str:
     """Render a figure as SVG text; equal figures give equal text.
 
+    The background is transparent. Text, axes and lines have lighter colors where the reader prefers
+    dark pages.
+
     Example:
         >>> as_svg(Figure()).startswith("<?xml")
         True
@@ -182,9 +193,26 @@ def as_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "taskprism"}):
         figure.savefig(
-            buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.15
+            buffer,
+            format="svg",
+            metadata={"Date": None},
+            bbox_inches="tight",
+            pad_inches=0.15,
+            transparent=True,
         )
-    return buffer.getvalue()
+    text = buffer.getvalue()
+    for name, (light, _) in _COLORS.items():
+        text = text.replace(light.lower(), f"var(--{name})")
+    light, dark = (
+        " ".join(f"--{name}: {colors[theme]};" for name, colors in _COLORS.items())
+        for theme in range(2)
+    )
+    style = (
+        f"<style>:root {{ {light} }} @media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+        "</style>"
+    )
+    head, tag, rest = text.partition("<defs>")
+    return f"{head}{style}{tag}{rest}" if tag else text
 
 
 def _line(axis: Axes, points: Points, color: str, name: str) -> None:

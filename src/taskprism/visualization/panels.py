@@ -198,9 +198,9 @@ def _column(
     if target is None and not predictions:
         return _Column(task.name, {}, None)
     scale = (
-        torch.cat([_as_row(prediction, None) for prediction in predictions.values()], dim=2)
+        torch.cat([pixel_row(prediction, None) for prediction in predictions.values()], dim=2)
         if target is None
-        else _as_row(target, mask)
+        else pixel_row(target, mask)
     )
     rows: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     if target is not None:
@@ -217,8 +217,13 @@ def _plain(values: Tensor | None) -> Tensor | None:
     return None if values is None else values.detach().cpu().as_subclass(Tensor)
 
 
-def _as_row(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Valid pixels as an image of one row ``(C, 1, N)``, for the color scale."""
+def pixel_row(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Valid pixels as an image of one row ``(C, 1, N)``, for the color scale.
+
+    Example:
+        >>> pixel_row(torch.ones(1, 2, 3), torch.tensor([[[1, 0, 1], [0, 0, 0]]]) > 0).shape
+        torch.Size([1, 1, 2])
+    """
     pixels = values.flatten(1) if mask is None else values[:, mask[0]]
     return pixels.unsqueeze(1)
 
@@ -267,12 +272,35 @@ def _tile(column: _Column, name: str, width: int, height: int) -> Image.Image:
         write(empty, (width / 2, height / 2), f"no {name}", size=SMALL, color=MUTED, anchor="mm")
         return empty
     picture, unknown = column.rows[name]
-    tile = fit(picture, width, height, smooth=False)
+    return tile(picture, unknown, width, height)
+
+
+def tile(
+    picture: np.ndarray,
+    unknown: np.ndarray | None,
+    width: int,
+    height: int,
+    smooth: bool = False,
+) -> Image.Image:
+    """A picture at the size of a tile, hatched where there is no label.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8 RGB.
+        unknown: Boolean ``(H, W)``: pixels without a label; None if all have one.
+        width: Width of the tile in pixels.
+        height: Height of the tile in pixels.
+        smooth: Interpolate when enlarging (photographs).
+
+    Example:
+        >>> tile(np.zeros((6, 8, 3), np.uint8), np.ones((6, 8), bool), 40, 30).size
+        (40, 30)
+    """
+    resized = fit(picture, width, height, smooth=smooth)
     if unknown is not None:
         # Pictures are black there, but classes and far depths can also be dark.
         hole = Image.fromarray(unknown).resize((width, height), Image.Resampling.NEAREST)
-        tile.paste(Image.fromarray(hatching(width, height)), (0, 0), hole.convert("L"))
-    return tile
+        resized.paste(Image.fromarray(hatching(width, height)), (0, 0), hole.convert("L"))
+    return resized
 
 
 def draw_legend(
@@ -302,7 +330,7 @@ def _draw(legend: Legend, width: int, pictures: Sequence[np.ndarray]) -> Image.I
 def _swatches(legend: Swatches, width: int, pictures: Sequence[np.ndarray]) -> Image.Image | None:
     entries = legend.entries
     if len(entries) > MANY_CLASSES:
-        entries = _occurring(entries, pictures)
+        entries = occurring(entries, pictures)
     if not entries:
         return None
     square, gap = SMALL - 1, 12
@@ -324,9 +352,15 @@ def _swatches(legend: Swatches, width: int, pictures: Sequence[np.ndarray]) -> I
     return sheet
 
 
-def _occurring(
+def occurring(
     entries: Sequence[tuple[Rgb, str]], pictures: Sequence[np.ndarray]
 ) -> tuple[tuple[Rgb, str], ...]:
+    """Entries of a legend whose color occurs in the pictures ``(H, W, 3)``.
+
+    Example:
+        >>> occurring([((0, 0, 0), "road"), ((9, 9, 9), "sky")], [np.zeros((2, 2, 3), np.uint8)])
+        (((0, 0, 0), 'road'),)
+    """
     seen = {tuple(c) for p in pictures for c in np.unique(p.reshape(-1, 3), axis=0).tolist()}
     return tuple(entry for entry in entries if entry[0] in seen)
 

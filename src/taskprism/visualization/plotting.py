@@ -16,6 +16,7 @@ from taskprism.errors import CheckpointError
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STROKES = ("-", "--", ":", "-.")
+INK, GRID = "#20242a", "#e3e6ea"  # text and axes, and lines behind the data
 DOTS_PER_INCH = 110
 
 
@@ -28,7 +29,9 @@ def plot_style() -> Iterator[None]:
         ...     matplotlib.rcParams["font.size"]
         9.0
     """
-    with matplotlib.rc_context({"font.size": 9, "svg.fonttype": "path"}):
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    style = {"font.size": 9, "svg.fonttype": "path", **dict.fromkeys(inked, INK)}
+    with matplotlib.rc_context(style):
         yield
 
 
@@ -42,7 +45,7 @@ def tidy(axis: Axes) -> None:
         False
     """
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", color="#e3e6ea", lw=0.7)
+    axis.grid(axis="y", color=GRID, lw=0.7)
     axis.set_axisbelow(True)
 
 

@@ -15,8 +15,10 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 from PIL import Image
 
-from taskprism.errors import CheckpointError
+from taskprism.atomic import write_text
+from taskprism.tasks.colors import Legend
 from taskprism.text_table import TextTable
+from taskprism.visualization.html_legends import html_legend
 
 TEMPLATE = "report.html.jinja"
 
@@ -39,6 +41,27 @@ class Figure:
     picture: np.ndarray | str
 
 
+@dataclass(frozen=True, eq=False)
+class TileRow:
+    """Pictures side by side, with the legends of their colors; on a phone two in a line.
+
+    Attributes:
+        title: What they show; also part of the texts for screen readers.
+        tiles: Each with a short caption.
+        legends: Heading and legend, shown below.
+
+    Example:
+        >>> import numpy as np
+        >>> from taskprism.visualization import Figure, TileRow
+        >>> TileRow("Worst image", [Figure("label", np.zeros((4, 6, 3), np.uint8))]).legends
+        ()
+    """
+
+    title: str
+    tiles: Sequence[Figure]
+    legends: Sequence[tuple[str, Legend]] = ()
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading with paragraphs, a table, pictures, facts and commands.
@@ -46,10 +69,15 @@ class Section:
     Attributes:
         heading: Unique in the report.
         paragraphs: Plain text. Text in backticks is shown as code.
-        table: Shown after the paragraphs.
-        figures: Shown after the table.
+        table: Shown after the paragraphs. A table of at most four columns stays a table on a phone;
+            each row of a wider one becomes a card.
+        charts: Small figures, shown in columns after the table.
+        more_charts: Shown after a click.
+        figures: Shown after the charts.
+        tiles: Shown after the figures.
         commands: Shown at the end, one line each, as you would type them.
         facts: Name and value pairs, shown as a list.
+        details: Heading and text that is shown after a click, such as a file.
 
     Example:
         >>> from taskprism.visualization import Section
@@ -60,9 +88,13 @@ class Section:
     heading: str
     paragraphs: Sequence[str] = ()
     table: TextTable | None = None
+    charts: Sequence[Figure] = ()
+    more_charts: Sequence[Figure] = ()
     figures: Sequence[Figure] = ()
+    tiles: Sequence[TileRow] = ()
     commands: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
+    details: tuple[str, str] | None = None
 
 
 def render_report(title: str, summary: Sequence[str], sections: Sequence[Section]) -> str:
@@ -81,6 +113,7 @@ def render_report(title: str, summary: Sequence[str], sections: Sequence[Section
     environment.filters["data_uri"] = data_uri
     environment.filters["anchor"] = _anchor
     environment.filters["inline_code"] = _inline_code
+    environment.filters["html_legend"] = html_legend
     source = files("taskprism.visualization").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(source).render(title=title, summary=summary, sections=sections)
 
@@ -88,10 +121,10 @@ def render_report(title: str, summary: Sequence[str], sections: Sequence[Section
 def write_report(
     path: Path, title: str, summary: Sequence[str], sections: Sequence[Section]
 ) -> None:
-    """Write :func:`render_report` to a file.
+    """Write :func:`render_report` to a file, as a whole or not at all.
 
     Raises:
-        CheckpointError: The file cannot be written.
+        CheckpointError: The file cannot be written; an earlier one is as it was.
 
     Example:
         >>> import tempfile
@@ -100,12 +133,7 @@ def write_report(
         ...     Path(folder, "report.html").exists()
         True
     """
-    text = render_report(title, summary, sections)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"Cannot write the report to {path}: {error}.") from error
+    write_text(path, render_report(title, summary, sections))
 
 
 def data_uri(picture: np.ndarray | str) -> str:
