@@ -8,7 +8,8 @@
 * :mod:`~taskprism.analysis.resource_plot` draws performance against resources (ASTMT, figure 5);
 * :mod:`~taskprism.analysis.features` draws the features of every task (figure 1);
 * :mod:`~taskprism.analysis.modulation` plots the task-specific attention of ASTMT (figure 6);
-* :mod:`~taskprism.analysis.qualitative` shows the predictions of several methods side by side.
+* :mod:`~taskprism.analysis.qualitative` shows the predictions of several methods side by side;
+* :mod:`~taskprism.analysis.run_report` writes an HTML page about one run (``taskprism report``).
 
 Import the modules by name. ``taskprism analyze`` runs them from the command line.
 

@@ -57,6 +57,7 @@ COMMANDS: dict[str, Command] = {
     "push": Command("upload a trained run to the Hugging Face hub", "push:push"),
     "baseline": Command("score the best constant prediction", "baseline:baseline"),
     "compare": Command("compare runs in one table, with the gain Δm", "compare:compare"),
+    "report": Command("write an HTML page about a run", "report:report"),
     "analyze": Command(
         "analyze labels and trained runs as the papers do",
         actions={
