@@ -33,8 +33,8 @@ def tasks_of_metric(name: str) -> list[Task]:
 
 
 VARIANTS = [
-    create_task("depth", loss_name="l1_gradient", median_scaled=True, name="depth_scaled"),
-    create_task("normals", loss_name="cosine", name="normals_cosine"),
+    create_task("depth", losses="l1_gradient", median_scaled=True, name="depth_scaled"),
+    create_task("normals", losses="cosine", name="normals_cosine"),
     create_task("edge", positive_weight=None, name="edge_hed"),
     create_task("edge", 2, odsf=True, odsf_thresholds=9, name="edge_odsf"),
     create_task("edge", odsf=True, odsf_convention="pascal_survey", name="edge_survey"),

@@ -201,8 +201,6 @@ def test_other_values_than_lists_are_refused(value):
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
-        ("depth", "loss_name"),
-        ("normals", "loss_name"),
         ("semseg", "absent_classes"),
         ("saliency", "max_f"),
         ("edge", "odsf_convention"),

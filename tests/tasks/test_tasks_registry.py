@@ -132,8 +132,6 @@ def test_invalid_input_is_refused_with_advice(make, message):
 @pytest.mark.parametrize(
     ("kind", "field"),
     [
-        ("depth", "loss_name"),
-        ("normals", "loss_name"),
         ("semseg", "absent_classes"),
         ("saliency", "max_f"),
     ],

@@ -37,9 +37,9 @@ def list_names(
 ) -> None:
     """Print the names of one kind and where each comes from.
 
-    Without KIND, print the kinds: models, tasks, distillations, heads, backbones, protocols (named
-    benchmarks), metrics, balancers, consistency_losses and recipes (YAML files that describe a
-    run).
+    Without KIND, print the kinds: models, tasks, losses, distillations, heads, backbones, protocols
+    (named benchmarks), metrics, balancers, consistency_losses and recipes (YAML files that describe
+    a run).
 
     Args:
         kind: What to list, singular or plural.

@@ -189,6 +189,26 @@ class Criterion(nn.Module):
                 raise UnknownNameError("task in the loss weights", name, defaults)
         self.balancing = create_balancer(balancing, {**defaults, **(weights or {})})
 
+    @property
+    def uncounted_tasks(self) -> list[Task]:
+        """Tasks whose loss has constants that :meth:`set_label_statistics` must set first."""
+        return [task for task in self.tasks.values() if task.needs_label_statistics]
+
+    def set_label_statistics(self, statistics: Mapping[str, Tensor]) -> None:
+        """Set the constants of losses that come from all training labels (balanced class weights).
+
+        Args:
+            statistics: Task name -> sum of :meth:`~taskprism.tasks.Task.target_statistics` over the
+                training images, for every task of :attr:`uncounted_tasks`.
+
+        Raises:
+            InputError: A task is missing.
+        """
+        for task in self.uncounted_tasks:
+            if task.name not in statistics:
+                raise InputError(f"There are no label statistics of task {task.name!r}.")
+            self.tasks[task.name] = task.for_training(statistics[task.name])
+
     def count_labels(
         self,
         batches: Sequence[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]],

@@ -42,11 +42,13 @@ from taskprism.tasks.depth import (
     InverseDepthMap,
 )
 from taskprism.tasks.diagnostics import Calibration, ClassScores, PixelError
+from taskprism.tasks.losses import LOSSES, Loss, list_losses, register_loss
 from taskprism.tasks.normals import NormalMap, Normals
 from taskprism.tasks.semseg import ClassMap, HumanParts, SemanticSegmentation
 from taskprism.tasks.target import DenseTarget, ValidMask
 
 __all__ = [
+    "LOSSES",
     "TASKS",
     "Albedo",
     "AlbedoMap",
@@ -64,6 +66,7 @@ __all__ = [
     "HumanParts",
     "InverseDepth",
     "InverseDepthMap",
+    "Loss",
     "NormalMap",
     "Normals",
     "PixelError",
@@ -73,7 +76,9 @@ __all__ = [
     "Task",
     "ValidMask",
     "create_task",
+    "list_losses",
     "list_tasks",
+    "register_loss",
     "register_task",
     "resolve_tasks",
     "task_from_config",

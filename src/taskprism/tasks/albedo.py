@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from taskprism.metrics.regression import albedo_metrics
-from taskprism.tasks import losses
 from taskprism.tasks.base import Task, register_task
 from taskprism.tasks.colors import color_rgb
 from taskprism.tasks.diagnostics import PixelError
@@ -49,16 +48,13 @@ class Albedo(Task):
     primary_metric: str = "rmse"
 
     kind: ClassVar[str] = "albedo"
+    default_losses: ClassVar[str] = "l1"
     target_type: ClassVar[type[DenseTarget]] = AlbedoMap
     target_channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_channels(3)
-
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """L1 loss, see :func:`taskprism.tasks.losses.l1`."""
-        return losses.l1(output, target, valid)
 
     def decode(self, output: Tensor) -> Tensor:
         """The output, clipped to [0, 1]."""

@@ -23,6 +23,7 @@ from taskprism.registry import Registry
 from taskprism.tasks import losses
 from taskprism.tasks.colors import Legend
 from taskprism.tasks.diagnostics import Calibration, ClassScores, PixelError
+from taskprism.tasks.losses import LabelKind, Loss
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -57,10 +58,18 @@ class Task(ABC):
             change its values.
         target_dtype: Type of the numbers in the label map.
         target_channels: Channels of the label map (1 for class indices).
+        label_kind: What the numbers of the label map are, which decides which losses fit:
+            ``"classes"``, ``"mask"``, ``"distance"``, ``"direction"`` or ``"values"``.
+        default_losses: Losses of a task whose ``losses`` are not given.
         is_depth: Whether the values are distances along the optical axis in meters, from which
             points in space follow.
         hub_tag: The Hugging Face hub's name for such a task.
         primary_metric: Key in :meth:`metrics` that Δm and the choice of the best checkpoint read.
+        losses: What :meth:`loss` adds up: the name of a loss of
+            :func:`~taskprism.tasks.losses.list_losses`; a mapping from names to weights, or to
+            options with a ``weight``, as in ``{"cross_entropy": 1, "focal": {"weight": 0.5,
+            "gamma": 1}}``; or a list of :class:`~taskprism.tasks.losses.Loss` objects. By default
+            the class's own.
         extra_metrics: Further metrics, added to those of :meth:`metrics`: names of
             :func:`taskprism.metrics.list_metrics`, ``"module:Class"`` or classes.
         scoring_fields: Names of the fields that only change how the task is scored.
@@ -87,11 +96,14 @@ class Task(ABC):
     loss_weight: float = 1.0
     primary_metric: str
     extra_metrics: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
     kind: ClassVar[str]
     target_type: ClassVar[type[DenseTarget]]
     target_dtype: ClassVar[torch.dtype] = torch.float32
     target_channels: ClassVar[int] = 1
+    label_kind: ClassVar[LabelKind] = "values"
+    default_losses: ClassVar[str] = ""
     is_depth: ClassVar[bool] = False
     hub_tag: ClassVar[str] = "image-to-image"
     scoring_fields: ClassVar[tuple[str, ...]] = ("primary_metric", "extra_metrics")
@@ -123,6 +135,9 @@ class Task(ABC):
         object.__setattr__(self, "extra_metrics", tuple(names))
         for metric in self.extra_metrics:
             METRICS.find(metric)
+        given = self.default_losses if self.losses == () else self.losses
+        if given != "":
+            object.__setattr__(self, "losses", losses.read_losses(self, given))
 
     @property
     def _owner(self) -> str:
@@ -149,14 +164,58 @@ class Task(ABC):
             raise UnknownNameError(f"metric of task {self.name!r}", self.primary_metric, directions)
         return directions[self.primary_metric]
 
-    @abstractmethod
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Mean loss over counted pixels, a scalar; exactly 0 (with a graph) if there are none.
 
-        It is a sum of terms that each depend on one image, divided by the number of pixels of
-        :meth:`counted`. :class:`~taskprism.losses.Criterion` relies on it to combine the means of
-        several processes. See :meth:`for_batch` for losses with a constant from the whole batch.
+        By default the weighted sum of :attr:`losses` of :meth:`loss_inputs`. It is a sum of terms
+        that each depend on one image, divided by the number of pixels of :meth:`counted`.
+        :class:`~taskprism.losses.Criterion` relies on it to combine the means of several processes.
+        See :meth:`for_batch` for losses with a constant from the whole batch.
+
+        Raises:
+            InputError: The task has no losses, and its class does not override this method.
         """
+        if not self.losses:
+            raise InputError(
+                f"{self._owner} has no loss. Set its option losses to one of "
+                f"{', '.join(losses.list_losses())}, or override the method loss."
+            )
+        output, target = self.loss_inputs(output, target, valid)
+        terms = [each.weight * each(output, target, valid, self) for each in self.losses]
+        return sum(terms[1:], start=terms[0])
+
+    def loss_inputs(self, output: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Output and target as losses compare them; by default both as they are."""
+        return output, target
+
+    @property
+    def weight_of_positives(self) -> float | None:
+        """Weight of positive pixels in losses of masks, in [0, 1]; None: the share of negatives."""
+        return None
+
+    @property
+    def smallest_value(self) -> float:
+        """Distances below it are not told apart by losses of logarithms; above 0."""
+        return 1e-3
+
+    def weights_of_classes(self, output: Tensor) -> Tensor | None:
+        """Weight of each class in losses, ``(classes,)`` on the device of ``output``; None: 1."""
+        return None
+
+    @property
+    def needs_label_statistics(self) -> bool:
+        """Whether :meth:`for_training` sets constants of the loss from all training labels."""
+        return False
+
+    def for_training(self, statistics: Tensor) -> Task:
+        """The task with the constants of its loss set from the labels of the training images.
+
+        By default the task itself, for losses without such constants.
+
+        Args:
+            statistics: Sum of :meth:`target_statistics` over the training images.
+        """
+        return self
 
     def counted(self, target: Tensor, valid: Tensor) -> Tensor:
         """Pixels over which :meth:`loss` is a mean, boolean ``(B, 1, H, W)``; by default all valid.
@@ -423,8 +482,12 @@ class Task(ABC):
         ``"kind"`` is the registered name of a built-in class, otherwise ``"module:Class"``.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        # Fields of later versions are left out at their default, as in earlier files.
         if not self.extra_metrics:
-            del fields["extra_metrics"]  # as in the files of versions that had no such field
+            del fields["extra_metrics"]
+        fields["losses"] = losses.losses_to_config(self.losses)
+        if not self.losses or self.losses == losses.read_losses(self, self.default_losses):
+            del fields["losses"]
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
         return {"kind": TASKS.name_of(type(self)), **plain}
 

@@ -57,6 +57,8 @@ class BinaryTask(Task, ABC):
     soft: bool = False
 
     confidence_by_flip: ClassVar[bool] = False
+    label_kind: ClassVar[losses.LabelKind] = "mask"
+    default_losses: ClassVar[str] = "balanced_cross_entropy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,13 +75,15 @@ class BinaryTask(Task, ABC):
         """Labels in [0, 1], thresholded at 0.5 unless they are soft."""
         return target if self.soft else (target >= 0.5).to(target.dtype)
 
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Weighted cross-entropy, :func:`~taskprism.tasks.losses.balanced_binary_cross_entropy`."""
+    def loss_inputs(self, output: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """One logit, and labels in [0, 1]."""
         # Hidden before the two channels are subtracted: inf - inf would bring NaN into the graph.
-        logit = self.logit(losses.hide(output, valid))
-        return losses.balanced_binary_cross_entropy(
-            logit, self.labels(target), valid, self.positive_weight
-        )
+        return self.logit(losses.hide(output, valid)), self.labels(target)
+
+    @property
+    def weight_of_positives(self) -> float | None:
+        """``positive_weight``."""
+        return self.positive_weight
 
     def batch_sums(self, target: Tensor, valid: Tensor) -> Tensor:
         """Negatives and pixels, ``(2,)``, if ``positive_weight`` is the share of negatives."""

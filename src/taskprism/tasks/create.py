@@ -10,6 +10,7 @@ from taskprism.errors import InputError
 from taskprism.metrics.base import METRICS
 from taskprism.registry import describe_part
 from taskprism.tasks.base import TASKS, Task, check_task_name
+from taskprism.tasks.losses import check_saved_losses
 
 
 def list_tasks() -> list[str]:
@@ -83,6 +84,7 @@ def task_from_config(config: Mapping[str, Any], trusted: bool = False) -> Task:
         metrics = fields.get("extra_metrics", ())
         for metric in metrics if isinstance(metrics, list | tuple) else ():
             METRICS.find_saved(metric)
+        check_saved_losses(fields.get("losses", ()))
     return _build(found, str(kind), channels, fields)
 
 
@@ -156,6 +158,9 @@ def _build(
     task_type: type[Task], kind: str, channels: int | None, fields: Mapping[str, Any]
 ) -> Task:
     known = {f.name: f for f in dataclasses.fields(task_type)}
+    if "loss_name" in fields and "losses" in known:  # the name in earlier files
+        fields = dict(fields)
+        fields.setdefault("losses", fields.pop("loss_name"))
     unknown = sorted(map(str, set(fields) - set(known)))
     if unknown:
         raise InputError(

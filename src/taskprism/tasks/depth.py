@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from torchmetrics import MetricCollection
 from taskprism.checks import check_number
 from taskprism.errors import InputError
 from taskprism.metrics.regression import depth_metrics
-from taskprism.tasks import losses
 from taskprism.tasks.base import CATEGORIES, Task, register_task
 from taskprism.tasks.colors import ColorScale, Legend, color_range, scale_colors, value_range
 from taskprism.tasks.diagnostics import PixelError
+from taskprism.tasks.losses import LabelKind
 from taskprism.tasks.statistics import LabelStatistics, count_files
 from taskprism.tasks.storage import Storage
 from taskprism.tasks.target import DenseTarget
@@ -140,7 +140,7 @@ class Depth(Task):
     """Depth in meters.
 
     Attributes:
-        loss_name: ``"l1"``, or ``"l1_gradient"``, which adds the L1 loss of the gradients (ASTMT).
+        losses: ``"l1"`` by default; ``"l1_gradient"`` adds the L1 loss of the gradients (ASTMT).
         category_range: Lower end of the first and upper end of the last logarithmic class, above 0
             and ascending. The default is for rooms and streets; ATRC uses (0.7, 10) on NYUD-v2.
         median_scaled: Add ``rmse_median_scaled`` and ``rel_error_median_scaled``, for which each
@@ -153,20 +153,21 @@ class Depth(Task):
     Example:
         >>> import torch
         >>> from taskprism.tasks import create_task
-        >>> depth = create_task("depth", loss_name="l1_gradient")
+        >>> depth = create_task("depth", losses="l1_gradient")
         >>> depth.decode(torch.full((1, 1, 2, 2), -1.0)).max().item()
         0.0
     """
 
     name: str = "depth"
     channels: int = 1
-    loss_name: Literal["l1", "l1_gradient"] = "l1"
     category_range: tuple[float, float] = (0.2, 80.0)
     primary_metric: str = "rmse"
     median_scaled: bool = False
 
     kind: ClassVar[str] = "depth"
     target_type: ClassVar[type[DenseTarget]] = DepthMap
+    label_kind: ClassVar[LabelKind] = "distance"
+    default_losses: ClassVar[str] = "l1"
     is_depth: ClassVar[bool] = True
     hub_tag: ClassVar[str] = "depth-estimation"
     larger_is_nearer: ClassVar[bool] = False
@@ -176,7 +177,6 @@ class Depth(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_channels(1)
-        self._check_choice("loss_name", ("l1", "l1_gradient"))
         if not isinstance(self.category_range, tuple | list) or len(self.category_range) != 2:
             raise InputError(
                 f"{self._owner}: category_range must be two numbers, the smallest and the largest "
@@ -185,10 +185,10 @@ class Depth(Task):
         smallest = check_number(self._owner, "category_range[0]", self.category_range[0], above=0)
         check_number(self._owner, "category_range[1]", self.category_range[1], above=smallest)
 
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """L1 loss of ``loss_name``, see :mod:`taskprism.tasks.losses`."""
-        function = losses.l1 if self.loss_name == "l1" else losses.l1_gradient
-        return function(output, target, valid)
+    @property
+    def smallest_value(self) -> float:
+        """Lower end of ``category_range``."""
+        return self.category_range[0]
 
     def decode(self, output: Tensor) -> Tensor:
         """The output, clipped to values >= 0."""

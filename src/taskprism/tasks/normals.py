@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class Normals(Task):
     """Surface normals: the direction of the output counts, its length does not.
 
     Attributes:
-        loss_name: ``"l1"`` between unit vectors (MTI-Net) or ``"cosine"`` (MTAN).
+        losses: ``"l1"`` between unit vectors (MTI-Net) by default, or ``"cosine"`` (MTAN).
 
     Raises:
         InputError: The number of channels is not 3.
@@ -111,22 +111,21 @@ class Normals(Task):
     name: str = "normals"
     channels: int = 3
     loss_weight: float = 10.0
-    loss_name: Literal["l1", "cosine"] = "l1"
     primary_metric: str = "mean_angle"
 
     kind: ClassVar[str] = "normals"
     target_type: ClassVar[type[DenseTarget]] = NormalMap
+    label_kind: ClassVar[losses.LabelKind] = "direction"
+    default_losses: ClassVar[str] = "l1"
     target_channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_channels(3)
-        self._check_choice("loss_name", ("l1", "cosine"))
 
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Loss of ``loss_name``, see :mod:`taskprism.tasks.losses`."""
-        function = losses.normals_l1 if self.loss_name == "l1" else losses.normals_cosine
-        return function(output, target, valid)
+    def loss_inputs(self, output: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors of the output, and the target."""
+        return losses.unit_vectors(losses.hide(output, valid)), target
 
     def decode(self, output: Tensor) -> Tensor:
         """Unit vectors; an output of zero length stays zero."""

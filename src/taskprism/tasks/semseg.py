@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MetricCollection
 
-from taskprism.checks import check_class_name, check_integer
-from taskprism.errors import InputError
+from taskprism.checks import check_choice, check_class_name, check_integer, check_number
+from taskprism.errors import InputError, UnknownNameError
 from taskprism.metrics.segmentation import (
     SegmentationMetric,
     class_accuracy,
@@ -21,7 +22,7 @@ from taskprism.metrics.segmentation import (
     segmentation_metrics,
 )
 from taskprism.tasks import losses
-from taskprism.tasks.base import Task, register_task
+from taskprism.tasks.base import HEAVIEST_LOSS, Task, register_task
 from taskprism.tasks.colors import Legend, Swatches, class_palette, color_classes
 from taskprism.tasks.diagnostics import Calibration, ClassScores
 from taskprism.tasks.statistics import LabelStatistics, count_files
@@ -38,6 +39,8 @@ PASCAL_PARTS = (
 )
 
 
+#: Value of ``class_weights`` for weights from the training labels.
+BALANCED: Final = "balanced"
 #: Largest number of classes; the confusion matrix of more would fill the memory.
 MOST_CLASSES = 4096
 
@@ -73,6 +76,10 @@ class SemanticSegmentation(Task):
         absent_classes: What a class that is neither in the labels nor predicted adds to the mean
             IoU: ``"skip"`` leaves it out, ``"zero"`` counts it as 0 (the code of MTI-Net), and
             ``"nan"`` makes the mean NaN (MTAN, LibMTL).
+        class_weights: Factor of each class in ``cross_entropy`` and ``focal``, 0 to a million: a
+            list; a mapping from class names to factors, in which the others are 1; or
+            ``"balanced"``, which is N / (K n) for a class with n of the N pixels of the K classes
+            that the training labels have. Without any, all are 1.
 
     Raises:
         InputError: The number of classes is out of range, a class name is not allowed, or there is
@@ -90,6 +97,7 @@ class SemanticSegmentation(Task):
     name: str = "semseg"
     class_names: tuple[str, ...] = ()
     absent_classes: Literal["skip", "zero", "nan"] = "skip"
+    class_weights: tuple[float, ...] | Literal["balanced"] = ()
     primary_metric: str = "miou"
 
     kind: ClassVar[str] = "semseg"
@@ -97,6 +105,8 @@ class SemanticSegmentation(Task):
     target_type: ClassVar[type[DenseTarget]] = ClassMap
     target_dtype: ClassVar[torch.dtype] = torch.int64
     confidence_by_flip: ClassVar[bool] = False
+    label_kind: ClassVar[losses.LabelKind] = "classes"
+    default_losses: ClassVar[str] = "cross_entropy"
     has_background: ClassVar[bool] = False  # whether class 0 is black even without a name
 
     def __post_init__(self) -> None:
@@ -115,10 +125,71 @@ class SemanticSegmentation(Task):
                 "names. Give one name per channel, or none."
             )
         self._check_choice("absent_classes", ("skip", "zero", "nan"))
+        object.__setattr__(self, "class_weights", self._read_class_weights(self.class_weights))
 
-    def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Cross-entropy, see :func:`taskprism.tasks.losses.cross_entropy`."""
-        return losses.cross_entropy(output, target, valid)
+    def _read_class_weights(self, weights: Any) -> tuple[float, ...] | Literal["balanced"]:
+        if isinstance(weights, str):
+            check_choice(f"task {self.name!r}", "class_weights", weights, (BALANCED,))
+            return BALANCED
+        if isinstance(weights, Mapping):
+            for name in weights:
+                if name not in self.class_names:
+                    raise UnknownNameError(
+                        f"class in class_weights of task {self.name!r}", str(name), self.class_names
+                    )
+            weights = [weights.get(name, 1.0) for name in self.class_names] if weights else ()
+        if not isinstance(weights, list | tuple):
+            raise InputError(
+                f"{self._owner}: class_weights must be a list of numbers, a mapping from classes "
+                f"to numbers, or {BALANCED!r}, got {weights!r}."
+            )
+        if weights and len(weights) != self.channels:
+            raise InputError(
+                f"{self._owner} has {self.channels} classes but {len(weights)} class_weights. Give "
+                "one per class, or none."
+            )
+        checked = [
+            check_number(self._owner, f"class_weights[{place}]", weight, 0, HEAVIEST_LOSS)
+            for place, weight in enumerate(weights)
+        ]
+        if checked and not any(checked):
+            raise InputError(f"{self._owner}: all class_weights are 0. Give one that is greater.")
+        return tuple(checked)
+
+    def weights_of_classes(self, output: Tensor) -> Tensor | None:
+        """``class_weights``, ``(channels,)``; None: all 1.
+
+        Raises:
+            InputError: They are ``"balanced"`` still.
+        """
+        if isinstance(self.class_weights, str):
+            raise InputError(
+                f"{self._owner}: class_weights: balanced are computed from the training labels. "
+                "Training with a recipe or a Trainer does it; in a loop of your own, use "
+                "task.for_training(statistics) with the sum of task.target_statistics."
+            )
+        return output.new_tensor(self.class_weights) if self.class_weights else None
+
+    @property
+    def needs_label_statistics(self) -> bool:
+        """Whether ``class_weights`` are ``"balanced"``."""
+        return self.class_weights == BALANCED
+
+    def for_training(self, statistics: Tensor) -> Task:
+        """The task with balanced ``class_weights`` computed; see there."""
+        if not self.needs_label_statistics:
+            return self
+        counts = statistics.double()
+        present = (counts > 0).sum().clamp(min=1)
+        weights = torch.where(counts > 0, counts.sum() / (present * counts.clamp(min=1)), 1.0)
+        return replace(self, class_weights=tuple(weights.tolist()))
+
+    def to_config(self) -> dict[str, Any]:
+        """See :meth:`Task.to_config`; without class weights, as in earlier files, no such key."""
+        config = super().to_config()
+        if not self.class_weights:
+            del config["class_weights"]
+        return config
 
     def decode(self, output: Tensor) -> Tensor:
         """Index of the largest logit, int64 ``(B, 1, H, W)``."""
@@ -269,7 +340,7 @@ class HumanParts(SemanticSegmentation):
         super().__post_init__()
 
     def loss(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """Cross-entropy of the images that show a person."""
+        """Loss of the images that show a person."""
         return super().loss(output, target, self.counted(target, valid))
 
     def update_metrics(

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 from taskprism.backbones import Backbone
 from taskprism.data import LabelSubset, create_protocol
 from taskprism.data.create import ProtocolLike
-from taskprism.data.protocol import Protocol, SizedDataset
+from taskprism.data.protocol import Protocol, SizedDataset, Transform
 from taskprism.errors import InputError
 from taskprism.losses import (
     ConsistencyLoss,
@@ -28,6 +28,7 @@ from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import Registry, describe_part
 from taskprism.stores import is_url
 from taskprism.tasks.base import Task
+from taskprism.tasks.losses import check_saved_losses
 from taskprism.training.steps import check_stepping
 
 #: How a recipe names an object that was passed from Python: ``object:module:Class``.
@@ -88,8 +89,14 @@ class Experiment:
         Raises:
             TaskprismError: ``data.labels`` is a file that does not fit, or a task is unknown.
         """
+        return self._training_images(self.protocol.train_transform())
+
+    def plain_training_images(self) -> SizedDataset:
+        """Like :meth:`training_images`, without augmentation."""
+        return self._training_images(self.protocol.evaluation_transform())
+
+    def _training_images(self, transform: Transform) -> SizedDataset:
         data, protocol = self.recipe.data, self.protocol
-        transform = protocol.train_transform()
         if data.labels == "all":
             return protocol.dataset("train", transform)
         names = data.labels_tasks or [task.name for task in self.tasks]
@@ -189,6 +196,9 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "protocol": [protocols] if isinstance(protocols, str) else protocols,
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
     }
+    changes = recipe.data.options.get("task_options")
+    for fields in changes.values() if isinstance(changes, Mapping) else ():
+        check_saved_losses(fields.get("losses", ()) if isinstance(fields, Mapping) else ())
     for kind, names in named.items():
         for name in names:
             if isinstance(name, str) and _CLASS.fullmatch(name) and kind in Registry.all:

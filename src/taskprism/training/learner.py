@@ -76,6 +76,7 @@ class Learner:
         selection: Chooses the best evaluation.
         skipped: Counts the steps that are skipped.
         bad_samples: Images that could not be read.
+        label_statistics: Sums over the training labels, for tasks whose loss needs them.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Learner:
         most = recipe.max_skipped_steps
         self.skipped = SkippedSteps(most, network, accelerator, reporter)
         self.bad_samples = BadSamples()
+        self.label_statistics: dict[str, Tensor] = {}
 
     @property
     def result(self) -> MultiTaskModel:
@@ -269,6 +271,7 @@ class Learner:
             consistency=self.consistency.state_dict() if self.consistency is not None else None,
             skipped=self.skipped.state(),
             bad_samples=self.bad_samples.state(),
+            label_statistics=self.label_statistics or None,
         )
 
     def _load(self, state: TrainingState, folder: Path) -> None:
@@ -302,6 +305,7 @@ class Learner:
             self.skipped.restore(state.skipped)
         if state.bad_samples is not None:
             self.bad_samples.restore(state.bad_samples)
+        self.label_statistics = state.label_statistics or {}
         self.position = state.position
         check_finite_model(self.result, folder)
 

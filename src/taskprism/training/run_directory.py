@@ -458,6 +458,7 @@ class TrainingState:
         consistency: ``state_dict`` of the loss that links tasks, where there is one.
         skipped: Counts of skipped steps; None in checkpoints of earlier versions.
         bad_samples: Images that could not be read, where ``data.on_bad_sample`` is skip.
+        label_statistics: Sums over the training labels, for tasks whose loss needs them.
     """
 
     position: Position
@@ -473,6 +474,7 @@ class TrainingState:
     consistency: dict[str, Any] | None = None
     skipped: dict[str, int] | None = None
     bad_samples: dict[str, Any] | None = None
+    label_statistics: dict[str, torch.Tensor] | None = None
 
     def save(self, folder: Path) -> None:
         """Write into a checkpoint's folder."""

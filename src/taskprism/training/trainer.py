@@ -27,6 +27,7 @@ from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
 from taskprism.training.experiment import Experiment, build_experiment, record_objects
 from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
+from taskprism.training.label_constants import sum_label_statistics
 from taskprism.training.launch import create_accelerator, max_over_processes
 from taskprism.training.learner import Learner, check_finite
 from taskprism.training.optimizers import (
@@ -132,6 +133,7 @@ class Trainer:
             self.run.fetch()
             self.run.check_free()
             self.run.write_recipe(recipe)
+        self.experiment = experiment
         self.recipe = recipe
         self.protocol = protocol
         self.accelerator = accelerator
@@ -200,8 +202,26 @@ class Trainer:
                 f"Training with {processes} processes: batch norm uses the images of {images}."
             )
 
+    def _set_label_statistics(self) -> None:
+        """Set the constants of losses that come from all training labels.
+
+        They are counted once, so that a resumed run has the same.
+        """
+        learner = self.learner
+        tasks = learner.criterion.uncounted_tasks
+        if any(task.name not in learner.label_statistics for task in tasks):
+            learner.label_statistics = sum_label_statistics(
+                self.experiment.plain_training_images(),
+                tasks,
+                self.accelerator,
+                self.reporter,
+                skip_bad=self.recipe.data.on_bad_sample == "skip",
+            )
+        learner.criterion.set_label_statistics(learner.label_statistics)
+
     def _epoch(self) -> None:
         """Train on every image once, or on those that a stopped run has left."""
+        self._set_label_statistics()
         position = self.learner.position
         start, images = position.batch, position.images
         if start and not images:  # a checkpoint of an earlier version

@@ -36,6 +36,7 @@ from taskprism.data.benchmarks.variant import Decoder, Label, Variant
 from taskprism.data.protocol import Split, register_protocol
 from taskprism.options import Size
 from taskprism.tasks import Depth, Edge, Normals, SemanticSegmentation, Task
+from taskprism.tasks.losses import Cosine, L1Gradient
 
 #: Gupta et al., CVPR 2013, in the order of their indices 1 to 40.
 FORTY = (
@@ -275,7 +276,7 @@ class Nyud41Protocol(_NyudWithEdges):
         names_41 = ("background", *FORTY)
         return (
             SemanticSegmentation(channels=41, class_names=names_41, absent_classes="zero"),
-            Depth(loss_name="l1_gradient", primary_metric="rmse_image_mean"),
+            Depth(losses=(L1Gradient(),), primary_metric="rmse_image_mean"),
             Normals(loss_weight=10.0),
             self._edge(positive_weight=0.8),
         )
@@ -319,7 +320,7 @@ class Nyud13Protocol(_Nyud):
         return (
             SemanticSegmentation(channels=13, class_names=THIRTEEN),
             Depth(primary_metric="rel_error"),
-            Normals(loss_weight=1.0, loss_name="cosine"),
+            Normals(loss_weight=1.0, losses=(Cosine(),)),
         )
 
     def variants(self) -> tuple[Variant, ...]:
