@@ -70,7 +70,10 @@ def test_circles_are_refused(write):
             "optimizer: {momentum: 1}",
             "key 'optimizer.momentum': input should be less than 1, got 1",
         ),
-        ("schedule: {name: step}", "'constant', 'poly', 'cosine' or 'cosine_restarts', got 'step'"),
+        (
+            "schedule: {name: step}",
+            "'cosine_restarts', 'multi_step' or 'one_cycle', got 'step'",
+        ),
         ("data: {protocol: 3}", "key 'data.protocol': input should be a valid string, got 3, or"),
         ("loss: {weights: {depth: x}}", "key 'loss.weights.depth': input should be a valid number"),
         ("trackers: [mlflow]", "key 'trackers.0': input should be 'tensorboard' or 'wandb'"),

@@ -1,7 +1,10 @@
 import math
 
 import pytest
+import torch
 
+from taskprism.errors import RecipeError
+from taskprism.recipes.files import validate
 from taskprism.recipes.schema import ScheduleSettings
 from taskprism.training.optimizers import learning_rate_factor
 
@@ -41,8 +44,6 @@ def test_restarts_have_cycles_of_25_and_50():
 
 
 def test_restarts_agree_with_torch():
-    import torch
-
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=4, T_mult=3)
@@ -64,3 +65,65 @@ def test_warmup_multiplies_the_shape():
     without = factors(10, steps=3, name="poly")
     ramp = [min(1, (i + 1) / 4.5) for i in range(30)]
     assert with_warmup == pytest.approx([a * b for a, b in zip(without, ramp, strict=True)])
+
+
+def rates_of(create, steps):
+    """Rates of a scheduler of torch whose optimizer has the rate 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = create(optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.parametrize("peak", [0.1, 0.3, 0.85])
+def test_one_cycle_agrees_with_torch(epochs, peak):
+    theirs = rates_of(
+        lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, 1.0, total_steps=10 * epochs + 1, pct_start=peak, cycle_momentum=False
+        ),
+        10 * epochs,
+    )
+    ours = factors(10 * epochs + 1, name="one_cycle", peak=peak)
+    assert ours[:-1] == pytest.approx(theirs, abs=1e-12)
+    by_epoch = factors(epochs, steps=10, name="one_cycle", peak=peak)
+    assert by_epoch == factors(10 * epochs, name="one_cycle", peak=peak)
+
+
+def test_multi_step_agrees_with_torch():
+    theirs = rates_of(
+        lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5, 5], gamma=0.2), 8
+    )
+    schedule = {"name": "multi_step", "milestones": [5, 3, 5], "drop_factor": 0.2}
+    assert factors(8, **schedule) == pytest.approx(theirs)
+    halves = factors(4, steps=2, per="step", name="multi_step", milestones=[1.5], drop_factor=0.5)
+    assert halves == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_shapes_per_step_agree_with_torch():
+    cosine = rates_of(
+        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12), 12
+    )
+    poly = rates_of(
+        lambda optimizer: torch.optim.lr_scheduler.PolynomialLR(optimizer, 12, power=0.9), 12
+    )
+    assert factors(4, steps=3, name="cosine", per="step") == pytest.approx(cosine)
+    assert factors(4, steps=3, name="poly", per="step") == pytest.approx(poly)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "multi_step"}, "needs milestones"),
+        ({"name": "poly", "milestones": [3]}, "belong to multi_step"),
+        ({"name": "one_cycle", "warmup_epochs": 1}, "increase of its own"),
+        ({"name": "multi_step", "milestones": [0]}, "greater than 0"),
+    ],
+)
+def test_settings_that_do_not_fit_the_shape_are_refused(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        validate({"schedule": settings}, source="test")

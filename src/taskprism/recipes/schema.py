@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from taskprism.errors import RecipeError
@@ -48,6 +49,7 @@ def _flat_types(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
+_Milestone = Annotated[float, BeforeValidator(refuse_boolean), Field(gt=0)]
 _Weight = Annotated[float, BeforeValidator(refuse_boolean), Field(ge=0)]
 _MOST_EPOCHS = 1_000_000
 _MOST_SHOWN = 20  # keys in a message
@@ -166,10 +168,18 @@ class OptimizerSettings(Strict):
 
 
 class ScheduleSettings(Strict):
-    """How the learning rate changes over the epochs."""
+    """How the learning rate changes over the epochs.
 
-    name: Literal["constant", "poly", "cosine", "cosine_restarts"] = Field(
-        "poly", description="shape of the curve, stepped once per epoch"
+    Example:
+        >>> ScheduleSettings(name="multi_step", milestones=[60, 80]).drop_factor
+        0.1
+    """
+
+    name: Literal["constant", "poly", "cosine", "cosine_restarts", "multi_step", "one_cycle"] = (
+        Field("poly", description="shape of the curve")
+    )
+    per: Literal["epoch", "step"] = Field(
+        "epoch", description="when the shape is stepped; one_cycle: always per step"
     )
     power: float = Field(0.9, gt=0, description="poly: lr * (1 - epoch / epochs) ** power")
     warmup_epochs: float = Field(0.0, ge=0, description="linear increase from 0, stepped per batch")
@@ -177,6 +187,31 @@ class ScheduleSettings(Strict):
     period_factor: float = Field(
         2, ge=1, description="cosine_restarts: each cycle is this much longer"
     )
+    milestones: list[_Milestone] = Field(
+        default_factory=list, description="multi_step: epochs after which lr is multiplied"
+    )
+    drop_factor: float = Field(
+        0.1, gt=0, le=1, description="multi_step: factor on lr at each milestone"
+    )
+    peak: float = Field(
+        0.3, gt=0, lt=1, description="one_cycle: share of the run in which lr increases to its peak"
+    )
+    start_factor: float = Field(
+        0.04, gt=0, le=1, description="one_cycle: first lr / lr of the recipe, which is the peak"
+    )
+    end_factor: float = Field(4e-6, ge=0, le=1, description="one_cycle: last lr / lr of the recipe")
+
+    @model_validator(mode="after")
+    def _fits_the_name(self) -> ScheduleSettings:
+        if self.name == "multi_step" and not self.milestones:
+            raise ValueError(
+                "multi_step needs milestones: the epochs after which lr drops, such as [60, 80]"
+            )
+        if self.name != "multi_step" and self.milestones:
+            raise ValueError(f"milestones belong to multi_step, not to {self.name}")
+        if self.name == "one_cycle" and self.warmup_epochs:
+            raise ValueError("one_cycle starts with an increase of its own; set warmup_epochs to 0")
+        return self
 
 
 class LossSettings(Strict):

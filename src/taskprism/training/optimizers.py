@@ -88,8 +88,9 @@ def learning_rate_factor(
 ) -> float:
     """Factor in [0, 1] on the recipe's learning rate.
 
-    The shape steps once per epoch, as in the papers' training code; the warm-up steps per batch
-    and multiplies it.
+    The shape steps once per epoch, as in the papers' training code, or with ``per: step`` once per
+    optimizer step: ``epoch`` below then counts fractions. The warm-up always steps per optimizer
+    step, and multiplies the shape.
 
     ==================  ============================================================
     constant            1
@@ -97,6 +98,10 @@ def learning_rate_factor(
     cosine              ``(1 + cos(pi * epoch / epochs)) / 2``
     cosine_restarts     ``(1 + cos(pi * t / T)) / 2``, ``t`` epochs into a cycle of ``T``
                         (SGDR, Loshchilov and Hutter, 2017)
+    multi_step          ``drop_factor ** (number of milestones <= epoch)``
+    one_cycle           half a cosine up from ``start_factor`` to 1 in the share ``peak`` of all
+                        steps, and half a cosine down to ``end_factor`` in the others (Smith and
+                        Topin, 2018); momentum is constant
     warm-up             ``min(1, (epoch + (step + 1) / steps) / warmup_epochs)``
     ==================  ============================================================
 
@@ -107,15 +112,22 @@ def learning_rate_factor(
         step: Current optimizer step within the epoch, from 0.
         steps: Optimizer steps per epoch.
     """
+    position = epoch + step / steps if settings.per == "step" else epoch
     match settings.name:
         case "constant":
             shape = 1.0
         case "poly":
-            shape = (1 - epoch / epochs) ** settings.power
+            shape = (1 - position / epochs) ** settings.power
         case "cosine":
-            shape = _half_cosine(epoch / epochs)
+            shape = _half_cosine(position / epochs)
         case "cosine_restarts":
-            shape = _half_cosine(_cycle_position(epoch, settings.period, settings.period_factor))
+            cycle = _cycle_position(position, settings.period, settings.period_factor)
+            shape = _half_cosine(cycle)
+        case "multi_step":
+            passed = sum(milestone <= position for milestone in settings.milestones)
+            shape = settings.drop_factor**passed
+        case "one_cycle":
+            shape = _one_cycle(settings, epoch * steps + step, epochs * steps)
     if settings.warmup_epochs > 0:
         shape *= min(1.0, (epoch + (step + 1) / steps) / settings.warmup_epochs)
     return shape
@@ -123,6 +135,16 @@ def learning_rate_factor(
 
 def _half_cosine(position: float) -> float:
     return (1 + math.cos(math.pi * position)) / 2
+
+
+def _one_cycle(settings: ScheduleSettings, step: int, steps: int) -> float:
+    """Factor of step ``step`` of ``steps``; the last step of both halves is exact."""
+    top = settings.peak * steps - 1
+    if step <= top:
+        low, position = settings.start_factor, 1 - step / top if top else 0.0
+    else:
+        low, position = settings.end_factor, (step - top) / max(steps - 1 - top, 1e-9)
+    return low + (1 - low) * _half_cosine(min(position, 1.0))
 
 
 def _cycle_position(epoch: float, period: float, factor: float) -> float:
