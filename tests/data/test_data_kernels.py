@@ -10,7 +10,7 @@ from reference.plane import plane_sample, unit
 from taskprism.data import kernels
 from taskprism.errors import InputError
 from taskprism.tasks.normals import NormalMap
-from taskprism.tasks.target import ValidMask
+from taskprism.tasks.target import DenseTarget, ValidMask
 
 
 @pytest.fixture
@@ -70,6 +70,28 @@ def test_resize_gives_labels_the_size_of_the_image(size, shape):
     assert after["targets"]["depth"].shape[-2:] == after["image"].shape[-2:]
     limited = v2.Resize(30, max_size=35)(sample)
     assert limited["targets"]["depth"].shape[-2:] == limited["image"].shape[-2:]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float32])
+def test_labels_move_as_torchvision_moves_an_image(dtype):
+    """Also two maps that are warped in turn with the same and with other numbers."""
+    draw = torch.Generator().manual_seed(3)
+    nearest = v2.InterpolationMode.NEAREST
+    for shape in [(1, 33, 48), (3, 20, 31)]:
+        values = torch.randint(0, 200, shape, generator=draw).to(dtype)
+        target = DenseTarget(values, dtype=dtype)
+        for angle, scale in [(0.0, 2.0), (17.0, 0.8), (17.0, 1.3), (-90.0, 1.0)]:
+            moved = functional.affine(target, angle, [2, -3], scale, [0.0, 0.0])
+            expected = functional.affine_image(
+                values.float(), angle, [2, -3], scale, [0.0, 0.0], nearest, fill=0
+            )
+            assert moved.dtype == dtype
+            assert torch.equal(moved.as_subclass(Tensor), expected.to(dtype))
+            moved = functional.rotate(target, angle, expand=True, center=[4.0, 5.0])
+            expected = functional.rotate_image(
+                values.float(), angle, nearest, True, [4.0, 5.0], fill=0
+            )
+            assert torch.equal(moved.as_subclass(Tensor), expected.to(dtype))
 
 
 def test_large_integers_survive_a_warp():
