@@ -215,20 +215,6 @@ def test_wrong_names_leave_nothing_behind(tiny_recipe, tmp_path, changes, messag
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_missing_tracker_names_the_extra(tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"pip install 'taskprism\[wandb\]'"):
-        train(tiny_recipe(trackers=["wandb"]), tmp_path / "run")
-
-
-@pytest.mark.usefixtures("quick")
-def test_tensorboard_gets_the_numbers(tiny_recipe, tmp_path):
-    pytest.importorskip("tensorboard")
-    run = train(tiny_recipe(epochs=1, trackers=["tensorboard"]), tmp_path / "run")
-    assert list((run / "trackers").rglob("events.out.tfevents.*"))
-
-
-@pytest.mark.usefixtures("quick")
 def test_a_loss_that_is_not_finite_names_tasks_and_images(tiny_recipe, tmp_path, monkeypatch):
     depth_type = type(create_task("depth"))
     loss = depth_type.loss

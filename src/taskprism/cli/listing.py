@@ -26,6 +26,7 @@ _OWNERS = (
     "taskprism.models",
     "taskprism.data",
     "taskprism.losses",
+    "taskprism.training.tracking",
 )
 _BUILT_IN = "built in"
 
@@ -38,8 +39,8 @@ def list_names(
     """Print the names of one kind and where each comes from.
 
     Without KIND, print the kinds: models, tasks, losses, distillations, heads, backbones, protocols
-    (named benchmarks), metrics, balancers, consistency_losses and recipes (YAML files that describe
-    a run).
+    (named benchmarks), metrics, balancers, consistency_losses, trackers and recipes (YAML files
+    that describe a run).
 
     Args:
         kind: What to list, singular or plural.

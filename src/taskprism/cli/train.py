@@ -21,9 +21,18 @@ from taskprism.training.stopping import ignore_signals_at_exit
 
 _USAGE = "taskprism train RECIPE"
 #: Keys below which the user chooses keys: ``--model.options.neck_channels 64``.
-_FREE = ("model.options", "data.options", "data.root", "loss.weights", "loss.balancing_options")
+_FREE = (
+    "model.options",
+    "data.options",
+    "data.root",
+    "loss.weights",
+    "loss.balancing_options",
+    "tracker_options",
+)
 #: Those among them with values of any type, which are read as YAML.
 _UNTYPED = ("model.options", "data.options", "loss.balancing_options")
+#: Spellings of options -> the keys of a recipe that they stand for.
+_SHORT = {"--data": "--data.protocol", "--tracker": "--trackers"}
 #: Names of values in the help, where tyro would show STR or PATH.
 _NAMES = {
     "model.name": "MODEL",
@@ -33,6 +42,7 @@ _NAMES = {
     "data.root": "DIR",
     "tasks": "[TASK ...]",
     "auxiliary_tasks": "[TASK ...]",
+    "trackers": "[TRACKER ...]",
 }
 
 
@@ -54,7 +64,7 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
             f"Name a recipe first: `{_USAGE} --out DIR`. RECIPE is a YAML file, a run directory, "
             "a name of `taskprism list recipes`, or a name of `taskprism list models`."
         )
-    words = [_long_data(word) for word in (arguments if name is None else arguments[1:])]
+    words = [_long(word) for word in (arguments if name is None else arguments[1:])]
     rest, free = _split_free(words)
     recipe = Recipe() if name is None else load_recipe_or_model(name, free)
     given = tyro.cli(_options(recipe), prog=_USAGE, description=_describe(recipe, name), args=rest)
@@ -63,6 +73,7 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
     for key in _UNTYPED:
         section, _, inner = key.partition(".")
         values[section][inner] = getattr(getattr(recipe, section), inner)
+    values["tracker_options"] = recipe.tracker_options
     if values["data"]["protocol"] != recipe.data.protocol:  # its options are for the old one
         own = {key.removeprefix("data.options."): value for key, value in free.items()}
         values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
@@ -77,10 +88,10 @@ def _absolute(part: str) -> str:
     return str(Path(part).resolve()) if part.endswith(".py") else part
 
 
-def _long_data(word: str) -> str:
+def _long(word: str) -> str:
     """``--data my.yaml`` is short for ``--data.protocol my.yaml``."""
     option, equals, value = word.partition("=")
-    return f"--data.protocol{equals}{value}" if option == "--data" else word
+    return f"{_SHORT.get(option, option)}{equals}{value}"
 
 
 def _describe(recipe: Recipe, name: str | None) -> str:
@@ -100,7 +111,8 @@ def _describe(recipe: Recipe, name: str | None) -> str:
         f"file of your own data. {IMPORT_HELP}\n\nFurther keys: "
         f"--model.options.KEY VALUE (now {recipe.model.options}), "
         f"--data.options.KEY VALUE (now {recipe.data.options}), --data.root.PROTOCOL PATH, "
-        "--loss.weights.TASK VALUE. Values are read as YAML.\n\n"
+        "--loss.weights.TASK VALUE, --tracker-options.TRACKER.KEY VALUE. Values are read as "
+        "YAML.\n\n"
         "Signals: Ctrl-C saves and ends with status 130; a second one ends at once. SIGTERM, "
         "SIGUSR1 and SIGHUP save and end with status 0, in several processes whichever of them "
         "receives the signal. --resume continues. A finished run has a metrics.json."
@@ -132,7 +144,7 @@ def _loosen(settings: BaseModel, prefix: str = "") -> Any:
     fields: dict[str, Any] = {}
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
-        if f"{prefix}{key}" in (*_UNTYPED, "imports"):
+        if f"{prefix}{key}" in (*_UNTYPED, "imports", "tracker_options"):
             continue
         if isinstance(value, BaseModel):
             inner = _loosen(value, f"{prefix}{key}.")

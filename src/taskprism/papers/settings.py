@@ -24,6 +24,8 @@ from taskprism.training.experiment import build_protocol
 
 BUDGETS = Path(__file__).parent / "budgets"
 _DEFAULT = "default"
+#: Keys of a recipe that do not change what is trained, or that are compared otherwise.
+_APART = {"name", "seed", "trackers", "tracker_project", "tracker_options", "imports"}
 
 
 class StandIn(Strict):
@@ -181,7 +183,7 @@ def run_key(recipe: Recipe) -> str:
         >>> run_key(Recipe(data={"protocol": "rooms"}, model={"backbone": "resnet18"}))[:-8]
         'multi_task-resnet18-rooms-'
     """
-    values = recipe.model_dump(mode="json", exclude={"name", "seed", "trackers", "imports"})
+    values = recipe.model_dump(mode="json", exclude=_APART)
     # Folders of version 0.1 stay valid: later keys count only if they are set.
     values["optimiser"] = values.pop("optimizer")
     if recipe.loss.balancing == "fixed":

@@ -338,8 +338,16 @@ class Recipe(Strict):
         ge=0,
         description="several processes: seconds after which one that hangs ends the run; 0: never",
     )
-    trackers: list[Literal["tensorboard", "wandb"]] = Field(
-        default_factory=list, description="in addition to log.jsonl, which is always written"
+    trackers: list[str] = Field(
+        default_factory=list,
+        description="in addition to log.jsonl: names from `taskprism list trackers`",
+    )
+    tracker_project: str = Field(
+        "taskprism", description="project or experiment that the run belongs to in the trackers"
+    )
+    tracker_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="options of a tracker: --tracker-options.NAME.KEY VALUE",
     )
     seed: int = Field(
         0, ge=0, le=2**63 - 1, description="seed of weights, image order and augmentation"

@@ -195,6 +195,7 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "consistency_loss": [recipe.consistency.name],
         "protocol": [protocols] if isinstance(protocols, str) else protocols,
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
+        "tracker": recipe.trackers,
     }
     changes = recipe.data.options.get("task_options")
     for fields in changes.values() if isinstance(changes, Mapping) else ():

@@ -41,16 +41,13 @@ from taskprism.training.experiment import (
     weights_source,
 )
 from taskprism.training.feeding import seeded
-from taskprism.training.launch import (
-    create_accelerator,
-    start_trackers,
-    stop_trackers,
-)
+from taskprism.training.launch import create_accelerator
 from taskprism.training.learner import place_model
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
 from taskprism.training.stopping import StopRequest, stop_on_signals
+from taskprism.training.tracking import find_trackers
 from taskprism.training.trainer import OnEvaluate, Stopped, Trainer
 from taskprism.training.watch import watched
 
@@ -103,6 +100,7 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = record_objects(recipe, protocol, model)
+    find_trackers(recipe)
     run = RunDirectory(run_dir)
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
@@ -186,7 +184,7 @@ def _train(
     if accelerator.is_main_process:
         _open(run, experiment, trainer, accelerator, reporter, resume)
     accelerator.wait_for_everyone()
-    start_trackers(accelerator, recipe)
+    trainer.trackers.start(resume)
     _announce(reporter, experiment, trainer, accelerator)
     try:
         trainer.train()
@@ -196,7 +194,7 @@ def _train(
             reporter.line(f"Run in {run.place}")
     finally:
         trainer.feed.close()
-        stop_trackers(accelerator)
+        trainer.trackers.finish()
 
 
 @dataclass(frozen=True)
@@ -514,12 +512,12 @@ def _finish(
     """Score the last epoch on the test images, or on the validation images if there are none."""
     recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
     split = protocol.scored_split
-    if trainer.latest is not None and trainer.latest[0] == split:
-        results = trainer.latest[1]
-    else:
-        results = trainer.evaluate(split, is_last=True)
+    latest = trainer.latest if trainer.latest is not None and trainer.latest[0] == split else None
+    results = trainer.evaluate(split, is_last=True) if latest is None else latest[1]
     if not accelerator.is_main_process:
         return
+    if latest is None:
+        trainer.track("scores", {}, (split, results))
     reporter.line(f"{protocol.name} {split}, epoch {recipe.epochs}: {describe(results, model)}")
     scored = Scored(split, "last", recipe.epochs)
     write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)

@@ -39,6 +39,8 @@ FREE_ON_RESUME = (
     "max_skipped_steps",
     "stall_timeout",
     "trackers",
+    "tracker_project",
+    "tracker_options",
     "imports",
 )
 
@@ -55,6 +57,7 @@ class RunDirectory:
     ``metrics.json``        final scores on the test split, or on val where there is no test split
     ``image_states.npz``    states of the metrics behind these scores, one per image
     ``pictures/``           panels of some test images
+    ``trackers/``           files of experiment trackers, if the recipe names some
     ======================  ====================================================================
 
     A run at a URL (``s3://bucket/run``, or any other that fsspec opens) is written in a folder of

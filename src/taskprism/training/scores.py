@@ -128,7 +128,6 @@ def _read_metrics(file: Path) -> Mapping[str, Any]:
         return {}
 
 
-@torch.inference_mode()
 def write_pictures(
     folder: Path, protocol: Protocol, split: Split, model: MultiTaskModel, count: int = PICTURES
 ) -> list[Path]:
@@ -141,11 +140,37 @@ def write_pictures(
         CheckpointError: A file cannot be written; none of these pictures is left, unless it
             replaced an earlier one.
     """
+    pictures: dict[Path, np.ndarray] = {}
+    for index, (name, picture) in draw_panels(protocol, split, model, count).items():
+        file = path_inside(folder, f"{safe_name(name)}.png")
+        other = path_inside(folder, f"{safe_name(name)}_{index}.png")
+        pictures[other if file in pictures else file] = picture
+    created = [path for path in (*pictures, *missing_folders(folder)) if not path.exists()]
+    try:
+        for file, picture in pictures.items():
+            write_picture(file, picture)
+    except CheckpointError:
+        for path in created:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+    return list(pictures)
+
+
+@torch.inference_mode()
+def draw_panels(
+    protocol: Protocol, split: Split, model: MultiTaskModel, count: int
+) -> dict[int, tuple[str, np.ndarray]]:
+    """Panels of images spread evenly over a split.
+
+    Returns:
+        Index of the image -> its name and its panel ``(H, W, 3)`` uint8.
+    """
     dataset = protocol.dataset(split, protocol.evaluation_transform())
     device = model.image_mean.device
     was_training = model.training
     model.eval()
-    pictures: dict[Path, np.ndarray] = {}
+    panels: dict[int, tuple[str, np.ndarray]] = {}
     for index in evenly_spaced(len(dataset), count):
         batch = collate([dataset[index]], model.tasks)
         outputs = model(model.normalize(batch.images.to(device)))
@@ -157,17 +182,6 @@ def write_pictures(
             tasks=model.tasks,
             title=f"{model.name}, {protocol.name} {split}: {batch.names[0]}",
         )
-        name = safe_name(batch.names[0])
-        file = path_inside(folder, f"{name}.png")
-        pictures[path_inside(folder, f"{name}_{index}.png") if file in pictures else file] = picture
+        panels[index] = batch.names[0], picture
     model.train(was_training)
-    created = [path for path in (*pictures, *missing_folders(folder)) if not path.exists()]
-    try:
-        for file, picture in pictures.items():
-            write_picture(file, picture)
-    except CheckpointError:
-        for path in created:
-            with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        raise
-    return list(pictures)
+    return panels

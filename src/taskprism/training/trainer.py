@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
+from taskprism.atomic import safe_name
 from taskprism.data.protocol import Protocol, Split
 from taskprism.data.sample import Batch
 from taskprism.errors import CheckpointError, InputError
@@ -39,6 +41,7 @@ from taskprism.training.run_directory import (
     Position,
     RunDirectory,
 )
+from taskprism.training.scores import draw_panels
 from taskprism.training.sharding import (
     average_undivided,
     clip_gradient,
@@ -50,6 +53,7 @@ from taskprism.training.steps import (
     turns,
 )
 from taskprism.training.stopping import StopRequest
+from taskprism.training.tracking import Trackers
 
 #: Finished epochs, split, and task -> metric -> value.
 OnEvaluate = Callable[[int, Split, Results], None]
@@ -159,6 +163,7 @@ class Trainer:
         self.epoch_batches = len(self.order)  # more or less in an epoch resumed by more processes
         self.latest: tuple[Split, Results] | None = None
         self.image_states: ImageStates | None = None  # of these weights on the test images
+        self.trackers = Trackers(recipe, folder, accelerator, self.reporter)
 
     @property
     def selection_split(self) -> Split:
@@ -175,6 +180,8 @@ class Trainer:
         """
         is_writer = self.run is not None and self.accelerator.is_main_process
         self._describe_batch_norm()
+        owns_trackers = not self.trackers.is_started
+        self.trackers.start()
         with self.run.lock.hold() if self.run is not None and is_writer else nullcontext():
             try:
                 while self.learner.position.epoch < self.recipe.epochs:
@@ -185,6 +192,9 @@ class Trainer:
             except Stopped as stopped:
                 # The frames below, and the loaders that they hold, are released before saving.
                 by_interrupt = stopped.by_interrupt
+            finally:
+                if owns_trackers:
+                    self.trackers.finish()
             self.feed.bad.share()
             self._save("last")
             raise Stopped(by_interrupt)
@@ -438,7 +448,6 @@ class Trainer:
         ]
         if self.latest is not None:
             split, results = self.latest
-            tracked |= flat(results, (split,))
             line = describe(results, self.learner.model)
             self.reporter.line(f"  {self.protocol.name} {split}: {line}")
             entries.append({"event": "evaluate", "split": split, "metrics": results})
@@ -446,7 +455,29 @@ class Trainer:
             for entry in entries:
                 place = {"epoch": position.epoch, "step": position.step}
                 self.run.log.append({"event": entry.pop("event"), **place, **entry})
-        self.accelerator.log(tracked, step=position.step)
+        self.track("epochs", tracked, self.latest)
+
+    def track(
+        self, stream: str, numbers: Mapping[str, float], scores: tuple[Split, Results] | None
+    ) -> None:
+        """Send numbers to the trackers, and where there are scores, these and some panels.
+
+        Args:
+            stream: See :meth:`~taskprism.training.tracking.Trackers.log`.
+            numbers: By name.
+            scores: Split and metrics of the current weights, or None.
+        """
+        step = self.learner.position.step
+        if scores is None:
+            self.trackers.log(stream, numbers, step)
+            return
+        split, results = scores
+
+        def draw() -> dict[str, np.ndarray]:
+            panels = draw_panels(self.protocol, split, self.learner.result, _TRACKED_PANELS)
+            return {f"{split}/panels/{safe_name(name)}": each for name, each in panels.values()}
+
+        self.trackers.log(stream, {**numbers, **flat(results, (split,))}, step, draw)
 
     def _stop_check(self, loader: Sized) -> Callable[[], None]:
         """Check to call after each batch of an evaluation.
@@ -477,6 +508,7 @@ class Trainer:
 
 
 _WATCHED = 256  # images per process
+_TRACKED_PANELS = 3  # images of an evaluation that trackers get
 
 
 def _watch(watched: list[LabelStatistics], batch: Batch) -> None:
