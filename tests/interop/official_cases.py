@@ -167,3 +167,26 @@ ASTMT = {
     "astmt__pascal_se_resnet26_sedec": Variant(PASCAL_ASTMT, squeeze_encoder=False, adapters=False),
     "astmt__pascal_se_resnet26_seenc_sedec_adapt": Variant(PASCAL_ASTMT),
 }
+
+#: Released configurations of systems on transformers by the names of their tables.
+FRONTIER = [
+    "invpt__nyud_vitL",
+    "invpt__nyud_vitT_embed64_16",
+    "invpt__pascal_vitL",
+    "invpt__pascal_vitT_embed64_16",
+    "mlore__nyud_vitL",
+    "mlore__nyud_vitT_reduced",
+    "mlore__pascal_vitB",
+    "mlore__pascal_vitL",
+    "mlore__pascal_vitT_reduced",
+    "mtlora__nyud_mtlora_tiny_448_r64_scale4_pertask",
+    "mtlora__pascal_mtlora_plus_tiny_448_r64_scale4_pertask",
+    "mtlora__pascal_mtlora_tiny_448_r64_scale4_pertask",
+    "mtlora__pascal_mtlora_tiny_448_r64_scale4_pertask_addition",
+    "mtlora__pascal_mtlora_tiny_448_r64_scale4_pertask_matrixv2",
+    "taskprompter__nyud_vitL",
+    "taskprompter__nyud_vitT_embed48_64",
+    "taskprompter__pascal_vitB",
+    "taskprompter__pascal_vitL",
+    "taskprompter__pascal_vitT_embed48_64",
+]

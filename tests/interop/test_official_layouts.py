@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from interop.official_cases import ASTMT, CASES, Case
+from interop.official_cases import ASTMT, CASES, FRONTIER, Case
 from taskprism.interop import SOURCES, import_official
 from taskprism.models import MultiTaskModel
 
@@ -53,7 +53,8 @@ def test_reference_of_astmt_uses_the_released_names(table: str, released_shapes:
 
 def test_all_released_tables_are_covered(released_tables: list[str]) -> None:
     """Tables are named SOURCE__NAME; sources without an importer are ignored."""
-    prefixes = {table.partition("__")[0] for table in (*(case.table for case in CASES), *ASTMT)}
+    tables = [*(case.table for case in CASES), *ASTMT, *FRONTIER]
+    prefixes = {table.partition("__")[0] for table in tables}
     assert len(prefixes) == len(SOURCES.names())
     expected = [table for table in released_tables if table.partition("__")[0] in prefixes]
-    assert sorted([*(case.table for case in CASES), *ASTMT]) == expected
+    assert sorted(tables) == expected

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from taskprism.backbones import Backbone, ModulatedBackbone
+from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps
 from taskprism.backbones.residual_stages import ResidualStages
+from taskprism.backbones.staged import StagedTransformer
 from taskprism.models import EncoderSharingModel, MultiTaskModel, create_model, find_model
 
 TASKS = {"semseg": 5, "depth": 1}
@@ -26,13 +27,34 @@ BACKBONES: dict[type[Backbone], dict[str, dict[str, Any]]] = {
         "branches": {"backbone": "test_resnet", "head": "high_resolution"},
         "pyramid": {"backbone": "test_resnet", "output_stride": None},
     },
+    TokenMaps: {
+        "branches": {"backbone": "test_vit", "taps": [0, 1, 2, 3]},
+        "pyramid": {"backbone": "test_vit"},
+    },
+    StagedTransformer: {
+        "branches": {
+            "backbone": "swin_tiny_patch4_window7_224",
+            "architecture": {"embed_dim": 8, "depths": [1, 1, 2, 1], "num_heads": [1, 1, 2, 2]},
+        },
+        "pyramid": {"backbone": "test_vit", "rank": 2},
+    },
     ModulatedBackbone: {
         "branches": {"backbone": "mobilenet_v2"},
         "pyramid": {"backbone": "se_resnet14_quarter"},
     },
 }
 #: Values that make a network small, for every model that has the option.
-SMALL: dict[str, Any] = {"channels": 8, "distilled_channels": 8, "decoder_channels": 32}
+SMALL: dict[str, Any] = {
+    "channels": 8,
+    "distilled_channels": 8,
+    "decoder_channels": 32,
+    "prediction_channels": 8,
+    "embed_channels": 8,
+    "windows": 2,
+    "ranks": (1, 2, 3),
+    "kept": 2,
+    "task_rank": 2,
+}
 
 
 def small_options(name: str, kind: str = "pyramid") -> dict[str, Any]:

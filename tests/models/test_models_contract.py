@@ -29,8 +29,9 @@ from models.base import (
     small_model,
     total_loss,
 )
-from taskprism.backbones import Backbone, ModulatedBackbone
+from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps
 from taskprism.backbones.residual_stages import ResidualStages
+from taskprism.backbones.staged import StagedTransformer
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.models import (
     MODELS,
@@ -63,6 +64,8 @@ def registered_outside() -> Iterator[None]:
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in (*MODELS, OutsideModel.name)},
     "tpim_single_scale": ("tpim", {"single_scale": True}),
+    "invpt_on_tokens": ("invpt", {"backbone": "test_vit"}),
+    "dpt_on_tokens": ("dpt", {"backbone": "test_vit", "distillation": "spatial_attention"}),
 }
 KINDS = ("branches", "pyramid")
 EVERY = pytest.mark.parametrize("case", CASES)
@@ -305,6 +308,8 @@ def test_wrong_names(case: str) -> None:
         Backbone: ("neck_chanels", "neck_channels"),
         ResidualStages: ("output_strides", "output_stride"),
         ModulatedBackbone: ("adaptors", "adapters"),
+        TokenMaps: ("clas_token", "class_token"),
+        StagedTransformer: ("image_sise", "image_size"),
     }[declared(case).backbone_type]
     with pytest.raises(UnknownNameError, match=f"{name}' '{wrong}'.*'{right}'"):
         create(case, **{wrong: 3})

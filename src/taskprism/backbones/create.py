@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import timm
@@ -12,11 +12,13 @@ from torch import nn
 
 from taskprism.backbones.base import BACKBONES, Backbone, as_backbone, is_plain
 from taskprism.backbones.hrnet import HRNet, Upsampling
+from taskprism.backbones.low_rank import adapt
 from taskprism.backbones.necks import AtrousPyramid, Deepest, FeaturePyramid, Fused, ViTPyramid
 from taskprism.backbones.timm_features import TimmFeatures, check_name
+from taskprism.backbones.token_maps import DropPath, TapNorm, Taps, TokenMaps, is_plain_transformer
 from taskprism.backbones.weights import load_pretrained
 from taskprism.errors import InputError, UnknownNameError
-from taskprism.options import Channels, Stride, read_options
+from taskprism.options import Channels, Size, Stride, read_options
 from taskprism.registry import check_options, describe_part, options_of
 
 NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
@@ -43,6 +45,12 @@ def create_backbone(
     output_stride: Stride | None = None,
     hrnet_upsampling: Upsampling = "bilinear",
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None,
+    taps: Taps | None = None,
+    tap_norm: TapNorm = "last",
+    image_size: Size | None = None,
+    drop_path_rate: DropPath = 0.0,
+    class_token: bool = True,
+    low_rank: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Backbone:
     """Create a backbone.
@@ -71,6 +79,15 @@ def create_backbone(
             training.
         batch_norm_momentum: Momentum of the running statistics in the trunk; by default timm's
             (usually 0.1). The multi-task systems train HRNet with 0.01.
+        taps: Blocks of a plain transformer whose tokens become maps, see :class:`TokenMaps`. The
+            named rules do not change other networks. By default the last three blocks.
+        tap_norm: Which of these maps pass through the final norm, see :class:`TokenMaps`.
+        image_size: ``(H, W)`` for which a plain transformer with ``taps`` stores its position
+            embeddings; by default that of the pretrained weights.
+        drop_path_rate: Stochastic depth of timm's networks, at their last block.
+        class_token: Keep the class token of a plain transformer with ``taps``.
+        low_rank: Freeze a ViT or Swin and train updates of low rank: the options of
+            :func:`taskprism.backbones.low_rank.adapt`, such as ``{"rank": 64}``.
         options: Options of your own class or function. It also receives ``finest_stride``,
             ``output_stride`` and ``hrnet_upsampling`` if it has arguments of these names.
 
@@ -94,6 +111,12 @@ def create_backbone(
         "output_stride": output_stride,
         "hrnet_upsampling": hrnet_upsampling,
         "batch_norm_momentum": batch_norm_momentum,
+        "taps": taps,
+        "tap_norm": tap_norm,
+        "image_size": image_size,
+        "drop_path_rate": drop_path_rate,
+        "class_token": class_token,
+        "low_rank": low_rank,
     }
     defaults = options_of(create_backbone)
     changed = {k: v for k, v in changed.items() if v != defaults[k]} | options
@@ -104,10 +127,12 @@ def create_backbone(
         changed = read_options(f"Backbone {backbone!r}", changed, create_backbone)
         check_name(backbone)
         is_hrnet = backbone.startswith("hrnet")
-        if is_hrnet and output_stride is None:
+        if taps is not None and (not isinstance(taps, str) or is_plain_transformer(backbone)):
+            trunk = TokenMaps(backbone, taps, tap_norm, image_size, drop_path_rate, class_token)
+        elif is_hrnet and output_stride is None:
             trunk = HRNet(backbone, hrnet_upsampling, finest_stride)
         else:
-            trunk = TimmFeatures(backbone, output_stride, finest_stride)
+            trunk = TimmFeatures(backbone, output_stride, finest_stride, drop_path_rate)
         if pretrained:
             report = load_pretrained(trunk.model, backbone, pretrained)
             trunk.weights = f"{report.source} (license: {report.license})"
@@ -120,6 +145,12 @@ def create_backbone(
         read_options(f"Backbone {name!r}", on_top, create_backbone)
         trunk = _create_own(backbone, pretrained, own)
         config = _own_config(backbone, trunk, changed)
+    if low_rank is not None:
+        owner = f"low_rank of backbone {name!r}"
+        check_options(owner, low_rank, set(options_of(adapt)) | {"rank"})
+        if "rank" not in low_rank:
+            raise InputError(f"{owner} needs a rank, such as {{'rank': 16}}.")
+        adapt(trunk, **read_options(owner, low_rank, adapt))
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
     created = _add_neck(trunk, name, neck, neck_channels, neck_stride)
@@ -155,7 +186,7 @@ def backbone_options(backbone: Any) -> set[str]:
 
 
 #: Options of ``create_backbone`` that apply to every backbone.
-_ON_TOP = {"neck", "neck_channels", "neck_stride", "batch_norm_momentum"}
+_ON_TOP = {"neck", "neck_channels", "neck_stride", "batch_norm_momentum", "low_rank"}
 
 
 def _find(backbone: Any) -> Callable[..., Any]:

@@ -32,6 +32,7 @@ class TimmFeatures(Backbone):
         output_stride: Coarsest stride, reached by dilation (8 or 16 for DeepLab); by default the
             network is not dilated. Some networks do not support it.
         finest_stride: Stride of the finest map that is returned.
+        drop_path_rate: Stochastic depth of the last block, for networks that have it.
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -43,11 +44,21 @@ class TimmFeatures(Backbone):
         (4, 8, 16, 16)
     """
 
-    def __init__(self, name: str, output_stride: int | None = None, finest_stride: int = 4) -> None:
+    def __init__(
+        self,
+        name: str,
+        output_stride: int | None = None,
+        finest_stride: int = 4,
+        drop_path_rate: float = 0.0,
+    ) -> None:
         super().__init__()
         check_name(name)
         self.name = name
-        options = {} if output_stride is None else {"output_stride": output_stride}
+        options: dict[str, Any] = {}
+        if output_stride is not None:
+            options["output_stride"] = output_stride
+        if drop_path_rate:
+            options["drop_path_rate"] = drop_path_rate
         self.model, self.only_size = _create(name, options)
         info = self.model.feature_info
         strides, channels = info.reduction(), info.channels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import timm
 from rich.console import Console
+from timm.layers import resample_abs_pos_embed
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
@@ -103,6 +105,7 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     found = _match(state, own)
     if _needed(own.values()) - set(found) and (translated := _translate(state, name)) is not None:
         state, found = translated, _match(translated, own)
+    found = {key: (name, _fit_positions(trunk, key, each)) for key, (name, each) in found.items()}
     mismatched = sorted(key for key, (_, tensor) in found.items() if tensor.shape != shapes[key])
     fitting = {key: tensor for key, (_, tensor) in found.items() if key not in mismatched}
     used = {original for original, _ in found.values()}
@@ -146,6 +149,27 @@ def _plain(key: str) -> str:
 
 def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
     return {own[_plain(key)]: (key, tensor) for key, tensor in state.items() if _plain(key) in own}
+
+
+def _fit_positions(trunk: nn.Module, key: str, tensor: Tensor) -> Tensor:
+    """Position embeddings of a plain transformer, resized to its grid (bicubic, antialiased)."""
+    embedding: Any = getattr(trunk, "patch_embed", None)
+    own = trunk.state_dict()[key]
+    if not key.endswith("pos_embed") or embedding is None or tensor.ndim != 3 or own.ndim != 3:
+        return tensor
+    if tensor.shape == own.shape or tensor.shape[-1] != own.shape[-1]:
+        return tensor
+    rows, columns = embedding.grid_size
+    prefix = own.shape[1] - rows * columns
+    stored = next(
+        (n for n in (0, 1) if math.isqrt(tensor.shape[1] - n) ** 2 == tensor.shape[1] - n), None
+    )
+    if stored is None or stored < prefix:
+        return tensor
+    # A class token that this network lacks has an embedding in the file, which is dropped.
+    return resample_abs_pos_embed(
+        tensor[:, stored - prefix :], [rows, columns], num_prefix_tokens=prefix
+    )
 
 
 def _needed(keys: Any) -> set[str]:

@@ -8,7 +8,10 @@ numbers from the same images:
   ``mtan`` on a dilated ResNet;
 * ``"ema_net"`` (CTAL): ``single_task``, ``multi_task``, ``pad_net``, ``pap_net``, ``mti_net``,
   ``ctal`` and ``ctal_multiscale``;
-* ``"astmt"`` (ASTMT): ``astmt``, in every variant.
+* ``"astmt"`` (ASTMT): ``astmt``, in every variant;
+* ``"invpt"`` (InvPT): ``invpt``; ``"mlore"`` (MLoRE): ``mlore``; ``"taskprompter"``
+  (TaskPrompter): ``taskprompter``; all on every plain transformer;
+* ``"mtlora"`` (MTLoRA): ``mtlora`` on Swin, in its three modes and with or without adapted merging.
 
 >>> from taskprism.interop import list_sources
 >>> list_sources()["astmt"]

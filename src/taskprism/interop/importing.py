@@ -61,13 +61,14 @@ def import_official(
 
     ``model(images)`` expects the same input as the released network, and ``model.normalize``
     computes it from RGB in [0, 1]: normalized with the mean and standard deviation of ImageNet
-    (``multi_task_learning_pytorch``), [0, 1] unchanged (``ema_net``), or 0..255 (``astmt``).
+    (``multi_task_learning_pytorch`` and the systems on transformers), [0, 1] unchanged
+    (``ema_net``), or 0..255 (``astmt``).
 
     Args:
         path: The released file.
         source: ``"multi_task_learning_pytorch"`` (repository of MTI-Net), ``"ema_net"`` (of CTAL),
-            ``"astmt"``, another registered name, ``"module:Class"`` or a subclass of
-            :class:`Source`.
+            ``"astmt"``, ``"invpt"``, ``"mtlora"``, ``"mlore"``, ``"taskprompter"``, another
+            registered name, ``"module:Class"`` or a subclass of :class:`Source`.
         model: The system in the file, by its name here.
         tasks: Main tasks, as for :func:`taskprism.create_model`: ``{"semseg": 40, "depth": 1}``.
         auxiliary_tasks: Tasks that only the front end predicts.
@@ -132,8 +133,8 @@ def list_sources() -> dict[str, list[str]]:
 
     Example:
         >>> from taskprism.interop import list_sources
-        >>> sorted(list_sources())
-        ['astmt', 'ema_net', 'multi_task_learning_pytorch']
+        >>> sorted(list_sources())[:3]
+        ['astmt', 'ema_net', 'invpt']
     """
     return {
         name: [layout.model for layout in find_source(name).layouts] for name in SOURCES.names()
@@ -334,9 +335,16 @@ def match(
 
 
 def _reshaped(tensor: Tensor, own: Tensor) -> Tensor:
-    """The tensor, or a linear layer of squeeze-and-excitation as a 1x1 convolution."""
-    is_linear = tensor.ndim == 2 and own.ndim == 4 and own.shape[2:] == (1, 1)
-    return tensor[:, :, None, None] if is_linear else tensor
+    """The tensor, or the same values in the form in which the model has them.
+
+    A linear layer of squeeze-and-excitation is a 1x1 convolution. Position embeddings have no entry
+    of a class token where the network has none.
+    """
+    if tensor.ndim == 2 and own.ndim == 4 and own.shape[2:] == (1, 1):
+        return tensor[:, :, None, None]
+    if tensor.ndim == own.ndim == 3 and tensor.shape[1] == own.shape[1] + 1:
+        return tensor[:, 1:]
+    return tensor
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:

@@ -13,12 +13,14 @@ from torch import Tensor
 from taskprism.registry import Registry
 
 #: A released name and the name here, with placeholders in braces. ``{task}`` and ``{source}`` are
-#: names of tasks, which are translated; ``{rest}`` is any text; all others are numbers. On the
-#: right, ``{only}`` is the only task of the model, and ``NAME[{task}]`` is the row of the tensor
-#: NAME that belongs to a task.
+#: names of tasks, which are translated; ``{place}`` is the number of a task in the order of the
+#: source, and becomes its name; ``{rest}`` is any text; all others are numbers. On the right,
+#: ``{only}`` is the only task of the model, and ``NAME[{task}]`` is the row of the tensor NAME that
+#: belongs to a task.
 Rule = tuple[str, str]
 
 _TASKS = ("task", "source")
+_PLACE = "place"
 _REST = "rest"
 
 
@@ -125,6 +127,10 @@ def translate(name: str, rules: Iterable[Rule], tasks: Mapping[str, str]) -> str
         if match is not None:
             found = match.groupdict()
             named = {key: tasks[value] if key in _TASKS else value for key, value in found.items()}
+            if _PLACE in found:
+                if int(found[_PLACE]) >= len(known):
+                    continue
+                named[_PLACE] = tasks[known[int(found[_PLACE])]]
             return ours.format(only=next(iter(tasks.values())), **named)
     return None
 

@@ -34,6 +34,7 @@ from taskprism.layers.heads import (
     list_heads,
     register_head,
 )
+from taskprism.layers.low_rank import LowRankLinear
 from taskprism.layers.modulation import (
     AdaptedConvolution,
     Modulation,
@@ -56,6 +57,7 @@ __all__ = [
     "HeadLike",
     "HighResolutionFusion",
     "InitialHead",
+    "LowRankLinear",
     "Modulation",
     "ModuleDict",
     "ModuleList",

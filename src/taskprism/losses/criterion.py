@@ -329,12 +329,18 @@ class Criterion(nn.Module):
         valid: Mapping[str, Tensor],
         counts: LabelCounts | None = None,
     ) -> tuple[Tensor, LossBreakdown]:
-        """Total loss, and the losses of each task; see :meth:`breakdown` for the arguments."""
+        """Total loss with the penalty of the predictions, and the losses of each task.
+
+        See :meth:`breakdown` for the arguments.
+        """
         losses = self.breakdown(predictions, targets, valid, counts)
         labeled = losses.per_task()
         if not labeled:  # exactly 0, with a graph
             return _sum([*losses.final.values(), *losses.initial.values()]), losses
-        return self.balancing(labeled), losses
+        total = self.balancing(labeled)
+        if predictions.penalty is not None:
+            total = total + mean_over_processes([predictions.penalty])[0]
+        return total, losses
 
     def _divisor(self, scales: int) -> int:
         return scales if self.initial == "mean" else 1

@@ -11,6 +11,14 @@
 * ``tpim``: pairs of tasks interact through iterated attention, at several scales or one;
 * ``dense_mtl``: decoders exchange features by cross-task attention (Lopes et al., WACV 2023);
 * ``atrc``: each pair of tasks has its own kind of context (Bruggemann et al., ICCV 2021);
+* ``dpt``: reassembles and fuses the maps of a foundation backbone (Ranftl et al., ICCV 2021), alone
+  or with any distillation at its scales;
+* ``invpt``: all tasks attend to each other at growing resolution (Ye and Xu, ECCV 2022);
+* ``mtlora``: a frozen transformer with low-rank updates, shared and of each task (Agiza et al.,
+  CVPR 2024); the option ``low_rank`` of the backbone brings shared updates to any other system;
+* ``mlore``: a mixture of low-rank experts for each task on a plain transformer (Yang et al., CVPR
+  2024);
+* ``taskprompter``: a prompt per task passes through the transformer (Ye and Xu, ICLR 2023);
 * ``cross_stitch``, ``nddr_cnn``, ``mtan``: tasks share between the stages of a ResNet (Misra et
   al., CVPR 2016; Gao et al., CVPR 2019; Liu et al., CVPR 2019);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
@@ -49,11 +57,16 @@ from taskprism.models.base import (
 from taskprism.models.cross_stitch import CrossStitch
 from taskprism.models.ctal import ConcatNet, CTALNet
 from taskprism.models.ctal_multiscale import CTALMultiScale
+from taskprism.models.decoding import DecoderModel
 from taskprism.models.dense_mtl import DenseMTL
+from taskprism.models.dpt import DPT
 from taskprism.models.encoder_sharing import EncoderSharingModel
 from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.invpt import InvPT
+from taskprism.models.mlore import MLoRE
 from taskprism.models.mtan import MTAN
 from taskprism.models.mti_net import MTINet
+from taskprism.models.mtlora import MTLoRA
 from taskprism.models.multi_task import MultiTask
 from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
@@ -63,11 +76,13 @@ from taskprism.models.predictions import Predictions
 from taskprism.models.single_scale import SingleScaleModel
 from taskprism.models.single_task import SingleTask
 from taskprism.models.single_tasking import SingleTaskingModel
+from taskprism.models.taskprompter import TaskPrompter
 from taskprism.models.tpim import TPIMNet
 
 __all__ = [
     "ASTMT",
     "ATRC",
+    "DPT",
     "MODELS",
     "MTAN",
     "NDDRCNN",
@@ -76,9 +91,13 @@ __all__ = [
     "CTALNet",
     "ConcatNet",
     "CrossStitch",
+    "DecoderModel",
     "DenseMTL",
     "EncoderSharingModel",
+    "InvPT",
+    "MLoRE",
     "MTINet",
+    "MTLoRA",
     "MultiScaleFrontEnd",
     "MultiTask",
     "MultiTaskModel",
@@ -90,6 +109,7 @@ __all__ = [
     "SingleTask",
     "SingleTaskingModel",
     "TPIMNet",
+    "TaskPrompter",
     "create_model",
     "find_model",
     "list_models",

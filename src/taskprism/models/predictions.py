@@ -16,6 +16,9 @@ class Predictions(dict[str, Tensor]):
         initial: Initial predictions (deep supervision) of main and auxiliary tasks, finest first:
             for each scale a mapping task name -> raw output ``(B, channels, h, w)`` at the
             resolution of that scale. Empty for models without a front end.
+        penalty: A scalar that training adds to the total loss, such as one that balances the use
+            of experts; None for most models. Balancings that combine the gradients of tasks do not
+            read it.
 
     Example:
         >>> import torch
@@ -27,23 +30,27 @@ class Predictions(dict[str, Tensor]):
     """
 
     initial: list[dict[str, Tensor]]
+    penalty: Tensor | None
 
     def __init__(
         self,
         final: Mapping[str, Tensor] | None = None,
         initial: Sequence[Mapping[str, Tensor]] = (),
+        penalty: Tensor | None = None,
     ) -> None:
         super().__init__(final or {})
         self.initial = [dict(scale) for scale in initial]
+        self.penalty = penalty
 
 
 def _flatten(predictions: Predictions) -> tuple[list[Any], Any]:
-    return [dict(predictions), predictions.initial], None
+    penalty = [] if predictions.penalty is None else [predictions.penalty]
+    return [dict(predictions), predictions.initial, penalty], None
 
 
 def _unflatten(children: Any, context: Any) -> Predictions:
-    final, initial = children
-    return Predictions(final, initial)
+    final, initial, penalty = children
+    return Predictions(final, initial, *penalty)
 
 
 # Export, compile and DDP traverse outputs as trees and would lose the initial predictions.
