@@ -17,6 +17,7 @@ from .losses import register_consistency_loss as register_consistency_loss
 from .metrics import list_metrics as list_metrics
 from .metrics import register_metric as register_metric
 from .models import create_model as create_model
+from .models import initialize as initialize
 from .models import list_models as list_models
 from .models import register_model as register_model
 from .models.hub import load as load

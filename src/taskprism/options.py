@@ -74,6 +74,27 @@ def read_options(
     }
 
 
+def read_trainable(part: str) -> tuple[str, int]:
+    """Kind and number of a part of a backbone: ``last:2`` -> ``("last", 2)``.
+
+    Raises:
+        ValueError: It is not ``all``, ``none``, ``norms``, ``last:N`` or ``adapters``.
+
+    Example:
+        >>> read_trainable("last:2"), read_trainable("norms")
+        (('last', 2), ('norms', 0))
+    """
+    kind, colon, number = str(part).partition(":")
+    if kind in ("all", "none", "norms", "adapters") and not colon:
+        return kind, 0
+    if kind == "last" and number.isascii() and number.isdigit() and 0 < int(number) < 10_000:
+        return kind, int(number)
+    raise ValueError(
+        "trainable must be all, none, norms, adapters, or last:N with a positive number N, "
+        f"got {part!r}"
+    )
+
+
 def refuse_boolean(value: Any) -> Any:
     """Validator of numbers: ``true`` is not 1.
 

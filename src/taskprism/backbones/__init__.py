@@ -52,6 +52,7 @@ from taskprism.backbones.se_resnet import SEResNet
 from taskprism.backbones.sources import LITE0_PACKAGE
 from taskprism.backbones.timm_features import TimmFeatures
 from taskprism.backbones.token_maps import TokenMaps
+from taskprism.backbones.trainable import set_trainable, trunks
 from taskprism.backbones.weights import LoadReport, load_pretrained
 
 __all__ = [
@@ -82,4 +83,6 @@ __all__ = [
     "load_pretrained",
     "register_backbone",
     "register_modulated_backbone",
+    "set_trainable",
+    "trunks",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from torch import Tensor, nn
 
+from taskprism.backbones.layer_groups import LayerGroups, groups_of_children
 from taskprism.errors import InputError
 from taskprism.layers.resize import ceil_divide
+from taskprism.options import read_trainable
 from taskprism.registry import Registry, describe_part
 
 
@@ -25,6 +27,8 @@ class Backbone(nn.Module, ABC):
         image_mean: Per-channel mean that the weights expect, of RGB in [0, 1].
         image_std: Per-channel standard deviation that the weights expect.
         weights: Source and license of the initial weights.
+        trainable: What :meth:`set_trainable` chose: ``all``, ``none``, ``norms``, ``last:N`` or
+            ``adapters``.
         config: ``{"name", "options"}`` from which
             :func:`~taskprism.backbones.create_backbone` builds the same backbone, or None if its
             constructor was called with arguments that JSON cannot hold.
@@ -48,7 +52,10 @@ class Backbone(nn.Module, ABC):
     image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     weights: str = "random"
+    trainable: str = "all"
     config: dict[str, Any] | None = None
+
+    _keeps_statistics: bool = False  # of batch norm, in trained layers too
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments, from which a saved model builds its backbone again."""
@@ -67,6 +74,103 @@ class Backbone(nn.Module, ABC):
     def feature_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """``(H, W)`` of every map for an input image of ``size``."""
         return [(ceil_divide(size[0], s), ceil_divide(size[1], s)) for s in self.strides]
+
+    def layer_groups(self, coarse: bool = True) -> LayerGroups:
+        """Names of all parameters by layer, from the image to the output.
+
+        ``last:N`` and layer-wise learning rates use them. By default they follow from the order in
+        which layers are defined (:func:`~taskprism.backbones.layer_groups.groups_of_children`);
+        override the method if yours run in another order.
+
+        Args:
+            coarse: Stages of a network that has some, for ``last:N``; otherwise blocks.
+        """
+        return groups_of_children(self, coarse)
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """Parameters that ``adapters`` trains: those of modules whose ``is_adapter`` is true."""
+        adapters = (module for module in self.modules() if getattr(module, "is_adapter", False))
+        return [parameter for module in adapters for parameter in module.parameters()]
+
+    def set_trainable(self, part: str = "all", freeze_batch_norm: bool = False) -> None:
+        """Choose which parameters are trained; all others have ``requires_grad`` false.
+
+        Layers without any trained parameter run as in evaluation, even in training mode: batch norm
+        uses its running statistics, which stay as they are, and dropout does nothing. A backbone
+        without trained parameters keeps no activations for the backward pass.
+
+        Args:
+            part: ``all``; ``none``; ``norms``: scales and shifts of normalization layers;
+                ``last:N``: the last N groups of :meth:`layer_groups`; or ``adapters``: the
+                parameters of :meth:`adapter_parameters`.
+            freeze_batch_norm: Keep the running statistics of batch norm in trained layers too.
+
+        Raises:
+            InputError: ``part`` is something else, or the backbone has no such parameters.
+        """
+        try:
+            kind, number = read_trainable(part)
+        except ValueError as error:
+            raise InputError(f"Backbone {type(self).__name__}: {error}.") from None
+        named = dict(self.named_parameters())
+        if kind == "last":
+            groups = self.layer_groups(coarse=True)
+            if number > len(groups):
+                raise InputError(
+                    f"Backbone {type(self).__name__} has {len(groups)} groups of layers, so "
+                    f"{part!r} does not exist; use last:{len(groups)} or less, or all."
+                )
+            chosen = {id(named[name]) for names in groups[-number:] for name in names}
+        elif kind == "adapters":
+            chosen = {id(parameter) for parameter in self.adapter_parameters()}
+        elif kind == "norms":
+            norms = (module for module in self.modules() if _is_norm(module))
+            chosen = {id(p) for norm in norms for p in norm.parameters(recurse=False)}
+        else:
+            chosen = {id(parameter) for parameter in named.values()} if kind == "all" else set()
+        if not chosen and kind in _NEEDED:
+            raise InputError(
+                f"Backbone {type(self).__name__} has no {_NEEDED[kind]}; set backbone.trainable to "
+                "all, none or last:N, or choose another backbone."
+            )
+        for parameter in named.values():
+            parameter.requires_grad_(id(parameter) in chosen)
+        self.trainable, self._keeps_statistics = part, freeze_batch_norm
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; in training, frozen layers run as in evaluation (:meth:`set_trainable`)."""
+        super().train(mode)
+        if mode and self.trainable != "all":
+            for module in _frozen_modules(self):
+                module.eval()
+        if mode and self._keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+
+_NEEDED = {
+    "norms": "normalization layers with parameters",
+    "adapters": "adapters (modules whose attribute is_adapter is true)",
+}
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module normalizes; timm has its own classes in addition to PyTorch's."""
+    known = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+    return isinstance(module, known) or "norm" in type(module).__name__.lower()
+
+
+def _frozen_modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Largest modules with parameters of which none is trained."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield module
+    elif parameters:
+        for child in module.children():
+            yield from _frozen_modules(child)
 
 
 #: Backbones that :func:`~taskprism.backbones.create_backbone` knows in addition to timm's.

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taskprism.backbones.base import Backbone
+from taskprism.backbones.layer_groups import LayerGroups, timm_groups
 from taskprism.backbones.timm_features import check_name, set_image_statistics
 from taskprism.errors import UnknownNameError
 
@@ -41,6 +42,7 @@ class HRNet(Backbone):
     ) -> None:
         super().__init__()
         check_name(name)
+        self.name = name
         if upsampling not in get_args(Upsampling):
             raise UnknownNameError("hrnet_upsampling", upsampling, get_args(Upsampling))
         model: Any = timm.create_model(
@@ -60,6 +62,12 @@ class HRNet(Backbone):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Branches, finest first."""
         return self.model(images)
+
+    def layer_groups(self, coarse: bool = True) -> LayerGroups:
+        """Groups as timm defines them for fine-tuning: stages, or modules if not ``coarse``."""
+        groups = timm_groups(self.model, self.name, coarse)
+        assert groups is not None  # timm defines them for every HRNet
+        return [[f"model.{name}" for name in names] for names in groups]
 
 
 class ExactFusion(nn.Module):

@@ -11,6 +11,7 @@ from timm.layers import Format
 from torch import Tensor
 
 from taskprism.backbones.base import BACKBONES, Backbone
+from taskprism.backbones.layer_groups import LayerGroups, timm_groups
 from taskprism.errors import InputError, UnknownNameError
 
 # With these options, models that are built for one image size accept any; others refuse them.
@@ -80,6 +81,13 @@ class TimmFeatures(Backbone):
         if self.channels_last:
             kept = [each.permute(0, 3, 1, 2) for each in kept]
         return self.crop(kept, images.shape[-2:])
+
+    def layer_groups(self, coarse: bool = True) -> LayerGroups:
+        """Groups as timm defines them for fine-tuning: stages, or blocks if not ``coarse``."""
+        groups = timm_groups(self.model, self.name, coarse)
+        if groups is None:
+            return super().layer_groups(coarse)
+        return [[f"model.{name}" for name in names] for names in groups]
 
     def pad(self, images: Tensor) -> Tensor:
         """Pad with zeros to a size that is a multiple of the coarsest stride.

@@ -99,7 +99,7 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     Raises:
         CheckpointError: They hold less than 90 % of the values; the trunk is unchanged.
     """
-    own = {_plain(key): key for key in trunk.state_dict()}
+    own = {plain_name(key): key for key in trunk.state_dict()}
     shapes = {key: tensor.shape for key, tensor in trunk.state_dict().items()}
     state = source.state
     found = _match(state, own)
@@ -142,13 +142,23 @@ def strip_wrappers(key: str) -> str:
     return key
 
 
-def _plain(key: str) -> str:
-    """Name without wrappers; timm replaces the dots of stages by underscores in extractors."""
+def plain_name(key: str) -> str:
+    """Name without wrappers; timm replaces the dots of stages by underscores in extractors.
+
+    Example:
+        >>> from taskprism.backbones.weights import plain_name
+        >>> plain_name("backbone.model.layer1.0.weight"), plain_name("layer1_0.weight")
+        ('layer1_0_weight', 'layer1_0_weight')
+    """
     return strip_wrappers(key).replace(".", "_")
 
 
 def _match(state: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, tuple[str, Tensor]]:
-    return {own[_plain(key)]: (key, tensor) for key, tensor in state.items() if _plain(key) in own}
+    return {
+        own[plain_name(key)]: (key, tensor)
+        for key, tensor in state.items()
+        if plain_name(key) in own
+    }
 
 
 def _fit_positions(trunk: nn.Module, key: str, tensor: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ _SHORT = {"--data": "--data.protocol", "--tracker": "--trackers"}
 #: Names of values in the help, where tyro would show STR or PATH.
 _NAMES = {
     "model.name": "MODEL",
+    "init": "RUN|HUB|FILE",
+    "backbone.trainable": "all|none|norms|last:N|adapters",
     "model.backbone": "BACKBONE",
     "model.pretrained": "True|False|FILE|PACKAGE",
     "data.protocol": "PROTOCOL [PROTOCOL ...]",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
@@ -69,6 +70,8 @@ class ResidualAdapter(nn.Conv2d):
         >>> ResidualAdapter(8, 4)(torch.rand(1, 8, 6, 5)).abs().max().item()
         0.0
     """
+
+    is_adapter: ClassVar[bool] = True  # backbone.trainable: adapters trains it
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=1, bias=False)

@@ -62,6 +62,7 @@ from taskprism.models.dense_mtl import DenseMTL
 from taskprism.models.dpt import DPT
 from taskprism.models.encoder_sharing import EncoderSharingModel
 from taskprism.models.front_end import MultiScaleFrontEnd
+from taskprism.models.initialization import InitializationReport, PartReport, initialize
 from taskprism.models.invpt import InvPT
 from taskprism.models.mlore import MLoRE
 from taskprism.models.mtan import MTAN
@@ -71,6 +72,7 @@ from taskprism.models.multi_task import MultiTask
 from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
 from taskprism.models.pap_net import PAPNet
+from taskprism.models.parts import model_parts
 from taskprism.models.predicted_image import PredictedImage
 from taskprism.models.predictions import Predictions
 from taskprism.models.single_scale import SingleScaleModel
@@ -94,6 +96,7 @@ __all__ = [
     "DecoderModel",
     "DenseMTL",
     "EncoderSharingModel",
+    "InitializationReport",
     "InvPT",
     "MLoRE",
     "MTINet",
@@ -103,6 +106,7 @@ __all__ = [
     "MultiTaskModel",
     "PADNet",
     "PAPNet",
+    "PartReport",
     "PredictedImage",
     "Predictions",
     "SingleScaleModel",
@@ -112,6 +116,8 @@ __all__ = [
     "TaskPrompter",
     "create_model",
     "find_model",
+    "initialize",
     "list_models",
+    "model_parts",
     "register_model",
 ]

@@ -226,6 +226,22 @@ class MultiTaskModel(SavedModel):
         """Groups of parameters, each with a factor for its learning rate in SGD."""
         return []
 
+    def set_image_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Change how :meth:`normalize` prepares images, for weights that expect other ones.
+
+        Args:
+            mean: Of each channel of RGB in [0, 1].
+            std: Of each channel, greater than 0.
+        """
+        for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
+            buffer.copy_(torch.tensor(list(values), device="cpu").view(-1, 1, 1))
+        if self._config is not None:
+            own = {
+                "image_mean": self.image_mean.flatten().tolist(),
+                "image_std": self.image_std.flatten().tolist(),
+            }
+            self._config = {**self._config, **own}
+
     def normalize(self, images: Tensor) -> Tensor:
         """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect."""
         return (images - self.image_mean) / self.image_std

@@ -354,7 +354,22 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         raise CheckpointError(f"Cannot read {str(folder / WEIGHTS)!r}: {error}.") from error
     except RuntimeError as error:
         raise _does_not_fit(folder, error) from error
+    load_image_statistics(model, folder)
     check_finite_model(model, folder)
+
+
+def load_image_statistics(model: nn.Module, folder: Path) -> None:
+    """Let a model normalize images as a saved one of the same architecture does.
+
+    Args:
+        model: Models that are not derived from :class:`SavedModel` stay as they are.
+        folder: Folder with ``config.json``.
+    """
+    if isinstance(model, SavedModel) and (folder / CONFIG).is_file():
+        config = read_config(folder)
+        mean, std = config.get("image_mean"), config.get("image_std")
+        if mean is not None and std is not None:
+            cast("MultiTaskModel", model).set_image_statistics(mean, std)
 
 
 def check_finite_model(model: nn.Module, source: str | Path) -> None:

@@ -392,6 +392,8 @@ def _anchor_paths(values: dict[str, Any], folder: Path) -> None:
             str((folder / name).resolve()) if str(name).endswith(".py") else name
             for name in imports
         ]
+    if "init" in values:
+        values["init"] = anchor(values["init"], Path.exists)
     for section, key, is_path in (
         ("data", "protocol", _is_protocol_path),
         ("data", "root", Path.exists),

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from taskprism.errors import RecipeError
-from taskprism.options import refuse_boolean
+from taskprism.options import read_trainable, refuse_boolean
 from taskprism.stores.paths import is_url
 
 
@@ -97,6 +97,27 @@ class ModelSettings(Strict):
         return words.get(value.lower(), value) if isinstance(value, str) else value
 
 
+class BackboneSettings(Strict):
+    """Which part of the backbone is trained. Neck, distillation and heads always are."""
+
+    trainable: str = Field(
+        "all",
+        description="all; none; norms: normalization layers; last:N: the last N stages, or blocks "
+        "of a plain transformer; or adapters",
+    )
+    freeze_batch_norm: bool = Field(
+        False,
+        description="keep the running statistics in trained layers too; frozen layers always do",
+    )
+
+    @field_validator("trainable", mode="before")
+    @classmethod
+    def _is_a_part(cls, value: Any) -> Any:
+        value = "none" if value is None else value  # YAML reads null, tyro None
+        read_trainable(value)
+        return value
+
+
 class DataSettings(Strict):
     """The labeled images, and how they are loaded.
 
@@ -165,6 +186,12 @@ class OptimizerSettings(Strict):
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
     backbone_lr_factor: float = Field(1.0, gt=0, description="lr of the backbone / lr of the rest")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="lr of each layer of the backbone / lr of the layer after it; 1: all the same",
+    )
 
 
 class ScheduleSettings(Strict):
@@ -299,6 +326,11 @@ class Recipe(Strict):
         description="modules or Python files that register your own parts: my_parts, parts/file.py",
     )
     model: ModelSettings = Field(default_factory=ModelSettings)
+    init: str | None = Field(
+        None,
+        description="initial weights: a run, a saved model, a hub id or a file (.safetensors, .pt)",
+    )
+    backbone: BackboneSettings = Field(default_factory=BackboneSettings)
     data: DataSettings = Field(default_factory=DataSettings)
     tasks: list[str] = Field(
         default_factory=list, description="main tasks; empty: all tasks of the protocol"

@@ -281,6 +281,18 @@ class Task(ABC):
         """
         return self.channels
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the output channels where they are classes; by default none.
+
+        A head that is trained further on other classes keeps those with the same name.
+        """
+        return ()
+
+    def with_channels(self, channels: int) -> Task:
+        """The same task with another number of output channels, which then have no names."""
+        return dataclasses.replace(self, channels=channels)
+
     def from_categories(self, logits: Tensor) -> Tensor:
         """Raw output ``(B, channels, H, W)`` that class logits ``(B, categories, H, W)`` mean."""
         return logits

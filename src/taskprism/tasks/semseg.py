@@ -191,6 +191,15 @@ class SemanticSegmentation(Task):
             del config["class_weights"]
         return config
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.class_names
+
+    def with_channels(self, channels: int) -> SemanticSegmentation:
+        """The same task with another number of classes, which then have no names."""
+        return replace(self, channels=channels, class_names=(), class_weights=())
+
     def decode(self, output: Tensor) -> Tensor:
         """Index of the largest logit, int64 ``(B, 1, H, W)``."""
         return output.argmax(dim=-3, keepdim=True)

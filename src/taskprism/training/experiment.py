@@ -21,8 +21,15 @@ from taskprism.losses import (
     create_balancer,
     create_consistency_loss,
 )
-from taskprism.models import create_model, find_model, list_models
+from taskprism.models import (
+    InitializationReport,
+    create_model,
+    find_model,
+    initialize,
+    list_models,
+)
 from taskprism.models.base import MultiTaskModel
+from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe, validate
 from taskprism.recipes.schema import DataSettings, Recipe
 from taskprism.registry import Registry, describe_part
@@ -265,6 +272,26 @@ def _task(protocol: Protocol, name: str) -> Task:
             f"of one task: {', '.join(task.name for task in protocol.tasks)}."
         )
     return found[0]
+
+
+def initialize_experiment(
+    experiment: Experiment, reporter: Reporter
+) -> InitializationReport | None:
+    """Copy the initial weights that the recipe names into the model, and report what fitted.
+
+    Returns:
+        None if the recipe names none.
+
+    Raises:
+        CheckpointError: They cannot be read, or nothing of them fits.
+        InputError: They need code that is not imported.
+    """
+    source = experiment.recipe.init
+    if source is None:
+        return None
+    report = initialize(experiment.model, source)
+    reporter.line(str(report))
+    return report
 
 
 def weights_source(model: MultiTaskModel) -> str:

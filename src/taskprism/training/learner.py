@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from taskprism.atomic import write_folder
+from taskprism.backbones import set_trainable
 from taskprism.data.sample import Batch
 from taskprism.errors import CheckpointError, DivergenceError, InputError
 from taskprism.layers import synchronize_batch_norm
 from taskprism.losses import GradientBalancing
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import check_finite_model, load_weights
+from taskprism.models.hub import check_finite_model, load_image_statistics, load_weights
 from taskprism.progress import Reporter
+from taskprism.recipes.schema import BackboneSettings
 from taskprism.scoring.selection import Selection
 from taskprism.training.bad_samples import BadSamples
 from taskprism.training.experiment import Experiment
@@ -84,6 +86,9 @@ class Learner:
     ) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
+        if recipe.backbone != BackboneSettings():  # what you froze yourself stays frozen
+            part, keeps_statistics = recipe.backbone.trainable, recipe.backbone.freeze_batch_norm
+            set_trainable(experiment.model, part, keeps_statistics)
         # FSDP needs parameters in the usual memory layout.
         self.model = (
             experiment.model.to(accelerator.device)
@@ -278,10 +283,13 @@ class Learner:
         if self.average is not None and state.average is not None and state.weights is not None:
             self.model.load_state_dict(state.weights)
             self.average.load_state_dict(state.average)
+            for model in (self.model, self.average.module):
+                load_image_statistics(model, folder)
         elif self.sharded is None:
             load_weights(self.model, folder)
         else:
             load_weights(self.sharded.whole, folder)
+            load_image_statistics(self.model, folder)
             self.sharded.scatter()
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler)

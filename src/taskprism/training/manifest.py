@@ -35,7 +35,12 @@ _PACKAGES = (
 
 
 def describe(
-    protocol: Protocol, seed: int, weights: str, device: str, processes: int
+    protocol: Protocol,
+    seed: int,
+    weights: str,
+    device: str,
+    processes: int,
+    init: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Manifest of a run that starts now.
 
@@ -45,6 +50,7 @@ def describe(
         weights: Where the first weights come from and under which terms.
         device: What the network runs on.
         processes: How many run it.
+        init: What the network received from a trained one, or None.
     """
     return {
         "started": now(),
@@ -61,6 +67,7 @@ def describe(
         },
         "data_fingerprint": protocol.fingerprint(),
         "licenses": {"data": protocol.license, "weights": weights},
+        "init": None if init is None else dict(init),
         "seed": seed,
         "hardware": {
             "machine": platform.platform(),

@@ -14,6 +14,9 @@ import torch
 from torch import nn
 
 from taskprism.backbones.base import Backbone
+from taskprism.backbones.trainable import decayed_rates
+from taskprism.models.base import MultiTaskModel
+from taskprism.models.parts import trained_parameters
 from taskprism.recipes.schema import OptimizerSettings, ScheduleSettings
 
 _BASE_LR = "base_lr"
@@ -33,7 +36,7 @@ def parameter_groups(
 
     Args:
         model: The model.
-        settings: Learning rate and its factor for backbones.
+        settings: Learning rate, its factor for backbones, and its decay over their layers.
         factors: Parameters whose learning rate is a multiple of that of the others.
     """
     in_backbone = {
@@ -43,6 +46,9 @@ def parameter_groups(
         for parameter in module.parameters()
     }
     factor_of = {id(p): factor for parameters, factor in factors for p in parameters}
+    if settings.layer_decay < 1:
+        for parameters, decay in decayed_rates(model, settings.layer_decay):
+            factor_of |= {id(p): decay * factor_of.get(id(p), 1.0) for p in parameters}
     kinds: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -74,6 +80,32 @@ def create_optimizer(
                 momentum=settings.momentum,
                 nesterov=settings.nesterov and settings.momentum > 0,
             )
+
+
+def describe_training(model: MultiTaskModel, optimizer: torch.optim.Optimizer) -> str:
+    """Line that says how many parameters of each part of a model are trained, and at which rates.
+
+    Args:
+        model: Some of its parameters may not be trained.
+        optimizer: Its groups have the learning rates.
+
+    Example:
+        >>> from taskprism import create_model
+        >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck_channels=8)
+        >>> model.backbone.trunk.set_trainable("none")
+        >>> describe_training(model, create_optimizer(model, OptimizerSettings(lr=1e-3)))
+        'Training 0.00 of 0.37 M in backbone, 0.01 M in neck, 0.48 M in head of depth; lr 0.001.'
+    """
+    counts = {
+        part: f"{trained / 1e6:.2f}" + (f" of {total / 1e6:.2f}" if trained < total else "")
+        for part, (trained, total) in trained_parameters(model).items()
+    }
+    rates = [group[_BASE_LR] for group in optimizer.param_groups]
+    low, high = min(rates), max(rates)
+    return (
+        f"Training {', '.join(f'{count} M in {part}' for part, count in counts.items())}; "
+        f"lr {f'{low:.3g} to ' if low < high else ''}{high:.3g}."
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:

@@ -18,6 +18,7 @@ from taskprism.data.protocol import Protocol, Split
 from taskprism.errors import CheckpointError, DataError, Terminated
 from taskprism.models.base import MultiTaskModel
 from taskprism.models.hub import load, load_weights
+from taskprism.models.initialization import InitializationReport
 from taskprism.progress import Reporter
 from taskprism.recipes.files import load_recipe
 from taskprism.recipes.schema import DataSettings, Recipe
@@ -37,12 +38,14 @@ from taskprism.training.experiment import (
     build_experiment,
     build_protocol,
     check_saved_names,
+    initialize_experiment,
     record_objects,
     weights_source,
 )
 from taskprism.training.feeding import seeded
 from taskprism.training.launch import create_accelerator
 from taskprism.training.learner import place_model
+from taskprism.training.optimizers import describe_training
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
@@ -60,6 +63,7 @@ def train(
     *,
     protocol: ProtocolLike | None = None,
     model: MultiTaskModel | type[MultiTaskModel] | str | None = None,
+    init: str | Path | None = None,
     on_evaluate: OnEvaluate | None = None,
 ) -> Path:
     """Train the network of a recipe and score the result on the test images.
@@ -80,6 +84,8 @@ def train(
             an object can only be resumed or evaluated with the object.
         model: Network in place of the recipe's: likewise. An object brings its own tasks, which
             the protocol must have.
+        init: Initial weights in place of the recipe's: what :func:`taskprism.initialize` accepts.
+            A resumed run continues from its own checkpoint and does not read it again.
         on_evaluate: Called as ``on_evaluate(epoch, split, results)`` after each evaluation during
             training, when the checkpoint is written.
 
@@ -101,6 +107,8 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = record_objects(recipe, protocol, model)
     find_trackers(recipe)
+    if init is not None:
+        recipe = recipe.model_copy(update={"init": str(init)})
     run = RunDirectory(run_dir)
     accelerator = create_accelerator(recipe, run.path)
     reporter = reporter or Reporter(quiet=not accelerator.is_main_process)
@@ -124,8 +132,10 @@ def train(
                 model if isinstance(model, MultiTaskModel) else None,
             )
             _check_splits(experiment, reporter)
+            started = resume and run.has_checkpoint("last")
+            report = None if started else initialize_experiment(experiment, reporter)
         try:
-            _train(run, experiment, accelerator, reporter, stop, resume, on_evaluate)
+            _train(run, experiment, accelerator, reporter, stop, resume, report, on_evaluate)
         except Stopped as stopped:
             accelerator.wait_for_everyone()  # the first process has saved before any other ends
             watch.finish()
@@ -160,6 +170,7 @@ def _train(
     reporter: Reporter,
     stop: StopRequest,
     resume: bool,
+    initialization: InitializationReport | None,
     on_evaluate: OnEvaluate | None,
 ) -> None:
     """Train and score; the folder is checked and held by this process."""
@@ -182,7 +193,7 @@ def _train(
             reporter.line(note)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        _open(run, experiment, trainer, accelerator, reporter, resume)
+        _open(run, experiment, trainer, accelerator, reporter, resume, initialization)
     accelerator.wait_for_everyone()
     trainer.trackers.start(resume)
     _announce(reporter, experiment, trainer, accelerator)
@@ -431,6 +442,7 @@ def _open(
     accelerator: Accelerator,
     reporter: Reporter,
     resume: bool,
+    initialization: InitializationReport | None,
 ) -> None:
     """Write recipe and manifest before the first step."""
     recipe = experiment.recipe
@@ -452,6 +464,7 @@ def _open(
         weights=weights_source(experiment.model),
         device=str(accelerator.device),
         processes=accelerator.num_processes,
+        init=None if initialization is None else initialization.record(),
     )
     run.write_recipe(recipe)
     run.log.truncate(0)
@@ -472,6 +485,7 @@ def _announce(
         f"{parameters:.2f} M parameters, {trainer.order.length} training images, "
         f"{accelerator.num_processes} process(es) on {accelerator.device}"
     )
+    reporter.line(describe_training(model, trainer.learner.optimizer))
     if protocol.license:
         reporter.line(f"Data: {protocol.license}")
     data = trainer.recipe.data

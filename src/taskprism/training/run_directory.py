@@ -274,10 +274,14 @@ def absolute_paths(recipe: Recipe, folder: Path | None = None) -> Recipe:
     }
     if isinstance(weights, str) and (base / weights).exists():  # a package has no such path
         weights = str(absolute(weights))
+    init = recipe.init
+    if init is not None and (base / init).exists():  # a hub id has no such path
+        init = str(absolute(init))
     imports = [str(absolute(name)) if name.endswith(".py") else name for name in recipe.imports]
     return recipe.model_copy(
         update={
             "imports": imports,
+            "init": init,
             "model": recipe.model.model_copy(update={"pretrained": weights}),
             "data": data.model_copy(
                 update={"protocol": protocol, "root": root, "options": options, "labels": labels}

@@ -27,7 +27,12 @@ from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.stores.lease import LeaseHeldError
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
-from taskprism.training.experiment import Experiment, build_experiment, record_objects
+from taskprism.training.experiment import (
+    Experiment,
+    build_experiment,
+    initialize_experiment,
+    record_objects,
+)
 from taskprism.training.feeding import EpochOrder, TrainingFeed, derive_seed
 from taskprism.training.label_constants import sum_label_statistics
 from taskprism.training.launch import create_accelerator, max_over_processes
@@ -126,6 +131,7 @@ class Trainer:
             recipe = validate({"name": model.name, **settings}, source="Trainer")
             recipe = record_objects(recipe, protocol, model)
             experiment = build_experiment(recipe, protocol, model)
+            initialize_experiment(experiment, reporter or Reporter())
         elif settings:
             raise InputError(f"Put {', '.join(settings)} into the recipe, or give no recipe.")
         else:
