@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from taskprism.cli import main
-from taskprism.export import OnnxModel
+from taskprism.export import ExportReport, OnnxModel
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def photographs(tmp_path_factory):
 def test_a_run_is_exported_quantized_scored_and_predicts(run, photographs, tmp_path, capfd):
     file = tmp_path / "model.onnx"
     words = ["export", str(run), "--out", str(file), "--int8", str(photographs), "--evaluate"]
-    assert main(words) == 0
+    assert main([*words, "--no-dynamic-size"]) == 0
     output, errors = capfd.readouterr()
     assert "Largest relative difference to PyTorch at 1 x 3 x 32 x 48" in errors
     assert "calibrated with 2 image(s)" in errors
@@ -70,6 +70,19 @@ def test_one_file_per_task_and_a_program(run, tmp_path, capfd):
     program = tmp_path / "m.pt2"
     assert main(["export", str(run), "--out", str(program), "--format", "torch"]) == 0
     assert program.stat().st_size > 0
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], None), (["--no-dynamic-size"], False)])
+def test_a_file_accepts_other_sizes_by_default(run, tmp_path, monkeypatch, words, expected):
+    asked = []
+
+    def write(*_, dynamic_size, **__):
+        asked.append(dynamic_size)
+        return ExportReport(tmp_path, 18, {}, "any", {})
+
+    monkeypatch.setattr("taskprism.cli.export.export_onnx", write)
+    assert main(["export", str(run), "--out", str(tmp_path / "m.onnx"), *words]) == 0
+    assert asked == [expected]
 
 
 def test_requests_that_do_not_fit_are_named(run, tmp_path, capfd):

@@ -47,25 +47,26 @@ def network(tasks=TASKS):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """One network as a file with raw and one with decoded outputs."""
+    """One network as a file with raw outputs for one size, and with decoded ones for any."""
     folder = tmp_path_factory.mktemp("onnx")
     model = network()
-    export_onnx(model, folder / "raw.onnx", (48, 64))
+    export_onnx(model, folder / "raw.onnx", (48, 64), dynamic_size=False)
     report = export_onnx(
         model, folder / "decoded.onnx", (48, 64), decode=True, license_terms="own photographs"
     )
     return folder, model, report
 
 
-#: A fixed size, one task at a time, and sizes that must divide.
-KINDS = ("ctal", "astmt", "mtan")
+#: A fixed size, one task at a time, and maps whose sizes are rounded at every level. The last one
+#: takes longest to trace, so it has one task.
+KINDS = {"ctal": {}, "astmt": {}, "mtan": {"tasks": {"depth": 1}}}
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_file_of_each_kind_of_model_gives_the_outputs_of_the_network_at_two_sizes(
     tmp_path, name
 ):
-    model = small_model(name)
+    model = small_model(name, **KINDS[name])
     randomize_statistics(model)
     was_training = model.training
     report = export_onnx(model, tmp_path / "model.onnx", SIZE)
@@ -172,7 +173,7 @@ def test_a_raw_file_is_a_model_that_can_be_scored(exported):
     folder, model, _ = exported
     loaded = OnnxModel(folder / "raw.onnx")
     assert loaded.tasks == model.tasks
-    image = torch.rand(3, 70, 90, generator=torch.Generator().manual_seed(2))
+    image = torch.rand(3, 72, 96, generator=torch.Generator().manual_seed(2))
     for name, expected in predict(model, image, (48, 64)).items():
         assert torch.allclose(predict(loaded, image, (48, 64))[name], expected, atol=1e-4)
 
@@ -198,8 +199,8 @@ def test_8_bit_integers_stay_close_and_keep_what_the_file_says(exported, tmp_pat
 
 def test_one_graph_per_task_computes_only_that_task(tmp_path):
     model = small_model("astmt").eval()
-    everything = export_onnx(model, tmp_path / "all.onnx", SIZE)
-    one = export_onnx(model, tmp_path / "depth.onnx", SIZE, tasks=["depth"])
+    everything = export_onnx(model, tmp_path / "all.onnx", SIZE, dynamic_size=False)
+    one = export_onnx(model, tmp_path / "depth.onnx", SIZE, tasks=["depth"], dynamic_size=False)
     assert list(one.differences[1, *SIZE]) == ["depth"]
     assert sum(one.operators.values()) < 0.8 * sum(everything.operators.values())
 
@@ -221,7 +222,7 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
     model = network([create_task("depth")])
     monkeypatch.setattr(onnx_file, "difference", lambda expected, actual: 0.5)
     with pytest.raises(InputError, match=r"1 x 32 x 48 .* differ by .*depth"):
-        export_onnx(model, tmp_path / "model.onnx", (32, 48))
+        export_onnx(model, tmp_path / "model.onnx", (32, 48), dynamic_size=False)
     assert list(tmp_path.iterdir()) == []
 
 

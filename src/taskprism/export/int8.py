@@ -44,8 +44,9 @@ def quantize_onnx(source: str | Path, target: str | Path, images: Iterable[np.nd
         >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
         >>> photographs = np.random.default_rng(0).random((2, 1, 3, 32, 48), dtype=np.float32)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = export_onnx(model, f"{folder}/a.onnx", size=(32, 48))
-        ...     quantize_onnx(f"{folder}/a.onnx", f"{folder}/a_int8.onnx", photographs)
+        ...     file = f"{folder}/a.onnx"
+        ...     _ = export_onnx(model, file, size=(32, 48), dynamic_size=False)
+        ...     quantize_onnx(file, f"{folder}/a_int8.onnx", photographs)
         2
     """
     quantization = import_extra("onnxruntime.quantization", "onnx", "Quantization")

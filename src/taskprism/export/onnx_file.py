@@ -123,9 +123,10 @@ def export_onnx(
         >>> from taskprism import create_model
         >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     report = export_onnx(model, f"{folder}/depth.onnx", size=(32, 48))
-        >>> report.largest < 1e-4
-        True
+        ...     file = f"{folder}/depth.onnx"
+        ...     report = export_onnx(model, file, size=(32, 48), dynamic_size=False)
+        >>> report.size_rule, report.largest < 1e-4
+        ('32 x 48 only', True)
     """
     height, width = check_size("export_onnx", "size", size)
     check_integer("export_onnx", "opset", opset, low=OLDEST_OPSET)

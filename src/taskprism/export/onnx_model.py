@@ -44,8 +44,9 @@ class OnnxModel(MultiTaskModel):
         >>> from taskprism.export import OnnxModel, export_onnx
         >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = export_onnx(model, f"{folder}/a.onnx", size=(32, 48))
-        ...     outputs = OnnxModel(f"{folder}/a.onnx")(torch.rand(1, 3, 32, 48))
+        ...     file = f"{folder}/a.onnx"
+        ...     _ = export_onnx(model, file, size=(32, 48), dynamic_size=False)
+        ...     outputs = OnnxModel(file)(torch.rand(1, 3, 32, 48))
         >>> tuple(outputs["depth"].shape)
         (1, 1, 32, 48)
     """

@@ -90,8 +90,9 @@ class OnnxPredictor:
         >>> from taskprism.export import OnnxPredictor, export_onnx
         >>> model = create_model("multi_task", ["depth"], backbone="test_resnet", neck="none")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = export_onnx(model, f"{folder}/a.onnx", size=(32, 48), decode=True)
-        ...     predictor = OnnxPredictor(f"{folder}/a.onnx")
+        ...     file = f"{folder}/a.onnx"
+        ...     _ = export_onnx(model, file, (32, 48), decode=True, dynamic_size=False)
+        ...     predictor = OnnxPredictor(file)
         >>> predictor.predict(np.zeros((60, 80, 3), np.uint8))["depth"].shape
         (60, 80)
     """
