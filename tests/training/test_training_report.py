@@ -218,6 +218,22 @@ def test_without_data_the_recorded_part_is_shown(quick_charts, finished, page, t
     assert "Pictures" in found.texts["h2"] and "h3" not in found.texts
 
 
+def test_a_run_that_was_trained_further_says_so(quick_charts, finished, tmp_path):
+    run = copy(finished, tmp_path)
+    scores = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**scores, "epoch": 1}))
+    texts = report(run).texts["p"]
+    assert any("The scores are of epoch 1, but 2 epochs are trained" in text for text in texts)
+
+
+def test_an_image_that_is_gone_leaves_the_recorded_part(quick_charts, finished, tmp_path):
+    data = Path(shutil.copytree(next(finished.parents[1].glob("tiny*")), tmp_path / "data"))
+    (data / "rgb" / "image09.png").unlink()
+    found = report(finished, out=tmp_path / "gone.html", root=data)
+    assert any("image09" in text for text in found.texts["p"])
+    assert "Pictures" in found.texts["h2"]
+
+
 def test_a_checkpoint_and_manifest_that_are_gone_are_named(quick_charts, finished, tmp_path):
     run = copy(finished, tmp_path)
     shutil.rmtree(run / "checkpoints")

@@ -21,7 +21,7 @@ convention of the papers' code, where they are labeled 0 ("background", "no edge
 ``Resize``                  stretch to a size
 ``ResizeAndPad``            keep the aspect ratio, pad the rest
 ``PadToMultiple``           pad until height and width divide
-``ColorJitter``            torchvision's ``ColorJitter``
+``ColorJitter``             torchvision's ``ColorJitter``
 ``PhotometricDistortion``   brightness, contrast, saturation and hue (ATRC, InvPT)
 ``ZeroBorder``              the papers' zero fill around any transform
 ==========================  ========================================================================

@@ -179,7 +179,9 @@ class PredictedImage:
         self.panel().save(stream, format="png")
         content = base64.b64encode(stream.getvalue()).decode()
         text = escape(repr(self))
-        return f'<img alt="{text}" title="{text}" src="data:image/png;base64,{content}">'
+        style = "max-width: 100%; height: auto"  # a panel of many tasks is wider than a notebook
+        source = f"data:image/png;base64,{content}"
+        return f'<img alt="{text}" title="{text}" style="{style}" src="{source}">'
 
 
 def predict_each(

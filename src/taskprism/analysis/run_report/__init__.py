@@ -158,20 +158,29 @@ def _predict(
     recorded: Recorded, options: _Options, reporter: Reporter
 ) -> tuple[list[TaskFindings], dict[str, int], list[str]]:
     """What is shown of each task, the number of images of each split, and what is missing."""
-    states = recorded.states
-    missing: list[str] = []
-    split: Split = "test" if recorded.result is None else recorded.result.split  # pyrefly: ignore
-    tasks = list(states.tasks.values()) if states is not None else []
+    states, sizes = recorded.states, dict[str, int]()
     try:
         source = _open(recorded, options)
+        splits = source.protocol.splits
+        sizes = {str(n): len(source.protocol.dataset(n)) for n in SPLITS if n in splits}
+        findings, missing = _measure(recorded, source, options, reporter)
     except (TaskprismError, OSError) as error:
-        missing.append(f"Error histograms and pictures are missing: {error}")
+        split = "test" if recorded.result is None else recorded.result.split
+        tasks = () if states is None else states.tasks.values()
         images = 0 if states is None else len(states.names)
-        return [_from_states(task, split, images, states) for task in tasks], {}, missing
-    splits = source.protocol.splits
-    sizes = {str(n): len(source.protocol.dataset(n)) for n in SPLITS if n in splits}
-    tasks = list(source.model.tasks)
-    split, total = source.split, sizes[source.split]
+        findings = [_from_states(task, split, images, states) for task in tasks]
+        missing = [f"Error histograms and pictures are missing: {error}"]
+    return findings, sizes, missing
+
+
+def _measure(
+    recorded: Recorded, source: _Source, options: _Options, reporter: Reporter
+) -> tuple[list[TaskFindings], list[str]]:
+    """Predict the images, and say what is missing."""
+    split, protocol, tasks = source.split, source.protocol, list(source.model.tasks)
+    dataset = protocol.dataset(split, protocol.evaluation_transform())
+    total, states = len(dataset), recorded.states
+    missing: list[str] = []
     if states is not None and len(states.names) != total:
         missing.append(
             f"The scores of single images are of {len(states.names)} images, but the split "
@@ -182,9 +191,8 @@ def _predict(
     batch_size = options.batch_size or recorded.recipe.data.batch_size
     if states is None:
         states = _score(source, batch_size, options.workers, reporter)
-    dataset = source.protocol.dataset(split, source.protocol.evaluation_transform())
     used = evenly_spaced(total, options.images)
-    if source.protocol.scores_at_label_size:
+    if protocol.scores_at_label_size:
         batch_size = 1
     loader = evaluation_loader(_Images(dataset, used), tasks, batch_size, options.workers)
     batches = reporter.track(loader, f"measuring errors on {split}")
@@ -201,7 +209,7 @@ def _predict(
         findings.append(
             replace(found, diagnosis=diagnosis, diagnosed=len(used), examples=tuple(shown))
         )
-    return findings, sizes, missing
+    return findings, missing
 
 
 def _open(recorded: Recorded, options: _Options) -> _Source:
@@ -247,7 +255,7 @@ def _score(source: _Source, batch_size: int, workers: int, reporter: Reporter) -
     return recorder.gathered()
 
 
-def _from_states(task: Task, split: Split, images: int, states: ImageStates | None) -> TaskFindings:
+def _from_states(task: Task, split: str, images: int, states: ImageStates | None) -> TaskFindings:
     """What the states of single images show."""
     if states is None or task.name not in states.tasks:
         return TaskFindings(task, split, images)

@@ -94,7 +94,15 @@ def read_recorded(run: RunDirectory) -> Recorded:
             results[split] = found
     if result is None:
         results = _last_evaluation(log)
-    states = _states(run, result, missing) if result is not None else None
+    states = None
+    trained = max((entry["epoch"] for entry in log if entry.get("event") == "train"), default=0)
+    if result is not None and checkpoint == "last" and (result.epoch or trained) < trained:
+        missing.append(
+            f"The scores are of epoch {result.epoch}, but {trained} epochs are trained: pictures "
+            "and scores of classes are of the newest weights."
+        )
+    elif result is not None:
+        states = _states(run, result, missing)
     return Recorded(run, recipe, manifest, log, result, results, checkpoint, states, tuple(missing))
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from taskprism.analysis.run_report.predicted import Diagnosis, Example
 from taskprism.analysis.run_report.recorded import Recorded
-from taskprism.data.protocol import Split
 from taskprism.recipes.files import to_yaml
 from taskprism.scoring.tables import NOTHING, arrow, billions, millions, number
 from taskprism.tasks.base import Task
@@ -23,7 +22,6 @@ from taskprism.tasks.diagnostics import ClassScores, PixelError
 from taskprism.text_table import TextTable
 from taskprism.visualization.canvas import tile_size
 from taskprism.visualization.charts import (
-    MANY,
     calibration_chart,
     confusion_chart,
     histogram_chart,
@@ -34,6 +32,7 @@ from taskprism.visualization.curves import Points
 from taskprism.visualization.panels import pixel_row, tile
 from taskprism.visualization.report import Figure, Section, TileRow
 
+WIDE = 5  # classes; larger confusion matrices are not shrunk to a column
 MOST_CLASSES = 20  # rows of a confusion matrix; the classes with fewer pixels are put together
 RIGHT, WRONG = (214, 219, 225), (213, 94, 0)
 
@@ -54,7 +53,7 @@ class TaskFindings:
     """
 
     task: Task
-    split: Split
+    split: str
     images: int
     unlabeled: int | None = None
     classes: ClassScores | None = None
@@ -203,7 +202,7 @@ def task_section(findings: TaskFindings) -> Section:
     if findings.classes is not None:
         table = _class_table(findings.classes)
         # A large matrix keeps its size, so that it stays readable on a phone, and scrolls.
-        large = len(findings.classes.names) > MANY
+        large = len(findings.classes.names) > WIDE
         (figures if large else charts).append(_confusion(findings.classes, task.name))
     if findings.diagnosis is not None:
         if findings.diagnosed < findings.images:
