@@ -240,6 +240,7 @@ def _with_gain(
     better = {column.task: column.higher_is_better for column in primary}
     totals: list[float] = []
     parts: dict[str, list[float]] = {}
+    without: list[int] = []
     for run in group:
         pairs = paired_scores(run, baseline, {column.task: column.metric for column in primary})
         for column in primary:
@@ -250,17 +251,20 @@ def _with_gain(
                     f"{BASELINE_MODEL} score.",
                 )
         if pairs and not any(other.seed == run.seed for other in baseline):
-            _add_note(
-                notes,
-                f"Δm of {row.name}: there is no {BASELINE_MODEL} run with seed {run.seed}, so it "
-                "is relative to their mean over seeds.",
-            )
+            without.append(run.seed)
         results = {task: score for task, (score, _) in pairs.items()}
         references = {task: reference for task, (_, reference) in pairs.items()}
         if pairs:
             totals.append(gain(results, references, better))
         for task, part in task_gains(results, references, better).items():
             parts.setdefault(task, []).append(part)
+    if without:
+        seeds = ", ".join(map(str, sorted(without)))
+        _add_note(
+            notes,
+            f"There is no {BASELINE_MODEL} run with seed {seeds}, so Δm of such a run is relative "
+            f"to the mean of the {BASELINE_MODEL} runs.",
+        )
     left_out = [c.task for c in primary if c.task not in {t for run in group for t in run.metrics}]
     if left_out and totals:
         _add_note(notes, f"Δm of {row.name} covers its tasks only, not {', '.join(left_out)}.")
