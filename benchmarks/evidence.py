@@ -44,7 +44,6 @@ PARTIAL: dict[str, Values] = {
     "per_image": {"loss": {"average": "images"}},
     "mtpsl": MTPSL,
 }
-BASELINE = "single_task"
 BALANCERS = ("fixed", "uncertainty", "gradnorm", "dwa", "upgrad")
 DISTILLED = "distilled"
 
