@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 project = "taskprism"
@@ -11,8 +13,8 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.linkcode",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
 ]
 html_theme = "furo"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -23,7 +25,22 @@ autosummary_generate = False
 napoleon_use_ivar = True
 exclude_patterns = ["_build", "generate", "notebooks/*.ipynb"]
 
+_SOURCES = Path(__file__).parents[1]
+_REPOSITORY = "https://github.com/taskprism/taskprism/blob/main"
 _documented: dict[int, str] = {}
+
+
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Address of the source of a documented part; pages with all sources would be slow to build."""
+    try:
+        part: Any = importlib.import_module(info["module"])
+        for name in info["fullname"].split("."):
+            part = getattr(part, name)
+        file = Path(inspect.getfile(inspect.unwrap(part))).relative_to(_SOURCES)
+        line = inspect.getsourcelines(inspect.unwrap(part))[1]
+    except (ImportError, AttributeError, TypeError, ValueError, OSError):
+        return None  # no class or function, or not of this project
+    return f"{_REPOSITORY}/{file.as_posix()}#L{line}"
 
 
 def skip_repeated(

@@ -13,13 +13,22 @@ from typing import Any
 
 import torch
 
+from taskprism.backbones import Backbone, ModulatedBackbone
+from taskprism.backbones.staged import StagedTransformer
+from taskprism.backbones.token_maps import TokenMaps
 from taskprism.models import create_model, find_model, list_models
 from taskprism.scoring.resources import Resources, profile
 
 PAGE = Path(__file__).parents[1] / "models.md"
-SIZE = (288, 384)
+SIZE = (320, 448)
 TASKS = {"semseg": 40, "depth": 1, "normals": 3, "edge": 1}
-BACKBONE = "resnet50"
+#: Backbone for each type that a model can declare; the first that fits.
+BACKBONES: dict[type[Backbone], str] = {
+    ModulatedBackbone: "se_resnet50",
+    TokenMaps: "vit_base_patch16_224",
+    StagedTransformer: "swin_tiny_patch4_window7_224",
+    Backbone: "resnet50",
+}
 
 _INTRODUCTION = f"""\
 # Models
@@ -30,7 +39,7 @@ Parameters and multiply-adds of every model for one image of {SIZE[0]} x {SIZE[1
 tasks: segmentation into 40 classes, depth, normals and edges. All options have their defaults. The
 backbone is ResNet-50, except for models that need another type of backbone. Models that are marked
 with † are built for one image size. The column "relative" is the number of multiply-adds divided by
-that of `multi_task`.
+that of `multi_task` on ResNet-50.
 
 `taskprism profile MODEL --tasks semseg=40 depth=1` prints these numbers for any size, tasks and
 backbone, and the time and memory on your machine. [Sizes of the models](parameters.md) compares the
@@ -66,8 +75,7 @@ def measure(name: str) -> Line:
     """Build a model without values, and count."""
     model = find_model(name)
     options: dict[str, Any] = {} if model.any_input_size else {"size": SIZE}
-    modulated = model.backbone_type is find_model("astmt").backbone_type
-    backbone = "se_resnet50" if modulated else BACKBONE
+    backbone = next((b for kind, b in BACKBONES.items() if issubclass(model.backbone_type, kind)))
     with torch.device("meta"):  # sizes need no values
         built = create_model(name, TASKS, backbone=backbone, **options)
     return Line(name, backbone, profile(built, SIZE, repeats=0))
