@@ -180,7 +180,7 @@ def change(config, keys, value):
         ("tasks.semseg.kind", "semsog", ["Unknown task 'semsog'", "semseg"]),
         ("tasks.semseg.classes", None, ["tasks.semseg", "number of classes"]),
         ("tasks.objects", {"path": "{name}"}, ["Unknown task 'objects'", "kind"]),
-        ("tasks.depth.options", {"loss": "l2"}, ["tasks.depth", "no field loss", "loss_name"]),
+        ("tasks.depth.options", {"loss": "l2"}, ["tasks.depth", "no field loss", "losses"]),
         ("tasks.semseg.map", "labels.json#x", ["tasks.semseg.map", "labels.json"]),
         ("tasks.semseg.map", {"a": 1}, ["tasks.semseg.map", "'a': 1"]),
         ("tasks.semseg.map", {}, ["the map is empty"]),

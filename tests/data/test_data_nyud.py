@@ -235,7 +235,7 @@ def test_conventions_of_the_three_protocols():
         0.8,
     )
     assert {task.loss_weight for task in thirteen.tasks} == {1.0}
-    assert thirteen.task("normals").loss_name == "cosine"
+    assert thirteen.task("normals").losses[0].name == "cosine"
     assert [p.input_size for p in (forty, forty_one, thirteen)] == [
         (480, 640),
         (512, 512),
