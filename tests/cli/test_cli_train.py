@@ -14,6 +14,7 @@ import commands
 from reference.run_files import log, weights
 from taskprism.cli import main
 from taskprism.training import load_recipe
+from taskprism.training.experiment import build_experiment
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,23 @@ def test_model_name_and_data_replace_a_recipe(recipe, trained, tmp_path):
     assert made.model.options == {"neck_channels": 8} and made.epochs == 3
     assert main(["train", "rooms/multi_task", f"--data={data}", "--out", str(tmp_path)]) == 0
     assert trained[1][0].data.protocol == str(data) and trained[1][0].data.options == {}
+
+
+def test_tasks_that_the_data_lack_are_left_out_and_named(recipe, trained, tmp_path, capsys):
+    words = ["--data", str(recipe.parent / "six.yaml"), "--out", str(tmp_path / "run")]
+    words += ["--loss.weights.normals", "2", "--loss.weights.depth", "3"]
+    assert main(["train", "rooms/mti_net", *words]) == 0
+    message = "Training on depth: six has no semseg, normals, edge, which the recipe names."
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert trained[0][0].tasks == ["depth"] and trained[0][0].loss.weights == {"depth": 3}
+    assert main(["train", "rooms/mti_net", *words, "--tasks", "edge"]) == 0
+    assert trained[1][0].tasks == ["edge"]  # named by the user: an error of training
+
+
+def test_an_unknown_task_names_the_tasks_that_fit(recipe):
+    load = load_recipe(recipe, {"tasks": ["depth", "edge"]})
+    with pytest.raises(KeyError, match="the data have depth: add --tasks depth"):
+        build_experiment(load)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -10,11 +11,16 @@ import tyro
 from pydantic import BaseModel, Field, create_model
 
 from taskprism.cli import IMPORT_HELP
-from taskprism.errors import InputError
+from taskprism.errors import InputError, TaskprismError
+from taskprism.progress import Reporter
 from taskprism.recipes.files import parse_value, validate
 from taskprism.recipes.schema import Recipe
 from taskprism.stores import is_url
-from taskprism.training.experiment import load_recipe_or_model
+from taskprism.training.experiment import (
+    build_protocol,
+    keep_labeled_tasks,
+    load_recipe_or_model,
+)
 from taskprism.training.launch import disconnect
 from taskprism.training.run import train as train_recipe
 from taskprism.training.stopping import ignore_signals_at_exit
@@ -79,10 +85,33 @@ def train(arguments: Sequence[str], imports: Sequence[str] = ()) -> None:
     if values["data"]["protocol"] != recipe.data.protocol:  # its options are for the old one
         own = {key.removeprefix("data.options."): value for key, value in free.items()}
         values["data"]["options"] = {k: v for k, v in own.items() if f"data.options.{k}" in free}
+    made = validate(values, source="command line")
+    if made.data.protocol != recipe.data.protocol and not _names_tasks(rest):
+        made = _fit_to_data(made)
     ignore_signals_at_exit()
     out = given.out if is_url(given.out) else Path(given.out)
-    train_recipe(validate(values, source="command line"), out, resume=given.resume)
+    train_recipe(made, out, resume=given.resume)
     disconnect()
+
+
+def _names_tasks(words: Sequence[str]) -> bool:
+    options = {word.partition("=")[0].replace("_", "-") for word in words}
+    return not options.isdisjoint({"--tasks", "--auxiliary-tasks"})
+
+
+def _fit_to_data(recipe: Recipe) -> Recipe:
+    """Leave out the recipe's tasks that the data of the command line lack, and say so."""
+    try:
+        protocol = build_protocol(recipe.data)
+    except TaskprismError:
+        return recipe  # training reports what is wrong with the data
+    fitting, left_out = keep_labeled_tasks(recipe, protocol)
+    if left_out and os.environ.get("RANK", "0") == "0":
+        Reporter().line(
+            f"Training on {', '.join(fitting.tasks)}: {protocol.name} has no "
+            f"{', '.join(left_out)}, which the recipe names."
+        )
+    return fitting
 
 
 def _absolute(part: str) -> str:

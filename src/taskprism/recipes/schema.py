@@ -361,6 +361,12 @@ class Recipe(Strict):
         10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
     )
     precision: Literal["no", "fp16", "bf16"] = Field("no", description="mixed precision")
+    compile: bool = Field(
+        False, description="compile the model with torch.compile: slow first steps, then faster"
+    )
+    compile_backend: str = Field(
+        "inductor", description="backend of torch.compile; inductor needs a C++ compiler or triton"
+    )
     fsdp: bool = Field(
         False,
         description="divide weights, gradients and optimizer state among processes (FSDP)",

@@ -14,7 +14,7 @@ from taskprism.backbones import Backbone
 from taskprism.data import LabelSubset, create_protocol
 from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol, SizedDataset, Transform
-from taskprism.errors import InputError
+from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.losses import (
     ConsistencyLoss,
     Criterion,
@@ -242,9 +242,9 @@ def build_experiment(
         check_stepping(recipe, model)
         return Experiment(recipe, protocol, model)
     _refuse_object(recipe.model.name, "model")
-    auxiliary = [_task(protocol, name) for name in recipe.auxiliary_tasks]
+    auxiliary = _tasks(protocol, recipe.auxiliary_tasks, "--auxiliary-tasks")
     others = [task for task in protocol.tasks if task not in auxiliary]
-    tasks = [_task(protocol, name) for name in recipe.tasks] or others
+    tasks = _tasks(protocol, recipe.tasks, "--tasks") or others
     options = recipe.model.options
     if not find_model(recipe.model.name).any_input_size:
         options = {"size": protocol.input_size, **options}
@@ -259,6 +259,68 @@ def build_experiment(
     )
     check_stepping(recipe, model)
     return Experiment(recipe, protocol, model)
+
+
+def keep_labeled_tasks(recipe: Recipe, protocol: Protocol) -> tuple[Recipe, list[str]]:
+    """Leave out the tasks of a recipe that the data do not have, with their loss weights.
+
+    Args:
+        recipe: A recipe that was written for other data.
+        protocol: The data.
+
+    Returns:
+        The recipe, and the names that were left out.
+
+    Raises:
+        InputError: The data have none of the main tasks.
+
+    Example:
+        >>> from taskprism.data import create_protocol
+        >>> from taskprism.recipes import load_recipe
+        >>> rooms = create_protocol("rooms", tasks=["semseg", "depth"])
+        >>> recipe, left_out = keep_labeled_tasks(load_recipe("rooms/mti_net"), rooms)
+        >>> recipe.tasks, left_out
+        (['semseg', 'depth'], ['normals', 'edge'])
+    """
+
+    def exists(name: str) -> bool:
+        try:
+            _task(protocol, name)
+        except TaskprismError:
+            return False
+        return True
+
+    named = [*recipe.tasks, *recipe.auxiliary_tasks]
+    left_out = [name for name in named if not exists(name)]
+    kept = [name for name in recipe.tasks if name not in left_out]
+    if recipe.tasks and not kept:
+        raise InputError(
+            f"Protocol {protocol.name!r} has none of the tasks {', '.join(recipe.tasks)} of the "
+            f"recipe. Name some that it has: --tasks "
+            f"{' '.join(task.name for task in protocol.tasks)}."
+        )
+    weights = {name: w for name, w in recipe.loss.weights.items() if name not in left_out}
+    changes = {
+        "tasks": kept,
+        "auxiliary_tasks": [name for name in recipe.auxiliary_tasks if name not in left_out],
+        "loss": recipe.loss.model_copy(update={"weights": weights}),
+    }
+    return (recipe.model_copy(update=changes) if left_out else recipe), left_out
+
+
+def _tasks(protocol: Protocol, names: Sequence[str], option: str) -> list[Task]:
+    """Tasks of a protocol; an error names those that it has, and the option that chooses them."""
+    try:
+        return [_task(protocol, name) for name in names]
+    except UnknownNameError as error:
+        known = [task.name for task in protocol.tasks]
+        found = [name for name in names if name in known]
+        if found:
+            error.message += (
+                f" Of the recipe's tasks, the data have {', '.join(found)}: add {option} "
+                f"{' '.join(found)}."
+            )
+        raise
 
 
 def _task(protocol: Protocol, name: str) -> Task:

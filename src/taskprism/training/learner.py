@@ -26,6 +26,7 @@ from taskprism.progress import Reporter
 from taskprism.recipes.schema import BackboneSettings
 from taskprism.scoring.selection import Selection
 from taskprism.training.bad_samples import BadSamples
+from taskprism.training.compiling import compile_model
 from taskprism.training.experiment import Experiment
 from taskprism.training.optimizers import (
     create_optimizer,
@@ -97,6 +98,7 @@ class Learner:
         )
         if recipe.sync_batch_norm and accelerator.num_processes > 1:
             synchronize_batch_norm(self.model)
+        compile_model(self.model, recipe, accelerator.device)
         self.adversary = create_adversary(recipe, self.model)
         self.criterion = experiment.criterion().to(accelerator.device)
         self.balancing = self.criterion.balancing

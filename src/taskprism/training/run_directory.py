@@ -35,6 +35,8 @@ FREE_ON_RESUME = (
     "data.workers",
     "data.root",
     "data.on_bad_sample",
+    "compile",
+    "compile_backend",
     "fsdp",
     "max_skipped_steps",
     "stall_timeout",
