@@ -4,6 +4,7 @@ from .data import Protocol as Protocol
 from .data import create_protocol as create_protocol
 from .data import list_protocols as list_protocols
 from .data import register_protocol as register_protocol
+from .data import register_transform as register_transform
 from .distillation import list_distillations as list_distillations
 from .distillation import register_distillation as register_distillation
 from .export import push_run as push_run

@@ -21,7 +21,7 @@ def trainer(folder, **settings):
         "rooms", tasks=["depth", "edge"], input_size=(32, 32), train_length=4, test_length=1
     )
     torch.manual_seed(0)
-    options = {"backbone": "test_resnet", "neck_channels": 8, "head": "single_scale"}
+    options = {"backbone": "test_resnet", "neck_channels": 8}
     model = create_model("multi_task", rooms.tasks, **options)
     settings = {"data": {"batch_size": 2}, "epochs": 1, **settings}
     return Trainer(model, rooms, folder, reporter=Reporter(quiet=True), **settings)

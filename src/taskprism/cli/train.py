@@ -36,7 +36,7 @@ _FREE = (
     "tracker_options",
 )
 #: Those among them with values of any type, which are read as YAML.
-_UNTYPED = ("model.options", "data.options", "loss.balancing_options")
+_UNTYPED = ("model.options", "data.options", "data.augmentation", "loss.balancing_options")
 #: Spellings of options -> the keys of a recipe that they stand for.
 _SHORT = {"--data": "--data.protocol", "--tracker": "--trackers"}
 #: Names of values in the help, where tyro would show STR or PATH.

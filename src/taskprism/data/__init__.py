@@ -13,6 +13,7 @@ module; ``@register_protocol`` adds it to :data:`PROTOCOLS`. The shipped YAMLs (
 :mod:`taskprism.data.shards`.
 """
 
+from taskprism.data.augmentation import TRANSFORMS, list_transforms, register_transform
 from taskprism.data.create import create_protocol, list_protocols
 from taskprism.data.folder import FolderProtocol
 from taskprism.data.joint import JointProtocol
@@ -30,6 +31,7 @@ from taskprism.data.sample import Batch, Sample, collate, make_sample
 
 __all__ = [
     "PROTOCOLS",
+    "TRANSFORMS",
     "Batch",
     "FolderProtocol",
     "JointProtocol",
@@ -43,6 +45,8 @@ __all__ = [
     "collate",
     "create_protocol",
     "list_protocols",
+    "list_transforms",
     "make_sample",
     "register_protocol",
+    "register_transform",
 ]

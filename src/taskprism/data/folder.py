@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 from torch.utils.data import Dataset
 
 from taskprism.data import transforms
+from taskprism.data.augmentation import AugmentationSteps
 from taskprism.data.encoding import TargetDecoder
 from taskprism.data.files import Orientation, exif_orientation, read_image, read_stored
 from taskprism.data.folder_config import Augmentation, Fit, FolderConfig, TaskConfig, load_config
@@ -71,7 +72,12 @@ def fit_to(size: tuple[int, int], fit: Fit) -> Transform:
 
 
 def training_transform(size: tuple[int, int], fit: Fit, augmentation: Augmentation) -> Transform:
-    """Fit to ``size``, then augment, so that the random part processes fewer pixels."""
+    """Fit to ``size``, then augment, so that the random part processes fewer pixels.
+
+    A list of steps is applied to the sample at its own size, and the result fitted to ``size``.
+    """
+    if augmentation.transforms:
+        return AugmentationSteps(augmentation.transforms, fit_to(size, fit), size)
     return transforms.Compose([fit_to(size, fit), *augmentation.steps()])
 
 

@@ -14,7 +14,7 @@
     splits:
       train: train.txt            # one name a line; or a list of names, {glob: "rgb/a*.jpg"},
       test: test.txt              # or a fraction of all images, such as 0.25
-    augmentation: {zoom: [1, 1.2, 1.5], degrees: 10, color: true}
+    augmentation: {zoom: [1, 1.2, 1.5], degrees: 10, color: true}   # or a list of transforms
     tasks:
       semseg:
         path: labels/{name}.png
@@ -73,6 +73,7 @@ from pydantic import (
 )
 
 from taskprism.data import transforms
+from taskprism.data.augmentation import read_step
 from taskprism.data.files import Orientation
 from taskprism.data.protocol import Split, Transform
 from taskprism.errors import DataError
@@ -163,7 +164,22 @@ Pixels = Annotated[Side, BeforeValidator(refuse_boolean)]
 Whole = Annotated[int, BeforeValidator(refuse_boolean)]
 
 
-class Augmentation(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    #: Keys of later versions. At their default they are not written, so fingerprints stay.
+    later_keys: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = handler(self)
+        for key in self.later_keys:
+            if getattr(self, key) == type(self).model_fields[key].default:
+                content.pop(key, None)
+        return content
+
+
+class Augmentation(_Strict):
     """Random changes of training images; the defaults are MTI-Net's on NYUD-v2.
 
     Example:
@@ -173,7 +189,7 @@ class Augmentation(BaseModel):
         3
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later_keys: ClassVar[tuple[str, ...]] = ("transforms",)
 
     horizontal_flip: Plain = Field(0.5, ge=0, le=1, description="probability")
     zoom: tuple[Plain, ...] = Field(
@@ -195,10 +211,26 @@ class Augmentation(BaseModel):
         description="label of pixels from outside: none, or 0 (the papers' code)",
     )
 
+    transforms: tuple[Any, ...] = Field(
+        (),
+        description="instead of the other keys: transforms in their order, each a name or {name: "
+        "options}; a list in place of the keys stands for it",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _old_spelling(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return {"transforms": value}
         return rename_keys(value, {"colour": "color"})
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Augmentation:
+        if self.transforms and len(self.model_fields_set) > 1:
+            raise ValueError("give either a list of transforms or the other keys")
+        for step in self.transforms:
+            read_step(step)
+        return self
 
     @field_validator("zoom", "zoom_range")
     @classmethod
@@ -221,21 +253,6 @@ class Augmentation(BaseModel):
 
 
 Axis = Literal["right", "left", "up", "down", "toward", "forward"]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    #: Keys of later versions. At their default they are not written, so fingerprints stay.
-    later_keys: ClassVar[tuple[str, ...]] = ()
-
-    @model_serializer(mode="wrap")
-    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content = handler(self)
-        for key in self.later_keys:
-            if getattr(self, key) == type(self).model_fields[key].default:
-                content.pop(key, None)
-        return content
 
 
 class Encoding(_Strict):
@@ -407,7 +424,10 @@ class FolderConfig(_Strict):
     )
     split_seed: Whole = Field(0, description="order from which fractions are taken")
     tasks: dict[str, TaskConfig] = Field(min_length=1)
-    augmentation: Augmentation = Field(default_factory=Augmentation)
+    augmentation: Augmentation = Field(
+        default_factory=Augmentation,
+        description="keys for common changes, or a list of transforms with their options",
+    )
     cache: bool = Field(False, description="keep images in memory at input_size after first use")
     loss_weight: Plain = Field(
         1.0, ge=0, description="factor of the losses of these images, next to those of other sets"

@@ -145,6 +145,11 @@ class DataSettings(Strict):
         description="what to do with a training image that cannot be read; skip: train on another",
     )
 
+    augmentation: list[str | dict[str, Any]] = Field(
+        default_factory=list,
+        description="transforms of training images and labels with their options, in place of the "
+        "protocol's: [{RandomCrop: {size: [256, 256]}}, ...]",
+    )
     labels: str = Field(
         "all",
         description="training labels to keep: all; one: of each image, at random; random: a random "

@@ -12,8 +12,10 @@ from accelerate.utils import set_seed
 
 from taskprism.backbones import Backbone
 from taskprism.data import LabelSubset, create_protocol
+from taskprism.data.augmentation import AugmentationSteps, check_saved_steps
 from taskprism.data.create import ProtocolLike
 from taskprism.data.protocol import Protocol, SizedDataset, Transform
+from taskprism.data.transforms import Resize
 from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.losses import (
     ConsistencyLoss,
@@ -96,6 +98,9 @@ class Experiment:
         Raises:
             TaskprismError: ``data.labels`` is a file that does not fit, or a task is unknown.
         """
+        steps, size = self.recipe.data.augmentation, self.protocol.input_size
+        if steps:
+            return self._training_images(AugmentationSteps(steps, Resize(size), size))
         return self._training_images(self.protocol.train_transform())
 
     def plain_training_images(self) -> SizedDataset:
@@ -204,6 +209,9 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
         "tracker": recipe.trackers,
     }
+    check_saved_steps(recipe.data.augmentation)
+    own = recipe.data.options.get("augmentation")
+    check_saved_steps(own.get("transforms") if isinstance(own, Mapping) else own)
     changes = recipe.data.options.get("task_options")
     for fields in changes.values() if isinstance(changes, Mapping) else ():
         check_saved_losses(fields.get("losses", ()) if isinstance(fields, Mapping) else ())
