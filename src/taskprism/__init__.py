@@ -24,8 +24,8 @@ reads checkpoints that the papers' authors released. ``taskprism.train(recipe, o
 
 Your own parts have decorators: ``@taskprism.register_model``, ``register_task``,
 ``register_distillation``, ``register_head``, ``register_backbone``, ``register_protocol``,
-``register_transform``, ``register_metric``, ``register_loss``, ``register_balancer`` and ``register_consistency_loss``; see
-:mod:`taskprism.registry`.
+``register_transform``, ``register_metric``, ``register_loss``, ``register_balancer`` and
+``register_consistency_loss``; see :mod:`taskprism.registry`.
 
 Packages: :mod:`.tasks` (loss, metrics, decoding and colors of each task), :mod:`.models` and their
 parts (:mod:`.backbones`, :mod:`.distillation`, :mod:`.layers`), :mod:`.data`, :mod:`.losses`,

@@ -100,7 +100,7 @@ def test_what_cannot_be_applied_is_named(step, message):
 def test_a_step_of_ones_own_is_checked():
     TRANSFORMS.register("only_the_image")(lambda: lambda s: {**s, "image": s["image"][:, :4]})
     try:
-        with pytest.raises(InputError, match="only_the_image .* it must move both"):
+        with pytest.raises(InputError, match=r"only_the_image .* it must move both"):
             apply("only_the_image")
     finally:
         del TRANSFORMS._entries["only_the_image"]

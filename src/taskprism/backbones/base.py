@@ -17,14 +17,15 @@ from taskprism.registry import Registry, describe_part
 
 
 class Backbone(nn.Module, ABC):
-    """Image ``(B, 3, H, W)`` -> maps ``(B, channels[i], ceil(H/strides[i]), ceil(W/strides[i]))``.
+    """Image ``(B, C, H, W)`` -> maps ``(B, channels[i], ceil(H/strides[i]), ceil(W/strides[i]))``.
 
     Necks (feature pyramid, fusion, ASPP, ViT pyramid) are backbones that wrap a backbone.
 
     Attributes:
         channels: Channels of each map, finest first.
         strides: Downsampling of each map, increasing.
-        image_mean: Per-channel mean that the weights expect, of RGB in [0, 1].
+        image_mean: Per-channel mean that the weights expect, of RGB in [0, 1] and, for images with
+            more channels, of these.
         image_std: Per-channel standard deviation that the weights expect.
         weights: Source and license of the initial weights.
         trainable: What :meth:`set_trainable` chose: ``all``, ``none``, ``norms``, ``last:N`` or
@@ -49,8 +50,8 @@ class Backbone(nn.Module, ABC):
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    image_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    image_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    image_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     weights: str = "random"
     trainable: str = "all"
     config: dict[str, Any] | None = None

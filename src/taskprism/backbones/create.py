@@ -21,6 +21,8 @@ from taskprism.errors import InputError, UnknownNameError
 from taskprism.options import Channels, Size, Stride, read_options
 from taskprism.registry import check_options, describe_part, options_of
 
+#: Largest number of channels of an image.
+MOST_IMAGE_CHANNELS = 64
 NeckName = Literal["auto", "none", "fpn", "fuse", "deepest", "aspp", "vit_pyramid"]
 
 
@@ -51,6 +53,7 @@ def create_backbone(
     drop_path_rate: DropPath = 0.0,
     class_token: bool = True,
     low_rank: Mapping[str, Any] | None = None,
+    in_channels: Annotated[int, Field(ge=3, le=MOST_IMAGE_CHANNELS)] = 3,
     **options: Any,
 ) -> Backbone:
     """Create a backbone.
@@ -88,8 +91,12 @@ def create_backbone(
         class_token: Keep the class token of a plain transformer with ``taps``.
         low_rank: Freeze a ViT or Swin and train updates of low rank: the options of
             :func:`taskprism.backbones.low_rank.adapt`, such as ``{"rank": 64}``.
+        in_channels: Channels of the images, 3 to 64: red, green, blue, then others such as depth.
+            Pretrained weights of the first layer are repeated for the others and scaled, as timm
+            does. ``image_mean`` and ``image_std`` of the others are 0.5 and 0.25 at first.
         options: Options of your own class or function. It also receives ``finest_stride``,
-            ``output_stride`` and ``hrnet_upsampling`` if it has arguments of these names.
+            ``output_stride``, ``hrnet_upsampling`` and ``in_channels`` if it has arguments of these
+            names.
 
     Raises:
         UnknownNameError: The backbone, neck, option or weights package does not exist.
@@ -117,6 +124,7 @@ def create_backbone(
         "drop_path_rate": drop_path_rate,
         "class_token": class_token,
         "low_rank": low_rank,
+        "in_channels": in_channels,
     }
     defaults = options_of(create_backbone)
     changed = {k: v for k, v in changed.items() if v != defaults[k]} | options
@@ -128,11 +136,15 @@ def create_backbone(
         check_name(backbone)
         is_hrnet = backbone.startswith("hrnet")
         if taps is not None and (not isinstance(taps, str) or is_plain_transformer(backbone)):
-            trunk = TokenMaps(backbone, taps, tap_norm, image_size, drop_path_rate, class_token)
+            trunk = TokenMaps(
+                backbone, taps, tap_norm, image_size, drop_path_rate, class_token, in_channels
+            )
         elif is_hrnet and output_stride is None:
-            trunk = HRNet(backbone, hrnet_upsampling, finest_stride)
+            trunk = HRNet(backbone, hrnet_upsampling, finest_stride, in_channels)
         else:
-            trunk = TimmFeatures(backbone, output_stride, finest_stride, drop_path_rate)
+            trunk = TimmFeatures(
+                backbone, output_stride, finest_stride, drop_path_rate, in_channels
+            )
         if pretrained:
             report = load_pretrained(trunk.model, backbone, pretrained)
             trunk.weights = f"{report.source} (license: {report.license})"
@@ -151,6 +163,10 @@ def create_backbone(
         if "rank" not in low_rank:
             raise InputError(f"{owner} needs a rank, such as {{'rank': 16}}.")
         adapt(trunk, **read_options(owner, low_rank, adapt))
+    more = in_channels - len(trunk.image_mean)
+    if more > 0:
+        trunk.image_mean = (*trunk.image_mean, *[0.5] * more)
+        trunk.image_std = (*trunk.image_std, *[0.25] * more)
     if batch_norm_momentum is not None:
         _set_batch_norm_momentum(trunk, batch_norm_momentum)
     created = _add_neck(trunk, name, neck, neck_channels, neck_stride)

@@ -29,6 +29,7 @@ class HRNet(Backbone):
         name: A timm name that starts with ``hrnet``.
         upsampling: ``"bilinear"`` as in the multi-task systems, or ``"nearest"`` as in timm.
         finest_stride: Stride of the finest map: 4, or 2 to include the map of the stem.
+        in_channels: Channels of the images.
 
     Example:
         >>> from taskprism.backbones import HRNet
@@ -38,7 +39,11 @@ class HRNet(Backbone):
     """
 
     def __init__(
-        self, name: str, upsampling: Upsampling = "bilinear", finest_stride: int = 4
+        self,
+        name: str,
+        upsampling: Upsampling = "bilinear",
+        finest_stride: int = 4,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         check_name(name)
@@ -49,6 +54,7 @@ class HRNet(Backbone):
             name,
             features_only=True,
             feature_location="",
+            in_chans=in_channels,
             out_indices=(1, 2, 3, 4) if finest_stride > 2 else (0, 1, 2, 3, 4),
         )
         for stage in (model.stage2, model.stage3, model.stage4):

@@ -34,6 +34,7 @@ class TimmFeatures(Backbone):
             network is not dilated. Some networks do not support it.
         finest_stride: Stride of the finest map that is returned.
         drop_path_rate: Stochastic depth of the last block, for networks that have it.
+        in_channels: Channels of the images.
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -51,6 +52,7 @@ class TimmFeatures(Backbone):
         output_stride: int | None = None,
         finest_stride: int = 4,
         drop_path_rate: float = 0.0,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         check_name(name)
@@ -60,6 +62,8 @@ class TimmFeatures(Backbone):
             options["output_stride"] = output_stride
         if drop_path_rate:
             options["drop_path_rate"] = drop_path_rate
+        if in_channels != 3:
+            options["in_chans"] = in_channels
         self.model, self.only_size = _create(name, options)
         info = self.model.feature_info
         strides, channels = info.reduction(), info.channels()

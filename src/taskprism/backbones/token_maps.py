@@ -70,6 +70,7 @@ class TokenMaps(Backbone):
         image_size: Size | None = None,
         drop_path_rate: DropPath = 0.0,
         class_token: bool = True,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         check_name(name)
@@ -85,7 +86,9 @@ class TokenMaps(Backbone):
         if not class_token:  # timm wants another pooling then, which must not remove the norm
             options |= {"class_token": False, "global_pool": "avg", "fc_norm": False}
         try:
-            model: Any = timm.create_model(name, dynamic_img_size=True, **options)
+            model: Any = timm.create_model(
+                name, dynamic_img_size=True, in_chans=in_channels, **options
+            )
         except TypeError as error:
             raise InputError(
                 f"timm cannot build {name!r} for images of any size with {options}, so its tokens "

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from rich.console import Console
 from timm.layers import resample_abs_pos_embed
-from timm.models import model_entrypoint
+from timm.models import adapt_input_conv, model_entrypoint
 from torch import Tensor, nn
 
 from taskprism.backbones.sources import LITE0_PACKAGE, Source, from_file, from_hub, from_package
@@ -106,6 +107,7 @@ def load_matching(trunk: nn.Module, source: Source, name: str) -> LoadReport:
     if _needed(own.values()) - set(found) and (translated := _translate(state, name)) is not None:
         state, found = translated, _match(translated, own)
     found = {key: (name, _fit_positions(trunk, key, each)) for key, (name, each) in found.items()}
+    found = {key: (name, _adapted(each, shapes[key])) for key, (name, each) in found.items()}
     mismatched = sorted(key for key, (_, tensor) in found.items() if tensor.shape != shapes[key])
     fitting = {key: tensor for key, (_, tensor) in found.items() if key not in mismatched}
     used = {original for original, _ in found.values()}
@@ -180,6 +182,14 @@ def _fit_positions(trunk: nn.Module, key: str, tensor: Tensor) -> Tensor:
     return resample_abs_pos_embed(
         tensor[:, stored - prefix :], [rows, columns], num_prefix_tokens=prefix
     )
+
+
+def _adapted(tensor: Tensor, shape: torch.Size) -> Tensor:
+    """Weights of a first layer for RGB, repeated for further channels of the image and scaled."""
+    is_first = tensor.ndim == len(shape) == 4 and tensor.shape[1] == 3 < shape[1]
+    if not is_first or (tensor.shape[0], *tensor.shape[2:]) != (shape[0], *shape[2:]):
+        return tensor
+    return adapt_input_conv(shape[1], tensor)
 
 
 def _needed(keys: Any) -> set[str]:

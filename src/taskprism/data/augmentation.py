@@ -11,8 +11,9 @@
 
 A step is a transform of :mod:`taskprism.data.transforms`, one of ``torchvision.transforms.v2``
 whose effect on labels is known, one that :func:`register_transform` has registered, or
-``module:Class``. Image and all labels of a sample go through every step together. At the end, a
-sample of another size is brought to ``input_size``, so that samples fit into a batch.
+``module:Class``. Image and all labels of a sample go through every step together; changes of color
+leave channels after red, green and blue alone. At the end, a sample of another size is brought to
+``input_size``, so that samples fit into a batch.
 """
 
 from __future__ import annotations
@@ -68,6 +69,18 @@ TORCHVISION = (
     "RandomPhotometricDistort",
     "RandomVerticalFlip",
     "RandomZoomOut",
+)
+_COLORS = (
+    "ColorJitter",
+    "GaussianBlur",
+    "GaussianNoise",
+    "RandomAdjustSharpness",
+    "RandomAutocontrast",
+    "RandomChannelPermutation",
+    "RandomEqualize",
+    "RandomGrayscale",
+    "RandomInvert",
+    "RandomPhotometricDistort",
 )
 _WHY_NOT = {
     "RandomPerspective": "a perspective warp changes normals and depth in an unknown way",
@@ -184,7 +197,8 @@ def _create(name: str, options: Mapping[str, Any]) -> Any:
         )
     try:
         inspect.signature(factory).bind(**options)
-        return factory(**options)
+        made = factory(**options)
+        return transforms.ColorsOnly(made) if name in _COLORS else made
     except TaskprismError:
         raise
     except (TypeError, ValueError) as error:

@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
+import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 
 from taskprism.data import transforms
 from taskprism.data.augmentation import AugmentationSteps
@@ -15,7 +19,7 @@ from taskprism.data.encoding import TargetDecoder
 from taskprism.data.files import Orientation, exif_orientation, read_image, read_stored
 from taskprism.data.folder_config import Augmentation, Fit, FolderConfig, TaskConfig, load_config
 from taskprism.data.folder_files import FolderFiles
-from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
+from taskprism.data.protocol import ExtraChannel, Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import DataError, TaskprismError
 from taskprism.stores.paths import AnyPath, as_path, is_url
@@ -107,7 +111,7 @@ class FolderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
-        image = read_image(self.files.image(name), self.files.config.orientation)
+        image = self._image(name)
         targets: dict[str, DenseTarget] = {}
         valid: dict[str, ValidMask] = {}
         for task, decoder in self.decoders.items():
@@ -124,6 +128,30 @@ class FolderDataset(Dataset[Sample]):
         if self.files.config.loss_weight != 1:
             sample["weight"] = self.files.config.loss_weight
         return self.transform(sample) if self.transform is not None else sample
+
+    def _image(self, name: str) -> tv_tensors.Image:
+        """RGB, and the further channels of ``inputs``."""
+        rgb = read_image(self.files.image(name), self.files.config.orientation)
+        if not self.files.config.inputs:
+            return rgb
+        maps = [rgb.as_subclass(Tensor)]
+        for key, config in self.files.config.inputs.items():
+            path = self.files.input(key, name)
+            stored = read_stored(path, config.key, self.files.config.orientation).values
+            values = stored[..., None] if stored.ndim == 2 else stored
+            if config.layout == "chw" and stored.ndim == 3:
+                values = np.moveaxis(values, 0, -1)
+            expected = (*rgb.shape[-2:], config.channels)
+            if values.shape != expected:
+                raise DataError(
+                    f"{path} has the shape {values.shape}, but inputs.{key} of "
+                    f"{self.files.source} needs {expected} (height, width, channels): the size of "
+                    f"the image {self.files.image(name)} and the key 'channels'."
+                )
+            scaled = values.astype(np.float32) * config.scale + config.offset
+            finite = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+            maps.append(torch.from_numpy(finite).movedim(-1, 0))
+        return tv_tensors.Image(torch.cat(maps))
 
     def stored(self, task: str) -> str:
         """What the first label file of a task is: ``"16-bit grayscale PNG"``; else ``""``."""
@@ -265,6 +293,15 @@ class FolderProtocol(Protocol):
             license=config.license,
             config=config,
             files=files,
+        )
+
+    @property
+    def extra_channels(self) -> tuple[ExtraChannel, ...]:
+        """Channels of ``inputs``."""
+        return tuple(
+            ExtraChannel(key, one.mean, one.std)
+            for key, one in self.config.inputs.items()
+            for _ in range(one.channels)
         )
 
     def dataset(self, split: Split, transform: Transform | None = None) -> SizedDataset:

@@ -7,6 +7,8 @@
     license: my own photographs
     loss_weight: 0.5              # of all losses of these images; 1 by default
     image: rgb/{name}.jpg         # also finds .JPG and .jpeg; {name}.* finds any ending
+    inputs:                       # further channels of the images, for RGB-D, thermal and others
+      thermal: {path: "thermal/{name}.png", scale: 1/65535, mean: 0.4, std: 0.1}
     orientation: exif             # or stored, if labels were drawn on the image as stored
     input_size: [192, 256]        # height, width
     fit: stretch                  # as in the papers; or pad, which keeps the aspect ratio
@@ -366,6 +368,29 @@ class TaskConfig(_Strict):
         return self
 
 
+class InputConfig(_Strict):
+    """Further channels of the images: numbers of a file, as ``stored * scale + offset``.
+
+    Example:
+        >>> InputConfig(path="depth/{name}.png", scale="1/10000").channels
+        1
+    """
+
+    path: str = Field(description="pattern with {name}: an image of 1 to 32 bits, .npy, .npz, .mat")
+    channels: Whole = Field(1, ge=1, le=61, description="how many channels the file has")
+    scale: Number = Field(1.0, description="factor that brings stored numbers to about 0 to 1")
+    offset: Number = 0.0
+    key: str | None = Field(None, description="array name in an .npz or .mat")
+    layout: Literal["hwc", "chw"] = Field("hwc", description="order of an array's axes")
+    mean: Plain = Field(0.5, description="mean of the values, which the model subtracts")
+    std: Plain = Field(0.25, gt=0, description="their standard deviation: the model divides by it")
+
+    @field_validator("path")
+    @classmethod
+    def _has_name(cls, value: str) -> str:
+        return _check_pattern(value)
+
+
 class SplitSource(_Strict):
     """Which images belong to a split: exactly one of four keys.
 
@@ -402,7 +427,7 @@ class FolderConfig(_Strict):
         0.2
     """
 
-    later_keys: ClassVar[tuple[str, ...]] = ("orientation", "loss_weight")
+    later_keys: ClassVar[tuple[str, ...]] = ("orientation", "loss_weight", "inputs")
 
     name: str = Field(
         min_length=1, max_length=100, description="of the protocol; printed with every score"
@@ -413,6 +438,10 @@ class FolderConfig(_Strict):
     image: str = Field(
         description="pattern with {name}, or with {folder} and {stem}, the parts of the name "
         "before and after its last slash; .* stands for any ending"
+    )
+    inputs: dict[str, InputConfig] = Field(
+        default_factory=dict,
+        description="further channels of the images (depth, thermal), after red, green and blue",
     )
     orientation: Orientation = Field(
         "exif", description="turn images and labels by their EXIF tags, or read them as stored"

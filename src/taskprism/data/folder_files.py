@@ -73,6 +73,14 @@ class FolderFiles:
         """
         return self._file(self.config.image, name, ENDINGS)
 
+    def input(self, key: str, name: str) -> AnyPath:
+        """Path of a file of further channels, whether or not it exists.
+
+        Raises:
+            DataError: Two files differ only in their endings.
+        """
+        return self._file(self.config.inputs[key].path, name, (*ENDINGS, *ARRAYS))
+
     def label(self, task: str, name: str) -> AnyPath:
         """Path of a label, whether or not it exists.
 
@@ -308,8 +316,9 @@ class FolderFiles:
             yield from self._files_of(name)
 
     def _files_of(self, name: str) -> Iterator[AnyPath]:
-        """The image, and the labels and confidences that exist."""
+        """The image, its further channels, and the labels and confidences that exist."""
         yield self.image(name)
+        yield from (self.input(key, name) for key in self.config.inputs)
         for task in self.config.tasks:
             path = self.label(task, name)
             if self.exists(path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from taskprism.data.files import FileContent, find_images, from_pillow, read_image
 from taskprism.errors import InputError
+from taskprism.registry import describe_part
 from taskprism.stores.paths import StorePath, as_path
 
 ImageSource = str | Path | StorePath | BinaryIO | Image.Image | np.ndarray | Tensor
@@ -93,6 +94,40 @@ def read_folder(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     """
     for file in find_images([folder]):
         yield read_source(file)
+
+
+def read_channels(images: Iterable[Any], channels: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of images with more than three channels.
+
+    Args:
+        images: Arrays ``(H, W, channels)`` or tensors ``(channels, H, W)``: uint8, which is divided
+            by 255, or floats, which stay as they are.
+        channels: What the model takes.
+
+    Raises:
+        InputError: An image is of another kind or has other channels.
+
+    Example:
+        >>> ((name, image),) = read_channels([np.zeros((4, 6, 5), np.float32)], 5)
+        >>> name, tuple(image.shape)
+        ('image_1', (5, 4, 6))
+    """
+    for number, image in enumerate(images, start=1):
+        shape = tuple(getattr(image, "shape", ()))
+        is_array = isinstance(image, np.ndarray)
+        place = 2 if is_array else 0
+        if len(shape) != 3 or shape[place] != channels or 0 in shape:
+            found = f"the shape {shape}" if shape else describe_part(type(image))
+            raise InputError(
+                f"This model takes images with {channels} channels: an array (H, W, {channels}) or "
+                f"a tensor ({channels}, H, W) with red, green, blue and then the other inputs of "
+                f"its data. Got {found}."
+            )
+        pixels = torch.from_numpy(np.moveaxis(image, 2, 0).copy()) if is_array else image
+        if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+            raise InputError(f"image_{number} is {pixels.dtype}; expected uint8, or floats.")
+        scaled = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        yield f"image_{number}", _plain(scaled.detach().cpu())
 
 
 def _plain(image: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, cast
 from torch.utils.data import Dataset
 
 from taskprism.checks import check_number
-from taskprism.data.protocol import Protocol, SizedDataset, Split, Transform
+from taskprism.data.protocol import ExtraChannel, Protocol, SizedDataset, Split, Transform
 from taskprism.data.sample import Sample
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.tasks.base import Task
@@ -147,6 +147,13 @@ class JointProtocol(Protocol):
             raise InputError(
                 f"Joint data sets need one input size ({listed}). Set the option input_size."
             )
+        channels = {part.name: part.extra_channels for part in parts}
+        if len(set(channels.values())) > 1:
+            listed = ", ".join(f"{part.name} {part.in_channels}" for part in parts)
+            raise InputError(
+                f"Joint data sets need images with the same channels ({listed}). Give them equal "
+                "'inputs'."
+            )
         return cls(
             name="+".join(names),
             tasks=_union(parts),
@@ -156,6 +163,11 @@ class JointProtocol(Protocol):
             sampling=sampling,
             weights=dict(weights or {}),
         )
+
+    @property
+    def extra_channels(self) -> tuple[ExtraChannel, ...]:
+        """Those of the data sets, which must have the same."""
+        return self.parts[0].extra_channels
 
     @property
     def scores_at_label_size(self) -> bool:

@@ -75,6 +75,25 @@ class TransformedDataset(Dataset[Sample]):
         return sample if self.transform is None else self.transform(sample)
 
 
+@dataclass(frozen=True)
+class ExtraChannel:
+    """A channel of the images after red, green and blue.
+
+    Attributes:
+        name: Of the input, such as ``"depth"``.
+        mean: Mean of its values, which the model subtracts.
+        std: Their standard deviation, by which the model divides.
+
+    Example:
+        >>> ExtraChannel("thermal", mean=0.4).std
+        0.25
+    """
+
+    name: str
+    mean: float = 0.5
+    std: float = 0.25
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol(ABC):
     """A named benchmark: data, tasks and classes, input size, augmentation, metric conventions.
@@ -158,6 +177,16 @@ class Protocol(ABC):
                 f"input_size of protocol {self.name!r} is {self.input_size!r}. Give (height, "
                 "width), each at least 1."
             )
+
+    @property
+    def extra_channels(self) -> tuple[ExtraChannel, ...]:
+        """Channels of the images after red, green and blue; by default none."""
+        return ()
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        return 3 + len(self.extra_channels)
 
     @property
     def scores_at_label_size(self) -> bool:

@@ -29,7 +29,8 @@ class Sample(TypedDict):
 
     Keys:
         name: Identifier for messages and files.
-        image: ``(3, H, W)`` float32 RGB in [0, 1], not normalized.
+        image: ``(3, H, W)`` float32 RGB in [0, 1], not normalized; with the further channels of
+            the data after these, if it has some.
         targets: Task name -> label map ``(C, H, W)``; a missing task has no label here.
         valid: Task name -> ``(1, H, W)`` boolean, same keys as ``targets``.
         weight: Factor of the losses of this image, 0 or more; 1 if the key is missing.
@@ -122,10 +123,10 @@ def make_sample(
     """
     by_name = {task.name: task for task in tasks}
     picture = _channels_first(image)
-    if picture.ndim != 3 or picture.shape[0] != 3:
+    if picture.ndim != 3 or picture.shape[0] < 3:
         raise InputError(
             f"The image of {name!r} has shape {tuple(image.shape)}. Give RGB as an array (H, W, 3) "
-            "or a tensor (3, H, W)."
+            "or a tensor (3, H, W), or with more channels after these."
         )
     picture = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
     targets: dict[str, DenseTarget] = {}

@@ -521,8 +521,10 @@ class PhotometricDistortion(v2.Transform):
         return {**kept, "contrast_first": bool(torch.rand(()) < 0.5)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Apply one draw to one image ``(..., 3, H, W)`` in [0, 1]."""
-        image = inpt.as_subclass(torch.Tensor)
+        """Apply one draw to one image ``(..., 3, H, W)`` in [0, 1]; further channels stay."""
+        image, others = inpt.as_subclass(torch.Tensor).split_with_sizes(
+            [3, inpt.shape[-3] - 3], dim=-3
+        )
         if params["brightness"] is not None:
             image = image + params["brightness"]
         if params["contrast"] is not None and params["contrast_first"]:
@@ -534,12 +536,41 @@ class PhotometricDistortion(v2.Transform):
             image = functional.adjust_hue(image, params["hue"])
         if params["contrast"] is not None and not params["contrast_first"]:
             image = image * params["contrast"]
-        return tv_tensors.wrap(image.clamp(0, 1), like=inpt)
+        return tv_tensors.wrap(torch.cat([image.clamp(0, 1), others], dim=-3), like=inpt)
+
+
+class ColorsOnly:
+    """A transform of colors that leaves the channels of an image after red, green and blue alone.
+
+    Args:
+        transform: Any transform that changes only the image.
+
+    Example:
+        >>> from taskprism.data import make_sample
+        >>> sample = make_sample("a", torch.ones(4, 8, 8), {}, [])
+        >>> changed = ColorsOnly(ColorJitter(brightness=(0.5, 0.5)))(sample)["image"]
+        >>> changed[:, 0, 0].tolist()
+        [0.5, 0.5, 0.5, 1.0]
+    """
+
+    def __init__(self, transform: Callable[..., Any]) -> None:
+        self.transform = transform
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Transform the colors."""
+        image = sample["image"]
+        if image.shape[0] == 3:
+            return self.transform(sample)
+        pixels = image.as_subclass(Tensor)
+        changed = self.transform({**sample, "image": tv_tensors.Image(pixels[:3])})
+        both = torch.cat([changed["image"].as_subclass(Tensor), pixels[3:]])
+        return {**changed, "image": tv_tensors.wrap(both, like=image)}
 
 
 __all__ = [
     "BalancedCrop",
     "ColorJitter",
+    "ColorsOnly",
     "Compose",
     "PadTo",
     "PadToMultiple",

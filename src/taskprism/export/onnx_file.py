@@ -198,7 +198,8 @@ def _trace(
     # At a multiple of 32, maps of different levels have sizes that are equal or fit by chance, and
     # the exporter would take this for a rule. It needs a size at which they differ.
     height, width = (size[0] + _ODD[0], size[1] + _ODD[1]) if step == 1 else size
-    images = torch.rand(2, 3, height, width, device=device, dtype=dtype)
+    channels = network.model.in_channels
+    images = torch.rand(2, channels, height, width, device=device, dtype=dtype)
     shapes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if step == 1:
         shapes |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
@@ -268,7 +269,7 @@ def _compare(
         shapes.append((1, size[0] + more[0], size[1] + more[1]))
     found: dict[tuple[int, int, int], dict[str, float]] = {}
     for batch, height, width in shapes:
-        images = torch.rand(batch, 3, height, width, generator=generator)
+        images = torch.rand(batch, network.model.in_channels, height, width, generator=generator)
         expected = network(images.to(image.device, image.dtype))
         actual = session.run(None, {"images": images.numpy()})
         found[batch, height, width] = {

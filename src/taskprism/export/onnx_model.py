@@ -74,8 +74,8 @@ class OnnxModel(MultiTaskModel):
         self.input_size = int(size[0]), int(size[1])
         self.any_input_size = not is_fixed
         if normalization is not None:
-            self.image_mean.copy_(torch.tensor(normalization["mean"]).view(3, 1, 1))
-            self.image_std.copy_(torch.tensor(normalization["std"]).view(3, 1, 1))
+            self.image_mean.copy_(torch.tensor(normalization["mean"]).view(-1, 1, 1))
+            self.image_std.copy_(torch.tensor(normalization["std"]).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Predictions:
         """Run the file on ``(B, 3, H, W)`` from :meth:`normalize`."""

@@ -141,10 +141,15 @@ class OnnxPredictor:
             InputError: The image has another shape or type.
             UnknownNameError: The file has no such output.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
+        channels = self.session.get_inputs()[0].shape[1]
+        if (
+            image.ndim != 3
+            or image.shape[2] != channels
+            or image.dtype not in (np.uint8, np.float32)
+        ):
             raise InputError(
-                f"Expected an image (H, W, 3), uint8 or float32 from 0 to 1, got {image.shape} "
-                f"{image.dtype}. Convert it to RGB."
+                f"Expected an image (H, W, {channels}), uint8 or float32 from 0 to 1, got "
+                f"{image.shape} {image.dtype}. Convert it{' to RGB' if channels == 3 else ''}."
             )
         if image.dtype == np.uint8:
             image = image.astype(np.float32) / np.float32(255)

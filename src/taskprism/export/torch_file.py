@@ -58,7 +58,7 @@ def export_torch(
     network = TaskNetwork(model, tasks, normalize, decode)
     was_training = model.training
     network.eval()
-    images = torch.rand(2, 3, height, width).to(model.image_mean)
+    images = torch.rand(2, model.in_channels, height, width).to(model.image_mean)
     try:
         program = torch.export.export(
             network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},)

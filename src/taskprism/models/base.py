@@ -15,9 +15,15 @@ from torch import Tensor, nn
 
 from taskprism.backbones import BACKBONES, Backbone, create_backbone
 from taskprism.backbones.base import arguments_by_name
-from taskprism.backbones.create import backbone_options
+from taskprism.backbones.create import MOST_IMAGE_CHANNELS, backbone_options
 from taskprism.checks import LONGEST_SIDE
-from taskprism.data.images import ImageSource, is_folder, read_folder, read_source
+from taskprism.data.images import (
+    ImageSource,
+    is_folder,
+    read_channels,
+    read_folder,
+    read_source,
+)
 from taskprism.distillation import Distillation
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.hub import SavedModel
@@ -115,7 +121,7 @@ class MultiTaskModel(SavedModel):
         for statistic, neutral in (("image_mean", 0.0), ("image_std", 1.0)):
             # On the CPU even if the model is built without data, on the meta device.
             values = torch.tensor(getattr(backbone, statistic, [neutral] * 3), device="cpu")
-            self.register_buffer(statistic, values.view(3, 1, 1), persistent=False)
+            self.register_buffer(statistic, values.view(-1, 1, 1), persistent=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -156,7 +162,12 @@ class MultiTaskModel(SavedModel):
         assert isinstance(model, cls)
         for name in ("image_mean", "image_std"):
             values = torch.tensor(config[name], device="cpu")  # also if the model is on "meta"
-            getattr(model, name).copy_(values.view(3, 1, 1))
+            if len(values) != model.in_channels:
+                raise CheckpointError(
+                    f"Expected {model.in_channels} numbers as {name} of a saved model, one per "
+                    f"channel of its images, got {len(values)}. Correct the file."
+                )
+            getattr(model, name).copy_(values.view(-1, 1, 1))
         model._config = {**model.config, **{n: config[n] for n in ("image_mean", "image_std")}}
         if config.get("input_size") is not None and model.any_input_size:
             height, width = config["input_size"]
@@ -230,7 +241,7 @@ class MultiTaskModel(SavedModel):
         """Change how :meth:`normalize` prepares images, for weights that expect other ones.
 
         Args:
-            mean: Of each channel of RGB in [0, 1].
+            mean: Of each channel of RGB in [0, 1], and of the channels after these.
             std: Of each channel, greater than 0.
         """
         for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
@@ -242,8 +253,23 @@ class MultiTaskModel(SavedModel):
             }
             self._config = {**self._config, **own}
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images: 3 for RGB; further ones, such as depth, follow."""
+        return self.image_mean.shape[0]
+
     def normalize(self, images: Tensor) -> Tensor:
-        """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect."""
+        """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect.
+
+        Raises:
+            InputError: The images have another number of channels than :attr:`in_channels`.
+        """
+        if images.shape[-3] != self.in_channels:
+            raise InputError(
+                f"This {self.name} takes images with {self.in_channels} channels (red, green, blue"
+                f"{', then those of its data' if self.in_channels > 3 else ''}), got "
+                f"{images.shape[-3]}."
+            )
         return (images - self.image_mean) / self.image_std
 
     @overload
@@ -290,7 +316,9 @@ class MultiTaskModel(SavedModel):
 
         Args:
             images: A path, URL, open binary file, Pillow image, array or tensor (see
-                :func:`taskprism.data.images.read_source`); or a list of these; or a folder.
+                :func:`taskprism.data.images.read_source`); or a list of these; or a folder. A
+                model with more than 3 ``in_channels`` takes arrays ``(H, W, C)`` and tensors
+                ``(C, H, W)`` of uint8 or of floats in the units of its data.
             tasks: Names of main tasks; by default all.
             size: ``(H, W)`` at about which the network sees the image; by default the
                 ``input_size`` of the model, or if that is not known, the size of the image.
@@ -321,6 +349,11 @@ class MultiTaskModel(SavedModel):
             ((40, 60), dtype('uint8'))
         """
         how = Inference(size, flip, tuple(scales), tile, overlap)
+        if self.in_channels > 3:
+            several = isinstance(images, (list, tuple))
+            read = read_channels(images if several else [images], self.in_channels)
+            results = list(predict_each(self, read, tasks, how, batch_size))
+            return results if several else results[0]
         if is_folder(images):
             return predict_each(self, read_folder(images), tasks, how, batch_size)
         if isinstance(images, (list, tuple)):
@@ -505,14 +538,14 @@ def _check_config(config: Mapping[str, Any], start_options: Sequence[str]) -> No
         values = config[key]
         are_numbers = (
             isinstance(values, list)
-            and len(values) == 3
+            and 3 <= len(values) <= MOST_IMAGE_CHANNELS
             and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
         )
         if not are_numbers or (key == "image_std" and min(values) <= 0):
             kind = "positive" if key == "image_std" else "finite"
             raise CheckpointError(
-                f"Expected three {kind} numbers as {key} of a saved model, got {values!r}. Correct "
-                "the file, or save the model again."
+                f"Expected three or more {kind} numbers as {key} of a saved model, got {values!r}. "
+                "Correct the file, or save the model again."
             )
 
 

@@ -219,7 +219,7 @@ def _start_from_single_task(
             f"{statistics}. Train all of them with the same backbone."
         )
     for buffer, values in zip((model.image_mean, model.image_std), first, strict=True):
-        buffer.copy_(torch.tensor(values).view(3, 1, 1))
+        buffer.copy_(torch.tensor(values).view(-1, 1, 1))
 
 
 def _single_task(path: str | Path, task: str) -> SingleTask:

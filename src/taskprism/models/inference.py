@@ -143,8 +143,12 @@ def predict_batch(
     """
     how = Inference() if how is None else how
     for image in images:
-        if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-            raise InputError(f"predict() needs one image (3, H, W), got {tuple(image.shape)}.")
+        if image.ndim != 3 or image.shape[0] != model.in_channels or 0 in image.shape:
+            raise InputError(
+                f"predict() needs an image ({model.in_channels}, H, W), got {tuple(image.shape)}."
+                + " Files hold RGB only: call model.predict with arrays of all channels."
+                * (model.in_channels > 3)
+            )
     chosen = [_task(model, name) for name in tasks] if tasks is not None else list(model.tasks)
     if how.tile is not None:
         return [_predict_tiles(model, image, chosen, how, how.tile) for image in images]

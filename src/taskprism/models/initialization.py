@@ -446,7 +446,10 @@ class _Transfer:
         if mean is None or std is None:
             return
         before = self.model.image_mean.flatten().tolist(), self.model.image_std.flatten().tolist()
-        self.model.set_image_statistics(mean, std)
+        common = min(len(mean), len(before[0]))  # images may have other channels than the source's
+        self.model.set_image_statistics(
+            [*mean[:common], *before[0][common:]], [*std[:common], *before[1][common:]]
+        )
         now = self.model.image_mean.flatten().tolist(), self.model.image_std.flatten().tolist()
         if before != now:
             self.notes.append(f"Images are normalized with mean {mean} and deviation {std}.")

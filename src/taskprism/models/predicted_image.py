@@ -195,7 +195,7 @@ def predict_each(
 
     Args:
         model: Any model of this package.
-        images: Names and images ``(3, H, W)``.
+        images: Names and images ``(3, H, W)``, or with the ``in_channels`` of the model.
         tasks: Names of main tasks; by default all.
         how: Sizes, averages and tiles.
         batch_size: Images that pass through the network together, if their sizes allow it.
@@ -216,7 +216,7 @@ def predict_each(
         pictures = [image for _, image in batch]
         predicted = predict_batch(model, pictures, [task.name for task in chosen], how)
         for (name, image), predictions in zip(batch, predicted, strict=True):
-            yield PredictedImage(name, image, predictions, chosen)
+            yield PredictedImage(name, image[:3], predictions, chosen)
 
 
 def as_array(values: Tensor, task: Task) -> np.ndarray:

@@ -55,7 +55,7 @@ def profile(model: nn.Module, size: tuple[int, int], batch: int = 1, repeats: in
         >>> profile(nn.Conv2d(3, 8, 3, padding=1, bias=False), (4, 4), repeats=0).macs
         3456
     """
-    shape = (batch, 3, *size)
+    shape = (batch, getattr(model, "in_channels", 3), *size)
     macs, activations = _count(copy.deepcopy(model).to("meta").eval(), shape)
     weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
     return Resources(

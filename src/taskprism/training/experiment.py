@@ -14,7 +14,7 @@ from taskprism.backbones import Backbone
 from taskprism.data import LabelSubset, create_protocol
 from taskprism.data.augmentation import AugmentationSteps, check_saved_steps
 from taskprism.data.create import ProtocolLike
-from taskprism.data.protocol import Protocol, SizedDataset, Transform
+from taskprism.data.protocol import ExtraChannel, Protocol, SizedDataset, Transform
 from taskprism.data.transforms import Resize
 from taskprism.errors import InputError, TaskprismError, UnknownNameError
 from taskprism.losses import (
@@ -246,6 +246,12 @@ def build_experiment(
     if model is not None:
         for task in model.tasks + model.auxiliary_tasks:
             _task(protocol, task.name)
+        if model.in_channels != protocol.in_channels:
+            raise InputError(
+                f"The images of {protocol.name!r} have {protocol.in_channels} channels, but the "
+                f"model takes {model.in_channels}. Create it with "
+                f"in_channels={protocol.in_channels}."
+            )
         set_seed(recipe.seed)
         check_stepping(recipe, model)
         return Experiment(recipe, protocol, model)
@@ -256,6 +262,9 @@ def build_experiment(
     options = recipe.model.options
     if not find_model(recipe.model.name).any_input_size:
         options = {"size": protocol.input_size, **options}
+    extra = protocol.extra_channels
+    if extra:
+        options = {"in_channels": protocol.in_channels, **options}
     set_seed(recipe.seed)
     model = create_model(
         recipe.model.name,
@@ -265,8 +274,18 @@ def build_experiment(
         pretrained=recipe.model.pretrained,
         **options,
     )
+    if extra:
+        _normalize_extra(model, extra)
     check_stepping(recipe, model)
     return Experiment(recipe, protocol, model)
+
+
+def _normalize_extra(model: MultiTaskModel, extra: Sequence[ExtraChannel]) -> None:
+    """Set mean and standard deviation of the channels after RGB, which come from the data."""
+    mean, std = (each.flatten()[:3].tolist() for each in (model.image_mean, model.image_std))
+    model.set_image_statistics(
+        [*mean, *(each.mean for each in extra)], [*std, *(each.std for each in extra)]
+    )
 
 
 def keep_labeled_tasks(recipe: Recipe, protocol: Protocol) -> tuple[Recipe, list[str]]:

@@ -131,8 +131,9 @@ def comparison_panel(
         >>> comparison_panel(torch.rand(3, 60, 80), methods, tasks=[create_task("edge")]).ndim
         3
     """
-    if image.ndim != 3 or image.shape[0] != 3:
+    if image.ndim != 3 or image.shape[0] < 3:
         raise InputError(f"Expected an image (3, H, W), got shape {tuple(image.shape)}.")
+    image = image[:3]  # further channels, such as depth, are not shown
     width, height = tile_size(image.shape[1], image.shape[2], tile_width)
     drawn = [_column(task, methods, targets or {}, valid or {}, width) for task in tasks]
     columns = [column for column in drawn if column.rows]

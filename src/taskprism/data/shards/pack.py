@@ -80,6 +80,11 @@ def pack(
             f"{protocol.name} cannot be packed. Pack each of its data sets, and give the folders "
             "of tars as a list of protocols."
         )
+    if protocol.in_channels != 3:
+        raise InputError(
+            f"{protocol.name} cannot be packed: its images have {protocol.in_channels} channels, "
+            "and shards hold RGB images. Train on the folder."
+        )
     if isinstance(protocol, FolderProtocol) and protocol.config.loss_weight != 1:
         raise InputError(
             f"{protocol.files.source} has a loss_weight, which packed shards do not keep. Remove "

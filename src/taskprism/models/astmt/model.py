@@ -151,7 +151,7 @@ class ASTMT(SingleTaskingModel):
         mean = (0.0, 0.0, 0.0) if raw_input else self.encoder.image_mean
         std = (_RAW_STD, _RAW_STD, _RAW_STD) if raw_input else self.encoder.image_std
         for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
-            buffer.copy_(torch.tensor(values, device="cpu").view(3, 1, 1))
+            buffer.copy_(torch.tensor(values, device="cpu").view(-1, 1, 1))
 
     @classmethod
     def _backbone_options(cls, backbone: AnyBackbone) -> set[str]:
