@@ -121,5 +121,3 @@ def test_pretrained_weights_of_the_first_layer_are_adapted_as_timm_does(tmp_path
     (first,) = [p for n, p in backbone.model.named_parameters() if p.ndim == 4 and p.shape[1] == 5]
     original = next(p for p in rgb.parameters() if p.ndim == 4 and p.shape[1] == 3)
     assert torch.allclose(first, timm.models.adapt_input_conv(5, original.detach().clone()))
-    # Equal channels give the features of RGB, because the weights are scaled.
-    assert torch.allclose(first.sum(dim=1).mean(), original.sum(dim=1).mean(), rtol=0.2, atol=0.02)
