@@ -48,7 +48,7 @@ def data(tmp_path_factory):
         "augmentation": ["RandomHorizontalFlip", {"ColorJitter": {"saturation": 0.9, "hue": 0.4}}],
         "tasks": {"semseg": {"path": "{name}_label.png", "classes": 2}},
     }
-    (root / "five.yaml").write_text(yaml.safe_dump(content))
+    (root / "five.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return root / "five.yaml"
 
 
