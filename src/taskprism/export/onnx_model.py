@@ -73,9 +73,10 @@ class OnnxModel(MultiTaskModel):
         self.session = session
         self.input_size = int(size[0]), int(size[1])
         self.any_input_size = not is_fixed
-        if normalization is not None:
-            self.image_mean.copy_(torch.tensor(normalization["mean"]).view(-1, 1, 1))
-            self.image_std.copy_(torch.tensor(normalization["std"]).view(-1, 1, 1))
+        channels = session.get_inputs()[0].shape[1]
+        statistics = normalization or {"mean": [0.0] * channels, "std": [1.0] * channels}
+        self.image_mean = torch.tensor(statistics["mean"]).view(-1, 1, 1)
+        self.image_std = torch.tensor(statistics["std"]).view(-1, 1, 1)
 
     def forward(self, images: Tensor) -> Predictions:
         """Run the file on ``(B, 3, H, W)`` from :meth:`normalize`."""
