@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import socket
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -131,7 +134,7 @@ CASES: dict[str, Case] = {
             model, {"loss": {"balancing": name}}, epochs=3 if follows_epochs(name) else 1
         )
         for name in list_balancers()
-        for model in ("multi_task", "mti_net")
+        for model in ("multi_task", "pad_net")  # without and with initial predictions
         if name != "fixed"
     },
     "complete labels": Case("mti_net", partial=False),
@@ -202,10 +205,10 @@ def run(case: Case, processes: int) -> dict[str, Tensor]:
     }
 
 
-def sampled(values: Tensor) -> Tensor:
-    """Sum, norm and up to 100 numbers of a tensor."""
+def sampled(values: Tensor) -> np.ndarray:
+    """Sum, norm and up to 100 numbers of a tensor; an array, which is written and read faster."""
     flat = values.detach().double().flatten()
-    return torch.cat([flat.sum()[None], flat.norm()[None], flat[:: 1 + len(flat) // 100]])
+    return torch.cat([flat.sum()[None], flat.norm()[None], flat[:: 1 + len(flat) // 100]]).numpy()
 
 
 def _process(rank: int, processes: int, port: int, folder: str) -> None:
@@ -222,7 +225,7 @@ def _process(rank: int, processes: int, port: int, folder: str) -> None:
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         }),
     }  # fmt: skip
-    results: dict[str, dict[str, Tensor] | str] = {}
+    results: dict[str, dict[str, np.ndarray] | str] = {}
     for name, case in CASES.items():
         try:
             results[name] = {key: sampled(value) for key, value in run(case, processes).items()}
@@ -230,7 +233,7 @@ def _process(rank: int, processes: int, port: int, folder: str) -> None:
             results[name] = traceback.format_exc()
             if processes > 1:
                 break  # the other process may be waiting
-    torch.save(results, f"{folder}/{processes}-{rank}.pt")
+    Path(folder, f"{processes}-{rank}").write_bytes(pickle.dumps(results))
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +251,7 @@ def results(tmp_path_factory):
     for process in started:
         process.join(900)
         process.kill()
-    return [torch.load(f"{folder}/{size}-{rank}.pt") for rank, size in places]
+    return [pickle.loads(Path(folder, f"{size}-{rank}").read_bytes()) for rank, size in places]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -266,7 +269,7 @@ def differences(one, other):
     """Largest difference of each part, relative to its largest number if that is over 1."""
     assert one.keys() == other.keys()
     found = {
-        key: ((other[key] - value).abs().amax() / value.abs().amax().clamp(min=1)).item()
+        key: np.abs(other[key] - value).max() / max(1.0, np.abs(value).max())
         for key, value in one.items()
     }
     assert all(map(math.isfinite, found.values())), found
