@@ -19,6 +19,8 @@
 * ``mlore``: a mixture of low-rank experts for each task on a plain transformer (Yang et al., CVPR
   2024);
 * ``taskprompter``: a prompt per task passes through the transformer (Ye and Xu, ICLR 2023);
+* ``mtmamba``: decoders of state-space scans, with scans across tasks (Lin et al., ECCV 2024 and
+  TPAMI 2025);
 * ``cross_stitch``, ``nddr_cnn``, ``mtan``: tasks share between the stages of a ResNet (Misra et
   al., CVPR 2016; Gao et al., CVPR 2019; Liu et al., CVPR 2019);
 * ``astmt``: one network that attends to one task at a time (Maninis et al., CVPR 2019);
@@ -68,6 +70,7 @@ from taskprism.models.mlore import MLoRE
 from taskprism.models.mtan import MTAN
 from taskprism.models.mti_net import MTINet
 from taskprism.models.mtlora import MTLoRA
+from taskprism.models.mtmamba import MTMamba
 from taskprism.models.multi_task import MultiTask
 from taskprism.models.nddr_cnn import NDDRCNN
 from taskprism.models.pad_net import PADNet
@@ -101,6 +104,7 @@ __all__ = [
     "MLoRE",
     "MTINet",
     "MTLoRA",
+    "MTMamba",
     "MultiScaleFrontEnd",
     "MultiTask",
     "MultiTaskModel",
