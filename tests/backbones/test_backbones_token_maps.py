@@ -81,3 +81,27 @@ def test_wrong_requests_are_named() -> None:
         create_backbone("test_vit", taps=[2, 1])
     with pytest.raises(InputError, match="images of any size"):
         create_backbone("beit_base_patch16_224", taps="even")
+
+
+def test_pretrained_positions_are_resized_to_the_grid(tmp_path) -> None:
+    """A file for square images, loaded for others and without the class token."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit")
+    rows = network.patch_embed.grid_size[0]
+    with torch.no_grad():  # positions that grow from left to right
+        ramp = torch.linspace(0, 1, rows).repeat(rows)
+        network.pos_embed[0, 1:] = ramp[:, None]
+    torch.save(network.state_dict(), tmp_path / "file.pth")
+    for class_token in (True, False):
+        backbone = create_backbone(
+            "test_vit",
+            pretrained=str(tmp_path / "file.pth"),
+            taps="even",
+            neck="none",
+            image_size=(64, 320),
+            class_token=class_token,
+        )
+        positions = backbone.model.pos_embed.detach()[0, int(class_token) :, 0].view(4, 20)
+        assert backbone.has_class_token == class_token
+        assert positions.shape == (4, 20) and (positions.diff(dim=1) >= -1e-3).all()
+        torch.testing.assert_close(positions.mean(), ramp.mean(), atol=0.02, rtol=0)

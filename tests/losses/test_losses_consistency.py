@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from models.base import small_options
 from reference.batches import every_task, random_batch
 from reference.mtpsl import mapped, pair_loss, published_name
 from taskprism import create_model
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.losses import MTPSL, ConsistencyLoss, Criterion, create_consistency_loss
 from taskprism.losses.consistency import EncoderFeatures, MappingNetwork, View, zoomed_view
-from taskprism.models import find_model, list_models
+from taskprism.models import list_models
 from taskprism.tasks import Task, create_task, resolve_tasks
 from taskprism.training.steps import LossNetwork
 
@@ -199,11 +200,7 @@ def test_second_view_moves_labels_with_the_image():
 @pytest.mark.parametrize("name", list_models())
 def test_features_of_every_model(name):
     """One map at the coarsest stride, with as many channels as promised, without a graph."""
-    backbone = {"astmt": "se_resnet14_quarter", "astmt_single_task": "se_resnet14_quarter"}
-    options = {} if find_model(name).any_input_size else {"size": (64, 96)}
-    options |= {"head": "panoptic"} if name in ("cross_stitch", "nddr_cnn", "mtan") else {}
-    chosen = backbone.get(name, "resnet18" if "head" in options else "test_resnet")
-    model = create_model(name, {"depth": 1, "edge": 1}, backbone=chosen, **options).eval()
+    model = create_model(name, {"depth": 1, "edge": 1}, **small_options(name)).eval()
     with EncoderFeatures(model) as encoder, torch.no_grad():
         model(torch.rand(1, 3, 64, 96))
     maps = encoder.maps()

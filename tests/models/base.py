@@ -11,7 +11,13 @@ from torch.utils import _pytree
 from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps
 from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.backbones.staged import StagedTransformer
-from taskprism.models import EncoderSharingModel, MultiTaskModel, create_model, find_model
+from taskprism.models import (
+    DecoderModel,
+    EncoderSharingModel,
+    MultiTaskModel,
+    create_model,
+    find_model,
+)
 
 TASKS = {"semseg": 5, "depth": 1}
 AUXILIARY = {"edge": 1, "normals": 3}
@@ -61,6 +67,8 @@ def small_options(name: str, kind: str = "pyramid") -> dict[str, Any]:
     """Options of ``create_model`` for a small network of any registered model."""
     model = find_model(name)
     options = dict(BACKBONES[model.backbone_type][kind])
+    if issubclass(model, DecoderModel) and kind == "pyramid":
+        options["neck"] = "fpn"
     if issubclass(model, EncoderSharingModel) and model.least_blocks > 1:
         options["backbone"] = "resnet18"
     known = model._own_options()

@@ -64,8 +64,11 @@ def registered_outside() -> Iterator[None]:
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in (*MODELS, OutsideModel.name)},
     "tpim_single_scale": ("tpim", {"single_scale": True}),
-    "invpt_on_tokens": ("invpt", {"backbone": "test_vit"}),
-    "dpt_on_tokens": ("dpt", {"backbone": "test_vit", "distillation": "spatial_attention"}),
+    "invpt_on_tokens": ("invpt", {"backbone": "test_vit", "neck": "none"}),
+    "dpt_on_tokens": (
+        "dpt",
+        {"backbone": "test_vit", "neck": "none", "distillation": "spatial_attention"},
+    ),
 }
 KINDS = ("branches", "pyramid")
 EVERY = pytest.mark.parametrize("case", CASES)

@@ -67,8 +67,11 @@ def test_sizes_that_windows_do_not_divide_are_refused_before_the_first_step() ->
         small_model("taskprompter", windows=4)
     model = small_model("taskprompter", other_size="resample").eval()
     assert model(random_images(1, (96, 64)))["depth"].shape == (1, 1, 96, 64)
-    with pytest.raises(InputError, match="multiples of 32 pixels"):
-        model(random_images(1, (80, 64)))
+    for refuse in (model.check_input_size, lambda size: model(random_images(1, size))):
+        with pytest.raises(InputError, match="multiples of 32 pixels"):
+            refuse((80, 64))
+    with pytest.raises(InputError, match=r"works at \(64, 96\) pixels only"):
+        small_model("taskprompter").check_input_size((64, 64))
 
 
 def test_wrong_backbones_are_named() -> None:

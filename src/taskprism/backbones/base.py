@@ -72,6 +72,15 @@ class Backbone(nn.Module, ABC):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps of a normalized image batch, finest first."""
 
+    @property
+    def watched(self) -> nn.Module:
+        """Module whose output is the coarsest map, or a list that ends with it.
+
+        Tools that watch the encoder put a hook there. A backbone whose parts also run without a
+        call of the backbone itself returns one of these parts.
+        """
+        return self
+
     def feature_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """``(H, W)`` of every map for an input image of ``size``."""
         return [(ceil_divide(size[0], s), ceil_divide(size[1], s)) for s in self.strides]

@@ -127,7 +127,7 @@ def trainable_report(module: nn.Module) -> dict[str, int]:
         >>> from taskprism.backbones.low_rank import trainable_report
         >>> options = {"backbone": "test_vit", "neck_channels": 8, "low_rank": {"rank": 4}}
         >>> trainable_report(create_model("multi_task", ["depth"], **options))["updates"]
-        58368
+        21504
     """
     updates = {
         id(parameter)

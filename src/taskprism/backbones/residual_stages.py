@@ -63,6 +63,11 @@ class ResidualStages(TimmFeatures):
             x = module(x)
         return x
 
+    @property
+    def watched(self) -> nn.Module:
+        """Last block: stages may run one by one, without a call of the backbone itself."""
+        return self.stage(3)[-1]
+
     def stage(self, index: int) -> nn.Sequential:
         """Residual blocks of a stage, 0 to 3."""
         return cast(nn.Sequential, self.model[STAGES[index]])

@@ -93,7 +93,13 @@ class StagedTransformer(Backbone):
                 for start, end in zip(starts, ends, strict=True)
             ]
         self._lengths = [len(stage) for stage in stages]
+        self.last = nn.Identity()  # the last map, or that of each task, passes through it
         set_image_statistics(self, name)
+
+    @property
+    def watched(self) -> nn.Module:
+        """Module that returns the last map, and that of each task."""
+        return self.last
 
     def split_by_task(
         self,
@@ -183,9 +189,11 @@ class StagedTransformer(Backbone):
         height, width = images.shape[-2:]
         rows, columns = (ceil_divide(side, self.strides[stage]) for side in (height, width))
         if self.is_swin:
-            return x.permute(0, 3, 1, 2)[:, :, :rows, :columns].contiguous()
-        tokens = x[:, self.model.num_prefix_tokens :]
-        return tokens.transpose(1, 2).unflatten(2, (rows, columns)).contiguous()
+            image = x.permute(0, 3, 1, 2)[:, :, :rows, :columns].contiguous()
+        else:
+            tokens = x[:, self.model.num_prefix_tokens :]
+            image = tokens.transpose(1, 2).unflatten(2, (rows, columns)).contiguous()
+        return self.last(image) if stage + 1 == len(self._lengths) else image
 
 
 class ProjectedLater(LowRankLinear):

@@ -10,7 +10,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from taskprism.backbones.base import Backbone
 from taskprism.backbones.timm_features import TimmFeatures, check_name, set_image_statistics
@@ -101,7 +101,13 @@ class TokenMaps(Backbone):
         self.patch: int = model.patch_embed.patch_size[0]
         self.channels = (model.num_features,) * len(self.taps)
         self.strides = (self.patch,) * len(self.taps)
+        self.last = nn.Identity()  # the last map passes through it
         set_image_statistics(self, name)
+
+    @property
+    def watched(self) -> nn.Module:
+        """Module that returns the last map, also where a model runs the blocks itself."""
+        return self.last
 
     @property
     def has_class_token(self) -> bool:
@@ -135,7 +141,7 @@ class TokenMaps(Backbone):
             maps.append(tokens.transpose(1, 2).unflatten(2, (rows, columns)).contiguous())
             if self.has_class_token and prefix is not None:
                 classes.append(prefix[:, 0])
-        return maps, classes
+        return [*maps[:-1], self.last(maps[-1])], classes
 
 
 def find_taps(name: str, depth: int, taps: Taps) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ class LowRankExperts(nn.Module):
         size: ``(H, W)`` of the maps; the router has a weight per position.
         softmax_first: Softmax over all experts, of which the weights of those that are kept are not
             normalized again (PASCAL-Context). Otherwise softmax over those that are kept (NYUD).
+        noise: Add random numbers to the logits in training, by which experts take turns.
 
     Raises:
         InputError: ``channels`` is not a multiple of 4, or ``kept`` is not in 1 to the number of
@@ -61,6 +62,7 @@ class LowRankExperts(nn.Module):
         kept: int,
         size: tuple[int, int],
         softmax_first: bool = False,
+        noise: bool = True,
     ) -> None:
         super().__init__()
         if channels % 4:
@@ -71,6 +73,7 @@ class LowRankExperts(nn.Module):
             )
         self.kept = kept
         self.softmax_first = softmax_first
+        self.noise = noise
         self.experts = ModuleList(
             LowRankConvolution(channels, rank, is_expert=True) for rank in ranks
         )
@@ -112,9 +115,9 @@ class LowRankExperts(nn.Module):
 
     def route(self, task: str, z: Tensor) -> Routing:
         """Weights of the experts and the factor of the own convolution, for each image."""
-        logits, noise, own = self.routers[task](z)
-        if self.training:
-            logits = logits + torch.randn_like(noise) * noise
+        logits, scales, own = self.routers[task](z)
+        if self.training and self.noise:
+            logits = logits + torch.randn_like(scales) * scales
         kept = logits.topk(self.kept, dim=1).indices
         used = torch.zeros_like(logits).scatter(1, kept, 1.0)
         if self.softmax_first:

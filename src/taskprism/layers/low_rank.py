@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -144,6 +144,8 @@ class LowRank(nn.Module):
         >>> LowRank(8, 6, rank=2)(torch.rand(3, 8)).abs().max().item()
         0.0
     """
+
+    is_adapter: ClassVar[bool] = True  # backbone.trainable: adapters trains it
 
     def __init__(self, in_features: int, out_features: int, rank: int) -> None:
         super().__init__()

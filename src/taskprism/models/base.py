@@ -258,6 +258,24 @@ class MultiTaskModel(SavedModel):
         """Channels of the images: 3 for RGB; further ones, such as depth, follow."""
         return self.image_mean.shape[0]
 
+    def check_input_size(self, size: tuple[int, int]) -> None:
+        """Check that images of a size can pass; training calls it before its first step.
+
+        A model that accepts some sizes only overrides it, and names sizes that work.
+
+        Args:
+            size: ``(H, W)``.
+
+        Raises:
+            InputError: They cannot.
+        """
+        if not self.any_input_size and self.input_size not in (None, tuple(size)):
+            raise InputError(
+                f"This {self.name} works at {self.input_size} pixels only, but the images have "
+                f"{tuple(size)}. Set the size of the data to that of the model, or create the "
+                "model for the size of the data."
+            )
+
     def normalize(self, images: Tensor) -> Tensor:
         """RGB ``(B, 3, H, W)`` in [0, 1] -> the input that the weights of the network expect.
 

@@ -322,7 +322,7 @@ def unused_parameters(channels: int, width: int, tasks: int) -> int:
     Example:
         >>> from taskprism.models.invpt import unused_parameters
         >>> unused_parameters(channels=1024, width=576, tasks=4)
-        6640026
+        6639562
     """
     third_map = 9 * channels * width + width
     mixing = 2 * _HEADS * _HEADS + _HEADS

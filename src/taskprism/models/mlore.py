@@ -88,7 +88,9 @@ class MLoRE(TokenModel):
         kept: Experts that each image uses (9 of 15).
         softmax_first: See :class:`~taskprism.layers.experts.LowRankExperts`; True on
             PASCAL-Context.
-        balance: Factor of the penalty (5e-4; 3e-4 and 1e-4).
+        noise: Add random numbers to the logits of the routers in training.
+        balance: Factor of the penalty (5e-4; 3e-4 and 1e-4). It is that of the images of a batch,
+            and with several processes the mean over them.
         merge: In evaluation, compute each mixture as one 3x3 convolution per image. The result is
             the same; see :meth:`merge_experts`.
         other_size: What to do with images of another size: raise (``"error"``), or interpolate the
@@ -120,6 +122,7 @@ class MLoRE(TokenModel):
         task_rank: Annotated[int, Field(ge=1, le=4096)] = 64,
         kept: Annotated[int, Field(ge=1, le=1000)] = 9,
         softmax_first: bool = False,
+        noise: bool = True,
         balance: Annotated[float, Field(ge=0)] = 1e-4,
         merge: bool = False,
         other_size: Literal["error", "resample"] = "error",
@@ -139,7 +142,7 @@ class MLoRE(TokenModel):
         levels = len(backbone.channels)
         first, second = (
             [
-                LowRankExperts(names, channels, ranks, task_rank, kept, grid, softmax_first)
+                LowRankExperts(names, channels, ranks, task_rank, kept, grid, softmax_first, noise)
                 for _ in range(levels)
             ]
             for _ in range(2)

@@ -118,6 +118,11 @@ class TaskPrompter(TokenModel):
             )
         self.heads = ModuleDict({t.name: TokenHead(channels, t.channels) for t in self.tasks})
 
+    def check_input_size(self, size: tuple[int, int]) -> None:
+        """Check that windows divide the grid of patches, in addition to the size itself."""
+        super().check_input_size(size)
+        self._check_grid(self.backbone.feature_sizes(size)[0])
+
     def forward(self, images: Tensor) -> Predictions:
         """Run the transformer with prompts, select features at four blocks, predict."""
         self._check_size(images, self.other_size)
@@ -135,6 +140,7 @@ class TaskPrompter(TokenModel):
                 is_last = level == len(self.backbone.taps) - 1
                 tokens = model.norm(pixels) if is_last else pixels
                 x = tokens.transpose(1, 2).unflatten(2, (rows, columns))
+                x = self.backbone.last(x) if is_last else x
                 for task, features in self._select(level, x, scores).items():
                     total[task].append(features)
         size = images.shape[-2:]

@@ -87,6 +87,7 @@ class Learner:
     ) -> None:
         recipe = experiment.recipe
         self.accelerator = accelerator
+        experiment.model.check_input_size(experiment.protocol.input_size)
         if recipe.backbone != BackboneSettings():  # what you froze yourself stays frozen
             part, keeps_statistics = recipe.backbone.trainable, recipe.backbone.freeze_batch_norm
             set_trainable(experiment.model, part, keeps_statistics)

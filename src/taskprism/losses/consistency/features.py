@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from taskprism.backbones.base import Backbone, Neck
-from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.layers import resize
 
 
@@ -48,13 +47,11 @@ class EncoderFeatures:
     def __enter__(self) -> Self:
         self._seen = [[] for _ in self.encoders]
         for encoder, seen in zip(self.encoders, self._seen, strict=True):
-            # Its stages may run one by one, without a call of the encoder itself.
-            module = encoder.stage(3)[-1] if isinstance(encoder, ResidualStages) else encoder
 
             def keep(_: nn.Module, __: Any, output: Any, seen: list[Tensor] = seen) -> None:
                 seen.append((output if isinstance(output, Tensor) else output[-1]).detach())
 
-            self._handles.append(module.register_forward_hook(keep))
+            self._handles.append(encoder.watched.register_forward_hook(keep))
         return self
 
     def __exit__(self, *_: object) -> None:
