@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from PIL import Image
 
 from taskprism.recipes.files import validate
-from taskprism.training import Recipe
+from taskprism.training import Recipe, train
 
 HEIGHT, WIDTH = 40, 48
 DATA = {
@@ -97,3 +98,17 @@ def tiny_recipe(tiny_values) -> Callable[..., Recipe]:
         return validate(values, source="test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory) -> Path:
+    """Place of the run that :func:`tiny_run` trains once and copies."""
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
+@pytest.fixture
+def tiny_run(tiny_recipe, quick, _trained, tmp_path) -> Path:
+    """A run of ``tiny_recipe(epochs=1)`` at ``tmp_path / "run"``, which a test may damage."""
+    if not _trained.is_dir():
+        train(tiny_recipe(epochs=1), _trained)
+    return shutil.copytree(_trained, tmp_path / "run")

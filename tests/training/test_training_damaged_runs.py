@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
-def run(tiny_recipe, tmp_path):
-    return train(tiny_recipe(epochs=1), tmp_path / "run")
+def run(tiny_run):
+    return tiny_run
 
 
 def files(folder):

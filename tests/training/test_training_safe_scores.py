@@ -25,8 +25,8 @@ from taskprism.training.scores import Scored, write_pictures, write_scores
 
 
 @pytest.fixture
-def run(tiny_recipe, tmp_path, quick):
-    return train(tiny_recipe(epochs=1), tmp_path / "run")
+def run(tiny_run):
+    return tiny_run
 
 
 def files(folder):

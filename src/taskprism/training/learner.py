@@ -21,7 +21,12 @@ from taskprism.errors import CheckpointError, DivergenceError, InputError
 from taskprism.layers import synchronize_batch_norm
 from taskprism.losses import GradientBalancing
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import check_finite_model, load_image_statistics, load_weights
+from taskprism.models.hub import (
+    all_finite,
+    check_finite_model,
+    load_image_statistics,
+    load_weights,
+)
 from taskprism.progress import Reporter
 from taskprism.recipes.schema import BackboneSettings
 from taskprism.scoring.selection import Selection
@@ -376,7 +381,7 @@ def check_finite(model: nn.Module) -> None:
         DivergenceError: A parameter or buffer is NaN or infinite.
     """
     for name, values in model.state_dict().items():
-        if values.is_floating_point() and not torch.isfinite(values).all():
+        if values.is_floating_point() and not all_finite(values):
             raise DivergenceError(
                 f"The weights {name!r} are no longer finite, so they are not saved; the last "
                 "checkpoint is still finite. Lower optimizer.lr or set clip_norm."
