@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 30.0
@@ -40,7 +49,12 @@ class Reporter:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def track(
-        self, items: Iterable[T], description: str, total: int | None = None, done: int = 0
+        self,
+        items: Iterable[T],
+        description: str,
+        total: int | None = None,
+        done: int = 0,
+        unit: str = "",
     ) -> Iterator[T]:
         """Yield ``items`` while showing how many are done.
 
@@ -49,6 +63,7 @@ class Reporter:
             description: What is being done.
             total: How many there are in all; by default ``len(items)``.
             done: How many were done before, in a resumed run.
+            unit: What items are, such as ``"frames"``, to show how many are done per second.
         """
         if total is None and isinstance(items, Sized):
             total = len(items) + done
@@ -57,19 +72,20 @@ class Reporter:
         if self.quiet:
             yield from items
         elif self.console.is_terminal:
-            yield from self._bar(items, description, total, done)
+            yield from self._bar(items, description, total, done, unit)
         else:
-            yield from self._lines(items, description, total, done)
+            yield from self._lines(items, description, total, done, unit)
 
     def _bar(
-        self, items: Iterable[T], description: str, total: int | None, done: int
+        self, items: Iterable[T], description: str, total: int | None, done: int, unit: str
     ) -> Iterator[T]:
-        columns = (
+        columns = [
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            *([_SpeedColumn(unit)] if unit else []),
             TimeRemainingColumn(),
-        )
+        ]
         with Progress(*columns, console=self.console, transient=True) as progress:
             bar = progress.add_task(description, total=total, completed=done)
             for item in items:
@@ -77,14 +93,26 @@ class Reporter:
                 progress.advance(bar)
 
     def _lines(
-        self, items: Iterable[T], description: str, total: int | None, done: int
+        self, items: Iterable[T], description: str, total: int | None, done: int, unit: str
     ) -> Iterator[T]:
-        last = time.monotonic()
+        last = started = time.monotonic()
         for number, item in enumerate(items, start=done + 1):
             yield item
             if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
                 last = time.monotonic()
-                self.line(f"{description}: {number}/{'?' if total is None else total}")
+                rate = f" ({(number - done) / (last - started):.3g} {unit}/s)" if unit else ""
+                self.line(f"{description}: {number}/{'?' if total is None else total}{rate}")
+
+
+class _SpeedColumn(ProgressColumn):
+    """Items per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g} {self.unit}/s")
 
 
 def _told(

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from taskprism.cli import main
-from taskprism.cli.predict import unique_names
+from taskprism.cli.naming import unique_names
 from taskprism.data.files import find_images
 from taskprism.errors import InputError
 from taskprism.models import PredictedImage, create_model

@@ -47,8 +47,23 @@ class Output:
         """Names of the classes; empty for other tasks."""
         return list(self.display.get("names", ()))
 
-    def color(self, values: np.ndarray) -> np.ndarray:
-        """Picture ``(H, W, 3)`` uint8 of decoded values ``(H, W)`` or ``(H, W, 3)``."""
+    def limits(self, values: np.ndarray) -> tuple[float, float] | None:
+        """Values of the darkest and the brightest color; None if they are always the same."""
+        if self.display["kind"] != "range":
+            return None
+        usable = values[np.isfinite(values) & (values > 0)]
+        if not usable.size:
+            return 0.0, 1.0
+        low, high = np.percentile(usable, _PERCENTILES)
+        return float(low), float(high)
+
+    def color(self, values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+        """Picture ``(H, W, 3)`` uint8 of decoded values ``(H, W)`` or ``(H, W, 3)``.
+
+        Args:
+            values: As :meth:`OnnxPredictor.predict` returns them.
+            limits: Values of the first and last color; by default :meth:`limits`.
+        """
         kind = self.display["kind"]
         if kind == "classes":
             return np.asarray(self.display["colors"], np.uint8)[values]
@@ -56,11 +71,8 @@ class Output:
             values = (values + 1) / 2
         if kind in ("directions", "rgb"):
             return (np.clip(np.nan_to_num(values), 0, 1) * 255).round().astype(np.uint8)
-        low, high = 0.0, 1.0
+        low, high = limits or self.limits(values) or (0.0, 1.0)
         finite = np.isfinite(values)
-        usable = values[finite & (values > 0)]
-        if kind == "range" and usable.size:
-            low, high = np.percentile(usable, _PERCENTILES)
         colors = np.asarray(self.display["colors"], np.uint8)
         unit = (np.where(finite, values, low) - low) / max(high - low, 1e-12)
         index = (np.clip(unit, 0, 1) * (len(colors) - 1)).round().astype(int)
