@@ -99,6 +99,9 @@ COMMANDS: dict[str, Command] = {
     "profile": Command("parameters, operations, latency and memory", "profile:profile"),
     "list": Command("names of models, tasks, protocols and more", "listing:list_names"),
     "demo": Command("run a small comparison, with a report", "demo:demo", imports=False),
+    "completion": Command(
+        "print a script that completes commands in a shell", "completion:completion", imports=False
+    ),
     "edges": Command("score edge maps against human boundaries", "edges:edges", imports=False),
 }
 #: Other spellings, not shown in the help.

@@ -33,12 +33,19 @@ _FREE = (
     "data.root",
     "loss.weights",
     "loss.balancing_options",
+    "consistency.options",
     "tracker_options",
 )
 #: Those among them with values of any type, which are read as YAML.
-_UNTYPED = ("model.options", "data.options", "data.augmentation", "loss.balancing_options")
+_UNTYPED = (
+    "model.options",
+    "data.options",
+    "data.augmentation",
+    "loss.balancing_options",
+    "consistency.options",
+)
 #: Spellings of options -> the keys of a recipe that they stand for.
-_SHORT = {"--data": "--data.protocol", "--tracker": "--trackers"}
+SHORT = {"--data": "--data.protocol", "--tracker": "--trackers"}
 #: Names of values in the help, where tyro would show STR or PATH.
 _NAMES = {
     "model.name": "MODEL",
@@ -122,7 +129,7 @@ def _absolute(part: str) -> str:
 def _long(word: str) -> str:
     """``--data my.yaml`` is short for ``--data.protocol my.yaml``."""
     option, equals, value = word.partition("=")
-    return f"{_SHORT.get(option, option)}{equals}{value}"
+    return f"{SHORT.get(option, option)}{equals}{value}"
 
 
 def _describe(recipe: Recipe, name: str | None) -> str:
