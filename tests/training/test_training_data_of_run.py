@@ -95,8 +95,8 @@ def other(tiny_data, tmp_path):
     return tmp_path / "other" / "data.yaml"
 
 
-def test_other_data_are_refused_and_cost_no_scores(tiny_recipe, other, tmp_path, capsys):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_other_data_are_refused_and_cost_no_scores(tiny_run, other, capsys):
+    run = tiny_run
     before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
     with pytest.raises(DataError, match=r"not those that the run .* was trained on .*--data-root"):
         evaluate(run, root=other.parent)
@@ -106,8 +106,8 @@ def test_other_data_are_refused_and_cost_no_scores(tiny_recipe, other, tmp_path,
     assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
 
 
-def test_other_data_can_be_allowed_and_the_scores_say_so(tiny_recipe, other, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_other_data_can_be_allowed_and_the_scores_say_so(tiny_run, other):
+    run = tiny_run
     trained_on = read_run(run).data
     words = ["--data-root", str(other.parent), "--allow-other-data", "--no-pictures"]
     assert main(["evaluate", str(run), *words]) == 0
@@ -118,8 +118,8 @@ def test_other_data_can_be_allowed_and_the_scores_say_so(tiny_recipe, other, tmp
     assert "other_data" not in scores(run) and read_run(run).data == trained_on
 
 
-def test_data_that_have_moved_are_the_same_data(tiny_recipe, tiny_data, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_data_that_have_moved_are_the_same_data(tiny_run, tiny_data, tmp_path):
+    run = tiny_run
     before = scores(run)
     shutil.copytree(tiny_data.parent, tmp_path / "moved")
     evaluate(run, root=tmp_path / "moved", pictures=False)
@@ -137,8 +137,8 @@ def test_options_are_noted_and_are_no_other_data(tiny_recipe, tmp_path):
     assert scores(run)["options"] == options
 
 
-def test_allowed_data_must_have_the_tasks_of_the_run(tiny_recipe, other, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_allowed_data_must_have_the_tasks_of_the_run(tiny_run, other):
+    run = tiny_run
     before = scores(run)
     values = yaml.safe_load(other.read_text())
     values["tasks"]["semseg"]["classes"] = ["a", "b", "c"]

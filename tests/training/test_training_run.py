@@ -161,8 +161,8 @@ def test_a_run_directory_is_never_overwritten(tiny_recipe, tmp_path, monkeypatch
 
 
 @pytest.mark.usefixtures("quick")
-def test_resuming_with_another_recipe_names_the_keys(tiny_recipe, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_resuming_with_another_recipe_names_the_keys(tiny_run, tiny_recipe):
+    run = tiny_run
     changed = tiny_recipe(epochs=3, optimizer={"lr": 0.5}, model={"options": {"neck_channels": 16}})
     with pytest.raises(RecipeError) as caught:
         train(changed, run, resume=True)
@@ -176,8 +176,8 @@ def test_resuming_with_another_recipe_names_the_keys(tiny_recipe, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_resuming_on_changed_data_is_refused(tiny_recipe, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_resuming_on_changed_data_is_refused(tiny_run, tiny_recipe):
+    run = tiny_run
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "data_fingerprint": "other"}))
     with pytest.raises(CheckpointError, match="data have changed"):
@@ -185,8 +185,8 @@ def test_resuming_on_changed_data_is_refused(tiny_recipe, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_broken_checkpoint_is_named(tiny_recipe, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_a_broken_checkpoint_is_named(tiny_run, tiny_recipe):
+    run = tiny_run
     (run / "checkpoints" / "last" / "training_state.pt").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match=r"training_state\.pt cannot be read"):
         train(tiny_recipe(epochs=1), run, resume=True)
@@ -293,8 +293,8 @@ def test_a_trainer_needs_only_a_model_and_a_protocol(tiny_data, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_runs_with_british_keys_are_resumed(tiny_recipe, tmp_path):
-    run = train(tiny_recipe(epochs=1), tmp_path / "run")
+def test_runs_with_british_keys_are_resumed(tiny_run, tiny_recipe):
+    run = tiny_run
     state_file = run / "checkpoints" / "last" / "training_state.pt"
     state = torch.load(state_file, weights_only=True)
     state["optimiser"] = state.pop("optimizer")

@@ -89,6 +89,8 @@ def test_a_short_run(
     for task, values in evaluate(run, pictures=False).items():
         assert metrics["metrics"][task] == pytest.approx(values, rel=1e-5, nan_ok=True), task
 
+    if folder != "rooms":
+        return  # the rest is the same for the same system on any data
     model = taskprism.load(run)
     answers = predict(model, torch.rand(3, 50, 70))
     assert set(answers) == set(recipe.tasks)
