@@ -57,6 +57,7 @@ class Backbone(nn.Module, ABC):
     config: dict[str, Any] | None = None
 
     _keeps_statistics: bool = False  # of batch norm, in trained layers too
+    _mode: bool = True  # asked for; a frozen backbone is not in training mode itself
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record the arguments, from which a saved model builds its backbone again."""
@@ -143,10 +144,11 @@ class Backbone(nn.Module, ABC):
                 f"Backbone {type(self).__name__} has no {_NEEDED[kind]}; set backbone.trainable to "
                 "all, none or last:N, or choose another backbone."
             )
-        for parameter in named.values():
-            parameter.requires_grad_(id(parameter) in chosen)
+        if part != "all" or self.trainable != "all":  # "all" keeps what the backbone froze itself
+            for parameter in named.values():
+                parameter.requires_grad_(id(parameter) in chosen)
         self.trainable, self._keeps_statistics = part, freeze_batch_norm
-        self.train(self.training)
+        self.train(self._mode)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; in training, frozen layers run as in evaluation (:meth:`set_trainable`)."""
@@ -158,6 +160,7 @@ class Backbone(nn.Module, ABC):
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+        self._mode = mode
         return self
 
 

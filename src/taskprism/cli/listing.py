@@ -48,7 +48,8 @@ def list_names(
     """
     lists = name_lists()
     if not kind:
-        _print({name: f"{len(entries())} names" for name, entries in lists.items()})
+        counts = {name: len(entries()) for name, entries in lists.items()}
+        _print({name: f"{count} names" for name, count in counts.items() if count})
         return
     plural = kind if kind in lists else _plural(kind)
     if plural not in lists:

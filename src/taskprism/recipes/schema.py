@@ -316,6 +316,19 @@ class ConsistencySettings(Strict):
         return _without_own_keys(value, {**own, "tasks": "tasks"}, "a consistency loss")
 
 
+class EarlyStoppingSettings(Strict):
+    """When to end the training before the last epoch."""
+
+    metric: str | None = Field(
+        None,
+        description="SPLIT/TASK/METRIC (val/depth/rmse), loss/TASK or loss/total; null: never",
+    )
+    patience: int = Field(
+        10, ge=1, le=_MOST_EPOCHS, description="evaluations without an improvement (losses: epochs)"
+    )
+    min_delta: float = Field(0.0, ge=0, description="improvements up to this one do not count")
+
+
 class Recipe(Strict):
     """Everything about a run. Every key can be given on the command line too.
 
@@ -364,6 +377,10 @@ class Recipe(Strict):
     ema_decay: float | None = Field(None, gt=0, lt=1, description="moving average of the weights")
     evaluate_every: int = Field(
         10, ge=1, description="epochs between evaluations; the last epoch is always evaluated"
+    )
+    early_stopping: EarlyStoppingSettings = Field(default_factory=EarlyStoppingSettings)
+    callbacks: list[str] = Field(
+        default_factory=list, description="your own callbacks, as module:Class"
     )
     precision: Literal["no", "fp16", "bf16"] = Field("no", description="mixed precision")
     compile: bool = Field(

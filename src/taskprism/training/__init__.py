@@ -19,6 +19,7 @@ from taskprism.recipes.files import list_recipes, load_recipe
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import score, split_loader
 from taskprism.training.adversarial import Adversary
+from taskprism.training.callbacks import Callback, EarlyStopping
 from taskprism.training.experiment import Experiment, build_experiment
 from taskprism.training.run import evaluate, train
 from taskprism.training.run_directory import RunDirectory
@@ -26,7 +27,9 @@ from taskprism.training.trainer import Stopped, Trainer
 
 __all__ = [
     "Adversary",
+    "Callback",
     "Criterion",
+    "EarlyStopping",
     "Experiment",
     "LossBreakdown",
     "Recipe",

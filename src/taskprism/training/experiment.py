@@ -206,6 +206,7 @@ def check_saved_names(recipe: Recipe, run: Path) -> None:
         "balancer": [recipe.loss.balancing],
         "consistency_loss": [recipe.consistency.name],
         "protocol": [protocols] if isinstance(protocols, str) else protocols,
+        "callback": recipe.callbacks,
         "task": [*recipe.tasks, *recipe.auxiliary_tasks],
         "tracker": recipe.trackers,
     }

@@ -31,6 +31,7 @@ from taskprism.progress import Reporter
 from taskprism.recipes.schema import BackboneSettings
 from taskprism.scoring.selection import Selection
 from taskprism.training.bad_samples import BadSamples
+from taskprism.training.callbacks import Callback, callback_states, restore_callbacks
 from taskprism.training.compiling import compile_model
 from taskprism.training.experiment import Experiment
 from taskprism.training.optimizers import (
@@ -84,6 +85,8 @@ class Learner:
         selection: Chooses the best evaluation.
         skipped: Counts the steps that are skipped.
         bad_samples: Images that could not be read.
+        callbacks: Called by the loop; their states are saved.
+        ended: Why training ended before the last epoch; None if it did not.
         label_statistics: Sums over the training labels, for tasks whose loss needs them.
     """
 
@@ -135,6 +138,9 @@ class Learner:
         most = recipe.max_skipped_steps
         self.skipped = SkippedSteps(most, network, accelerator, reporter)
         self.bad_samples = BadSamples()
+        self.callbacks: list[Callback] = []
+        self.unknown_callbacks: list[str] = []
+        self.ended: str | None = None
         self.label_statistics: dict[str, Tensor] = {}
 
     @property
@@ -266,6 +272,10 @@ class Learner:
         if damaged:
             lines = ", ".join(map(str, damaged))
             notes.append(f"{run.log.path}: damaged line(s) {lines} are kept as text.")
+        notes += [
+            f"The checkpoint has the state of the callback {key}, which is not given."
+            for key in self.unknown_callbacks
+        ]
         return notes
 
     def _state(self, log_length: int, optimizer: dict[str, Any]) -> TrainingState:
@@ -284,6 +294,8 @@ class Learner:
             consistency=self.consistency.state_dict() if self.consistency is not None else None,
             skipped=self.skipped.state(),
             bad_samples=self.bad_samples.state(),
+            callbacks=callback_states(self.callbacks),
+            ended=self.ended,
             label_statistics=self.label_statistics or None,
         )
 
@@ -322,6 +334,8 @@ class Learner:
         if state.bad_samples is not None:
             self.bad_samples.restore(state.bad_samples)
         self.label_statistics = state.label_statistics or {}
+        self.unknown_callbacks = restore_callbacks(self.callbacks, state.callbacks or {})
+        self.ended = state.ended
         self.position = state.position
         check_finite_model(self.result, folder)
 

@@ -116,6 +116,22 @@ def note_resumed(file: Path, fingerprint: str, processes: int = 1) -> int:
     return int(hardware.get("processes", processes))
 
 
+def note_length(file: Path, epoch: int, before: int, epochs: int) -> None:
+    """Add that a run is trained longer or shorter than planned.
+
+    Args:
+        file: The manifest.
+        epoch: Finished epochs.
+        before: Planned number of epochs so far.
+        epochs: New number.
+    """
+    content = read_manifest(file)
+    changes = content.get("length_changes")
+    known = changes if isinstance(changes, list) else []
+    entry = {"time": now(), "after_epoch": epoch, "epochs_before": before, "epochs": epochs}
+    write_json(file, {**content, "finished": None, "length_changes": [*known, entry]})
+
+
 def note_finished(
     file: Path, skipped_steps: int = 0, bad_samples: Mapping[str, str] | None = None
 ) -> None:

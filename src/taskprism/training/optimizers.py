@@ -165,6 +165,45 @@ def learning_rate_factor(
     return shape
 
 
+def describe_length(
+    settings: ScheduleSettings, lr: float, before: int, epochs: int, epoch: int, steps: int
+) -> str:
+    """Line that says how the learning rate goes on when the length of a run changes.
+
+    The schedule is always that of a run that was planned with the new length: shapes that end with
+    the run (poly, cosine, one_cycle) are stretched over all epochs, so the rate increases where the
+    run had already come to its end.
+
+    Args:
+        settings: Shape of the schedule.
+        lr: Learning rate before the factor of the schedule.
+        before: Planned number of epochs so far.
+        epochs: New number of epochs.
+        epoch: Finished epochs.
+        steps: Optimizer steps per epoch.
+
+    Example:
+        >>> settings = ScheduleSettings(name="poly", power=1.0)
+        >>> print(describe_length(settings, 1.0, before=4, epochs=8, epoch=4, steps=10))
+        Training 8 epochs instead of 4. The schedule poly now spans 8 epochs.
+          lr at the start of epoch 4 (of 4): 0.25, of epoch 5: 0.5, of epoch 8: 0.125
+    """
+    what = f"Training {epochs} epochs" + (f" instead of {before}" if before != epochs else "")
+    if epoch >= epochs:
+        return f"{what}: all of them are trained."
+
+    def rate(length: int, index: int) -> float:
+        return lr * learning_rate_factor(settings, length, index, 0, steps)
+
+    last = f"epoch {epoch} (of {before}): {rate(before, epoch - 1):.3g}, of " if epoch else ""
+    first = f"epoch {epoch + 1}: {rate(epochs, epoch):.3g}"
+    more = f", of epoch {epochs}: {rate(epochs, epochs - 1):.3g}" if epochs > epoch + 1 else ""
+    return (
+        f"{what}. The schedule {settings.name} now spans {epochs} epochs.\n"
+        f"  lr at the start of {last}{first}{more}"
+    )
+
+
 def _half_cosine(position: float) -> float:
     return (1 + math.cos(math.pi * position)) / 2
 

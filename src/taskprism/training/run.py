@@ -33,6 +33,7 @@ from taskprism.scoring.evaluation import (
 )
 from taskprism.scoring.image_states import ImageStateRecorder
 from taskprism.training import manifest
+from taskprism.training.callbacks import Callback
 from taskprism.training.experiment import (
     Experiment,
     build_experiment,
@@ -49,7 +50,7 @@ from taskprism.training.optimizers import describe_training
 from taskprism.training.run_directory import CheckpointName, RunDirectory, TrainingState
 from taskprism.training.run_lock import RunInUseError
 from taskprism.training.scores import Scored, write_pictures, write_scores
-from taskprism.training.stopping import StopRequest, stop_on_signals
+from taskprism.training.stopping import stop_on_signals
 from taskprism.training.tracking import find_trackers
 from taskprism.training.trainer import OnEvaluate, Stopped, Trainer
 from taskprism.training.watch import watched
@@ -65,6 +66,7 @@ def train(
     model: MultiTaskModel | type[MultiTaskModel] | str | None = None,
     init: str | Path | None = None,
     on_evaluate: OnEvaluate | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train the network of a recipe and score the result on the test images.
 
@@ -78,7 +80,8 @@ def train(
         run_dir: Folder of the run; must not hold one yet, unless ``resume``. A URL that fsspec
             opens, such as ``s3://bucket/run``, gets a copy of the run at every save.
         resume: Continue the run in ``run_dir`` where it stopped. The result is the same as that of
-            a run that never stopped.
+            a run that never stopped. A recipe with more epochs trains a finished run further:
+            the schedule is then that of a run that was planned with this length.
         reporter: Shows progress; by default on standard error.
         protocol: Data in place of the recipe's: an object, a class, or a name. A run trained with
             an object can only be resumed or evaluated with the object.
@@ -88,6 +91,8 @@ def train(
             A resumed run continues from its own checkpoint and does not read it again.
         on_evaluate: Called as ``on_evaluate(epoch, split, results)`` after each evaluation during
             training, when the checkpoint is written.
+        callbacks: Your own code in the training loop. Their states are in the checkpoint; give them
+            again to resume the run.
 
     Returns:
         The folder of the run; for a URL, its local copy.
@@ -121,8 +126,9 @@ def train(
             if accelerator.is_main_process:
                 stack.enter_context(run.lock.hold())
             run.fetch()
+            before = recipe
             if resume:
-                run.check_resumable(recipe)
+                before = run.check_resumable(recipe)
                 check_saved_names(recipe, run.path)
             else:
                 run.check_free()
@@ -135,7 +141,18 @@ def train(
             started = resume and run.has_checkpoint("last")
             report = None if started else initialize_experiment(experiment, reporter)
         try:
-            _train(run, experiment, accelerator, reporter, stop, resume, report, on_evaluate)
+            trainer = Trainer(
+                experiment.model,
+                experiment.protocol,
+                run,
+                recipe,
+                accelerator,
+                reporter,
+                stop,
+                on_evaluate,
+                callbacks,
+            )
+            _train(run, experiment, trainer, accelerator, reporter, resume, report, before)
         except Stopped as stopped:
             accelerator.wait_for_everyone()  # the first process has saved before any other ends
             watch.finish()
@@ -166,31 +183,21 @@ def _check_splits(experiment: Experiment, reporter: Reporter) -> None:
 def _train(
     run: RunDirectory,
     experiment: Experiment,
+    trainer: Trainer,
     accelerator: Accelerator,
     reporter: Reporter,
-    stop: StopRequest,
     resume: bool,
     initialization: InitializationReport | None,
-    on_evaluate: OnEvaluate | None,
+    before: Recipe,
 ) -> None:
     """Train and score; the folder is checked and held by this process."""
-    recipe = experiment.recipe
-    trainer = Trainer(
-        experiment.model,
-        experiment.protocol,
-        run,
-        recipe,
-        accelerator,
-        reporter,
-        stop,
-        on_evaluate,
-    )
     accelerator.wait_for_everyone()  # all processes check the folder before one writes
     if resume:
         if run.manifest_file.is_file():
             manifest.check_data(run.manifest_file, experiment.protocol.fingerprint())
         for note in trainer.learner.restore(run):
             reporter.line(note)
+        _change_length(run, trainer, accelerator, reporter, before)
         accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _open(run, experiment, trainer, accelerator, reporter, resume, initialization)
@@ -206,6 +213,28 @@ def _train(
     finally:
         trainer.feed.close()
         trainer.trackers.finish()
+
+
+def _change_length(
+    run: RunDirectory,
+    trainer: Trainer,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    before: Recipe,
+) -> None:
+    """Continue a run with a recipe that trains it longer or shorter than planned."""
+    recipe, epoch = trainer.recipe, trainer.learner.position.epoch
+    if (recipe.epochs, recipe.early_stopping) == (before.epochs, before.early_stopping):
+        return
+    was_finished = epoch >= before.epochs or trainer.learner.ended is not None
+    reporter.line(trainer.train_further(before))
+    if not accelerator.is_main_process:
+        return
+    kept = run.keep_scores(epoch) if was_finished and not trainer.is_finished else None
+    if kept is not None:
+        reporter.line(f"Kept the scores of epoch {epoch} in {kept.name}.")
+    if run.manifest_file.is_file():
+        manifest.note_length(run.manifest_file, epoch, before.epochs, recipe.epochs)
 
 
 @dataclass(frozen=True)
@@ -506,8 +535,19 @@ def _announce(
             f"{protocol.name} has no val split: checkpoints/best is chosen on the test images, so "
             "its scores on them are too good. The scores of the run are those of the last epoch."
         )
+    metric = trainer.recipe.early_stopping.metric
+    if metric is not None and metric.startswith("test/"):
+        reporter.line(
+            f"Early stopping measures {metric}: the test images choose the length of the run, "
+            "so its scores on them are too good."
+        )
     position = trainer.learner.position
-    if position.epoch >= trainer.recipe.epochs:
+    if trainer.learner.ended is not None:
+        reporter.line(
+            f"Training has ended after epoch {position.epoch}: {trainer.learner.ended}. Scoring "
+            "the run again."
+        )
+    elif position.epoch >= trainer.recipe.epochs:
         reporter.line(f"All {position.epoch} epochs are trained; scoring the run again.")
     elif not position.step:
         for doubt in protocol.first_doubts() if accelerator.is_main_process else ():
@@ -526,14 +566,17 @@ def _finish(
     """Score the last epoch on the test images, or on the validation images if there are none."""
     recipe, protocol, model = experiment.recipe, experiment.protocol, trainer.learner.result
     split = protocol.scored_split
+    epoch = trainer.learner.position.epoch
     latest = trainer.latest if trainer.latest is not None and trainer.latest[0] == split else None
+    if epoch < recipe.epochs:  # states of each image are kept in the planned last epoch only
+        latest = None
     results = trainer.evaluate(split, is_last=True) if latest is None else latest[1]
     if not accelerator.is_main_process:
         return
     if latest is None:
         trainer.track("scores", {}, (split, results))
-    reporter.line(f"{protocol.name} {split}, epoch {recipe.epochs}: {describe(results, model)}")
-    scored = Scored(split, "last", recipe.epochs)
+    reporter.line(f"{protocol.name} {split}, epoch {epoch}: {describe(results, model)}")
+    scored = Scored(split, "last", epoch)
     write_scores(run, recipe, protocol, model, results, scored, trainer.image_states)
     write_pictures(run.pictures, protocol, split, model)
     bad = {str(index): error for index, error in trainer.feed.bad.errors.items()}

@@ -45,6 +45,8 @@ FREE_ON_RESUME = (
     "tracker_options",
     "imports",
 )
+#: Keys that a resumed run may change to train longer or shorter than planned.
+LENGTH_ON_RESUME = ("epochs", "early_stopping")
 
 
 class RunDirectory:
@@ -215,23 +217,29 @@ class RunDirectory:
             if path.name not in _LEFT_BEHIND and not is_unfinished(path):
                 yield path
 
-    def check_resumable(self, recipe: Recipe) -> None:
+    def check_resumable(self, recipe: Recipe) -> Recipe:
         """Check that the run in this folder can be resumed with ``recipe``.
+
+        Returns:
+            The recipe that the run has so far; its length may differ.
 
         Raises:
             CheckpointError: The folder holds no run.
-            RecipeError: The recipe differs from the one the run was started with.
+            RecipeError: The recipe differs from the one the run was started with, or has fewer
+                epochs than are trained.
         """
         if not self.recipe_file.is_file():
             raise CheckpointError(
                 f"{self.place} holds no run to resume; leave --resume out to start one there."
             )
-        before = _flat(self.recipe().model_dump())
+        own = self.recipe()
+        before = _flat(own.model_dump())
         now = _flat(absolute_paths(recipe).model_dump())
         changed = [
             f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
             for key in dict.fromkeys([*before, *now])
-            if before.get(key) != now.get(key) and not key.startswith(FREE_ON_RESUME)
+            if before.get(key) != now.get(key)
+            and not key.startswith(FREE_ON_RESUME + LENGTH_ON_RESUME)
         ]
         if changed:
             raise RecipeError(
@@ -239,6 +247,31 @@ class RunDirectory:
                 f"{', '.join(changed)}. Resume with `{self.resume_command()}`, or start a new run "
                 "in another --out."
             )
+        if recipe.epochs < own.epochs and self.has_checkpoint("last"):
+            position = TrainingState.load(self.find_checkpoint("last")).position
+            least = position.epoch + bool(position.batch)
+            if recipe.epochs < least:
+                raise RecipeError(
+                    f"key 'epochs': epoch {least} of {self.place} is trained already; give {least} "
+                    "or more."
+                )
+        return own
+
+    def keep_scores(self, epoch: int) -> Path | None:
+        """Rename the scores of a finished run that is trained further.
+
+        Args:
+            epoch: Epoch whose weights were scored.
+
+        Returns:
+            New name of ``metrics.json``; None if there is none.
+        """
+        if not self.metrics_file.is_file():
+            return None
+        for file in (self.image_states_file, self.metrics_file):
+            if file.is_file():
+                file.replace(file.with_stem(f"{file.stem}_epoch_{epoch}"))
+        return self.metrics_file.with_stem(f"{self.metrics_file.stem}_epoch_{epoch}")
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe, with absolute paths so that it works from any folder."""
@@ -467,6 +500,8 @@ class TrainingState:
         consistency: ``state_dict`` of the loss that links tasks, where there is one.
         skipped: Counts of skipped steps; None in checkpoints of earlier versions.
         bad_samples: Images that could not be read, where ``data.on_bad_sample`` is skip.
+        callbacks: States of the callbacks.
+        ended: Why training ended before the last epoch; None if it did not.
         label_statistics: Sums over the training labels, for tasks whose loss needs them.
     """
 
@@ -483,6 +518,8 @@ class TrainingState:
     consistency: dict[str, Any] | None = None
     skipped: dict[str, int] | None = None
     bad_samples: dict[str, Any] | None = None
+    callbacks: dict[str, Any] | None = None
+    ended: str | None = None
     label_statistics: dict[str, torch.Tensor] | None = None
 
     def save(self, folder: Path) -> None:

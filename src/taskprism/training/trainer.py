@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from taskprism.scoring.image_states import ImageStateRecorder, ImageStates
 from taskprism.stores.lease import LeaseHeldError
 from taskprism.tasks.statistics import LabelStatistics
 from taskprism.training.adversarial import reversal_strength
+from taskprism.training.callbacks import Callback, EarlyStopping, create_callbacks
 from taskprism.training.experiment import (
     Experiment,
     build_experiment,
@@ -38,6 +41,7 @@ from taskprism.training.label_constants import sum_label_statistics
 from taskprism.training.launch import create_accelerator, max_over_processes
 from taskprism.training.learner import Learner, check_finite
 from taskprism.training.optimizers import (
+    describe_length,
     learning_rate_factor,
     set_learning_rate,
 )
@@ -92,6 +96,7 @@ class Trainer:
         stop: Becomes true when the user asks to stop.
         on_evaluate: Called as ``on_evaluate(epoch, split, results)`` in the first process after
             each evaluation during training, when the checkpoint is written.
+        callbacks: Your own code in the loop, before those of the recipe.
         settings: Without a ``recipe``, the keys of one that differ from the defaults:
             ``epochs=3, optimizer={"lr": 1e-3}, data={"batch_size": 4}``.
 
@@ -125,6 +130,7 @@ class Trainer:
         reporter: Reporter | None = None,
         stop: StopRequest | None = None,
         on_evaluate: OnEvaluate | None = None,
+        callbacks: Sequence[Callback] = (),
         **settings: Any,
     ) -> None:
         if recipe is None:
@@ -166,6 +172,12 @@ class Trainer:
             model.input_size = protocol.input_size  # saved with the model, for predictions
         self.learner = Learner(experiment, accelerator, self.reporter)
         self.learner.bad_samples = self.feed.bad
+        self.callbacks = create_callbacks(callbacks, recipe.callbacks)
+        if recipe.early_stopping.metric is not None:
+            stopping = EarlyStopping(recipe.early_stopping, model.tasks, self.selection_split)
+            self.callbacks.append(stopping)
+        self.learner.callbacks = self.callbacks
+        self._reason: str | None = None  # of a callback, to end after this epoch
         self.epoch_batches = len(self.order)  # more or less in an epoch resumed by more processes
         self.latest: tuple[Split, Results] | None = None
         self.image_states: ImageStates | None = None  # of these weights on the test images
@@ -190,10 +202,12 @@ class Trainer:
         self.trackers.start()
         with self.run.lock.hold() if self.run is not None and is_writer else nullcontext():
             try:
-                while self.learner.position.epoch < self.recipe.epochs:
+                self._call("on_fit_start")
+                while not self.is_finished:
                     started = time.monotonic()
                     self._epoch()
                     self._finish_epoch(started)
+                self._call("on_fit_end")
                 return
             except Stopped as stopped:
                 # The frames below, and the loaders that they hold, are released before saving.
@@ -204,6 +218,63 @@ class Trainer:
             self.feed.bad.share()
             self._save("last")
             raise Stopped(by_interrupt)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch is trained, or training has ended before."""
+        learner = self.learner
+        return learner.position.epoch >= self.recipe.epochs or learner.ended is not None
+
+    def request_stop(self, reason: str) -> None:
+        """End the training after the current epoch, in all processes; for callbacks.
+
+        The run is then scored as after its last epoch. It is enough that one process asks.
+
+        Args:
+            reason: Why, for the log.
+        """
+        self._reason = reason
+
+    def train_further(self, before: Recipe) -> str:
+        """Continue a run whose planned length has changed, also one that has ended.
+
+        Early stopping keeps its best value, and counts evaluations from here.
+
+        Args:
+            before: The recipe so far.
+
+        Returns:
+            Line that says what the learning rate will be.
+        """
+        learner, recipe = self.learner, self.recipe
+        if learner.ended is not None:
+            learner.ended = None
+            self._save("last")  # a run that is stopped before its next save goes on, too
+        for callback in self.callbacks:
+            if isinstance(callback, EarlyStopping):
+                callback.waited = 0
+        base = learner.optimizer.param_groups[-1]["base_lr"]
+        steps = -(-self.epoch_batches // recipe.accumulate)
+        return describe_length(
+            recipe.schedule, base, before.epochs, recipe.epochs, learner.position.epoch, steps
+        )
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        """Call a method of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    def _end_if_requested(self, epoch: int) -> None:
+        """End the training in all processes if a callback asked for it in one."""
+        if not self.callbacks:
+            return
+        asked = float(self._reason is not None)
+        if self.accelerator.num_processes > 1:
+            asked = max_over_processes(asked, self.accelerator)
+        if asked and epoch < self.recipe.epochs:
+            self.learner.ended = self._reason or "a callback of another process asked for it"
+            self.reporter.line(f"Stopping after epoch {epoch}: {self.learner.ended}.")
+        self._reason = None
 
     def _describe_batch_norm(self) -> None:
         """Say what several processes do not share."""
@@ -246,6 +317,7 @@ class Trainer:
         self.epoch_batches = batches
         fed = self.feed.epoch(position.epoch, images)
         title = f"epoch {position.epoch + 1}/{self.recipe.epochs}"
+        self._call("on_epoch_start", position.epoch + 1)
         self.learner.network.train()
         self.learner.optimizer.zero_grad()
         watched = self._watched_labels() if position.epoch == start == 0 else []
@@ -335,7 +407,12 @@ class Trainer:
             if is_last:
                 self._optimizer_step(number)
         if done:
-            learner.meter.add(joined(done, learner.model), counts)
+            losses = joined(done, learner.model)
+            learner.meter.add(losses, counts)
+            if self.callbacks:
+                named = {"total": losses["total"], **losses["final"]}
+                named = {name: loss.detach() for name, loss in named.items()}
+                self._call("on_batch_end", batch, MappingProxyType(named))
 
     def _optimizer_step(self, number: int) -> None:
         """Optimizer step; parameters without a gradient do not change."""
@@ -360,6 +437,7 @@ class Trainer:
         losses = learner.pending.take()
         if not self.accelerator.optimizer_step_was_skipped:  # by the gradient scaler of fp16
             learner.balancing.finish_step(losses)
+        self._call("on_step_end", learner.position.step)
 
     def _skip_step(self) -> None:
         """Forget the gradients and losses of the current step, and leave out its other batches."""
@@ -384,9 +462,13 @@ class Trainer:
         split, is_last = self.selection_split, epoch == self.recipe.epochs
         self.latest = (split, self.evaluate(split, is_last)) if due else None
         learner.position = Position(epoch, step=learner.position.step)
-        self._log(seconds)
+        values = self._log(seconds)
         learner.balancing.finish_epoch(learner.meter.per_task())
         learner.meter = LossMeter()
+        if self.latest is not None:
+            self._call("on_evaluation_end", epoch, *copy.deepcopy(self.latest))
+        self._call("on_epoch_end", epoch, MappingProxyType(values))
+        self._end_if_requested(epoch)
         if self.latest is not None and learner.selection.improves(self.latest[1], epoch):
             self._save("best")
         self._save("last")
@@ -428,8 +510,12 @@ class Trainer:
         self.image_states = recorder.gathered() if recorder is not None else None
         return results
 
-    def _log(self, seconds: float) -> None:
-        """Write the finished epoch to the log, the trackers and the screen."""
+    def _log(self, seconds: float) -> dict[str, float]:
+        """Write the finished epoch to the log, the trackers and the screen.
+
+        Returns:
+            Name -> value, as trackers get them.
+        """
         position, meter = self.learner.position, self.learner.meter
         final, initial = meter.means("final"), meter.means("initial")
         losses = {**initial, **final}
@@ -462,6 +548,7 @@ class Trainer:
                 place = {"epoch": position.epoch, "step": position.step}
                 self.run.log.append({"event": entry.pop("event"), **place, **entry})
         self.track("epochs", tracked, self.latest)
+        return tracked | ({} if self.latest is None else flat(self.latest[1], (self.latest[0],)))
 
     def track(
         self, stream: str, numbers: Mapping[str, float], scores: tuple[Split, Results] | None
