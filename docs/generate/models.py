@@ -81,22 +81,28 @@ def measure(name: str) -> Line:
     return Line(name, backbone, profile(built, SIZE, repeats=0))
 
 
+def row(line: Line, base: Line) -> str:
+    """One row of the table.
+
+    Args:
+        line: A model.
+        base: `multi_task`.
+    """
+    model, found = find_model(line.model), line.resources
+    mark = "" if model.any_input_size else " †"
+    summary = (model.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    summary = re.sub(r":\w+:`~?[\w.]*?(\w+)`", r"`\1`", summary).replace("``", "`")
+    return (
+        f"| `{line.model}`{mark} | `{line.backbone}` | {found.parameters / 1e6:.2f} | "
+        f"{found.macs / 1e9:.1f} | {found.macs / base.resources.macs:.2f} | {summary} |\n"
+    )
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    lines = {name: measure(name) for name in list_models()}
-    base = lines["multi_task"].resources.macs
-    rows = ""
-    for name, line in sorted(lines.items(), key=lambda item: item[1].resources.macs):
-        model = find_model(name)
-        mark = "" if model.any_input_size else " †"
-        summary = (model.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        summary = re.sub(r":\w+:`~?[\w.]*?(\w+)`", r"`\1`", summary).replace("``", "`")
-        found = line.resources
-        rows += (
-            f"| `{name}`{mark} | `{line.backbone}` | {found.parameters / 1e6:.2f} | "
-            f"{found.macs / 1e9:.1f} | {found.macs / base:.2f} | {summary} |\n"
-        )
-    return _INTRODUCTION + rows + _NOTES
+    lines = sorted(map(measure, list_models()), key=lambda line: line.resources.macs)
+    (base,) = (line for line in lines if line.model == "multi_task")
+    return _INTRODUCTION + "".join(row(line, base) for line in lines) + _NOTES
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,15 +13,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import confusion_matrix
+from torchmetrics import MetricCollection
 
 from reference.batches import random_batch
 from taskprism.analysis.run_report import predicted, write_run_report
 from taskprism.analysis.run_report.predicted import (
     CalibrationBins,
+    Chosen,
     ErrorHistogram,
+    Example,
     choose_images,
     diagnose,
 )
+from taskprism.analysis.run_report.sections import TaskFindings, task_section
+from taskprism.cli import main
 from taskprism.data import create_protocol
 from taskprism.data.sample import Batch
 from taskprism.errors import CheckpointError, InputError
@@ -31,7 +37,7 @@ from taskprism.progress import Reporter
 from taskprism.recipes.files import validate
 from taskprism.scoring.evaluation import score, split_loader
 from taskprism.scoring.tables import number
-from taskprism.tasks import create_task
+from taskprism.tasks import DenseTarget, Task, create_task
 from taskprism.training import train
 
 QUIET = Reporter(quiet=True)
@@ -261,6 +267,61 @@ def test_fewer_images_are_stated_and_more_examples_are_shown(quick_charts, finis
     assert any("of 2 images, evenly spaced over the 5" in text for text in found.texts["p"])
     ranks = [title.split()[0] for title in found.texts["h3"] if "rmse" in title]
     assert ranks == ["Worst", "Worst", "Median", "Best", "Best"]  # of five images, each once
+
+
+def test_the_command_writes_the_page_and_opens_it(quick_charts, finished, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    file = tmp_path / "page.html"
+    assert main(["report", str(finished), "--out", str(file), "--images", "1", "--open"]) == 0
+    assert opened == [file.as_uri()]
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion(Task):
+    """A task from outside the package that says nothing about its errors: two channels."""
+
+    name: str = "motion"
+    channels: int = 2
+    primary_metric: str = "error"
+
+    kind = "motion"
+    target_type = DenseTarget
+    target_channels = 2
+
+    def loss(self, output, target, valid):
+        return (output - target).abs().mean()
+
+    def decode(self, output):
+        return output
+
+    def metrics(self):
+        return MetricCollection({})
+
+    def color(self, values, valid=None, reference=None):
+        return np.full((*values.shape[-2:], 3), 128, np.uint8)
+
+
+def test_a_task_from_outside_has_an_error_map_and_a_histogram(quick_charts):
+    task, valid = Motion(), torch.ones(1, 7, 9, dtype=torch.bool)
+    target, prediction = torch.zeros(2, 7, 9), torch.full((2, 7, 9), 0.5)
+    image = torch.rand(3, 7, 9)
+    batch = Batch(["a"], image[None], {"motion": target[None]}, {"motion": valid[None]})
+    diagnosis = diagnose(Fixed(task, prediction[None]), [batch], "cpu")["motion"]
+    example = Example("a", image, target, valid, prediction, Chosen("Worst", 0, 0.5))
+    section = task_section(
+        TaskFindings(task, "test", 1, 0, None, diagnosis, 1, examples=(example,))
+    )
+    (chart,), (row,) = section.charts, section.tiles
+    assert chart.caption.startswith("Difference of motion: median 0.5")
+    assert [tile.caption for tile in row.tiles] == [
+        "image",
+        "label",
+        "prediction",
+        "error: difference",
+    ]
+    assert section.table is None
 
 
 def test_wrong_arguments_are_named(finished, tmp_path):
