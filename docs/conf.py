@@ -46,9 +46,14 @@ def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
 def skip_repeated(
     app: Any, what: str, name: str, value: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Document a class or function once, in the first module of the reference that exports it."""
+    """Document a class or function once, in the first module of the reference that exports it.
+
+    Those of other packages, such as torchvision's ``ColorJitter``, have their documentation there.
+    """
     if what != "module" or not (inspect.isclass(value) or inspect.isfunction(value)):
         return None
+    if not (value.__module__ or "").startswith("taskprism"):
+        return True
     module = app.env.current_document.autodoc_module
     return None if _documented.setdefault(id(value), module) == module else True
 
