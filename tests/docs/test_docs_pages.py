@@ -8,6 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 from docs.generate import models, recipes
 
 import taskprism
@@ -26,6 +27,7 @@ def text_of(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_recipes_page_is_up_to_date():
     assert recipes.page() == text_of("recipes.md"), "run: python -m docs.generate.recipes"
 
@@ -68,6 +70,11 @@ def test_reference_documents_every_public_name():
         if id(getattr(importlib.import_module(name), each)) not in documented
     }
     assert missing == set()
+
+
+def test_reference_lists_the_names_of_the_package():
+    listed = re.findall(r"^   ~[\w.]+\.(\w+)$", text_of("api.md"), re.MULTILINE)
+    assert sorted(listed) == sorted(set(taskprism.__all__) - {"__version__"})
 
 
 def owner(value: object) -> str | None:
