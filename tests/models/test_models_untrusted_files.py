@@ -111,14 +111,14 @@ def test_weights_that_are_not_finite_are_named(folder: Path, value: float) -> No
 )
 def test_image_statistics(folder: Path, key: str, value: Any) -> None:
     edit(folder, **{key: value})
-    with pytest.raises(CheckpointError, match=f"Expected three .* numbers as {key}"):
+    with pytest.raises(CheckpointError, match=f"Expected .*numbers as {key}"):
         taskprism.load(folder)
 
 
 @pytest.mark.parametrize("value", [[0.5, 0.0, 0.5], [0.5, -0.1, 0.5]])
 def test_standard_deviations_are_positive(folder: Path, value: list[float]) -> None:
     edit(folder, image_std=value)
-    with pytest.raises(CheckpointError, match="Expected three positive numbers as image_std"):
+    with pytest.raises(CheckpointError, match=r"Expected .*positive numbers as image_std"):
         taskprism.load(folder)
 
 
