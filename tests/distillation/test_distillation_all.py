@@ -89,6 +89,7 @@ REORDER = {
     "xtam": {"merge": "others"},
     "relational_context": {"gather": (1,)},
     "concat": {"reduce": (1,)},
+    "window_attention": {},
     OUTSIDE: {},
 }
 

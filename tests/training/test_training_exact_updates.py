@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from timm.layers import DropPath
 from torch import Tensor, multiprocessing
 
 from models.base import small_options
@@ -171,6 +172,8 @@ def run(case: Case, processes: int) -> dict[str, Tensor]:
     for module in model.modules():
         if isinstance(module, torch.nn.modules.dropout._DropoutNd):
             module.p = 0.0  # its random numbers depend on the process
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and not case.batch_norm:
             module.eval().train = lambda mode=True, module=module: module
     settings = {

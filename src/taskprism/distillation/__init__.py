@@ -28,6 +28,7 @@ from taskprism.distillation.ctal import CTAL
 from taskprism.distillation.relational_context import RelationalContext
 from taskprism.distillation.spatial_attention import SpatialAttention
 from taskprism.distillation.tpim import TPIM
+from taskprism.distillation.window_attention import WindowAttention
 from taskprism.distillation.xtam import XTAM
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Distillation",
     "RelationalContext",
     "SpatialAttention",
+    "WindowAttention",
     "create_distillation",
     "find_distillation",
     "list_distillations",
