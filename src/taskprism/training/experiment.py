@@ -346,7 +346,8 @@ def _tasks(protocol: Protocol, names: Sequence[str], option: str) -> list[Task]:
         if found:
             error.message += (
                 f" Of the recipe's tasks, the data have {', '.join(found)}: add {option} "
-                f"{' '.join(found)}."
+                f"{' '.join(found)}, or set {option[2:].replace('-', '_')}: "
+                f"[{', '.join(found)}] in the recipe."
             )
         raise
 
