@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
@@ -44,7 +45,7 @@ def test_balanced_class_weights_are_counted_once_and_resumed(tmp_path, monkeypat
     samples = Labels().dataset("train")
     labels = [sample["targets"]["semseg"][sample["valid"]["semseg"]] for sample in samples]
     flat = torch.cat([label.as_subclass(torch.Tensor) for label in labels]).numpy()
-    expected = compute_class_weight("balanced", classes=[0, 1, 2], y=flat)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=flat)
     weights = first.learner.criterion.tasks["semseg"].class_weights
     assert weights == pytest.approx([*expected, 1.0])
 
