@@ -29,7 +29,7 @@ from models.base import (
     small_model,
     total_loss,
 )
-from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps
+from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps, set_trainable, trunks
 from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.backbones.staged import StagedTransformer
 from taskprism.errors import InputError, UnknownNameError
@@ -41,6 +41,7 @@ from taskprism.models import (
     Predictions,
     SingleTaskingModel,
     find_model,
+    model_parts,
     register_model,
 )
 from taskprism.models.inference import predict
@@ -171,6 +172,26 @@ def test_a_task_without_labels_teaches_nothing(case: str) -> None:
     assert all(p.grad is None or not p.grad.any() for p in final.values())
     learns = [p.grad for name, p in named.items() if "heads.semseg." in name]
     assert any(gradient is not None and gradient.any() for gradient in learns)
+
+
+@EVERY
+def test_a_frozen_backbone_learns_nothing(case: str) -> None:
+    """The layers of each backbone are all in its groups, and none of them changes or is needed."""
+    model = make(case)
+    backbones = trunks(model)
+    for backbone in backbones.values():
+        for coarse in (True, False):
+            named = [name for names in backbone.layer_groups(coarse) for name in names]
+            assert sorted(named) == sorted(name for name, _ in backbone.named_parameters())
+    set_trainable(model, "none")
+    before = {path: copy.deepcopy(each.state_dict()) for path, each in backbones.items()}
+    total_loss(model.train(), random_images()).backward()
+    for path, backbone in backbones.items():
+        assert all(p.grad is None for p in backbone.parameters())
+        after = backbone.state_dict()
+        assert all(torch.equal(after[name], value) for name, value in before[path].items())
+    idle = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    assert {model_parts(model)[name] for name in idle} <= {"neck"}  # of maps that nothing reads
 
 
 @EVERY

@@ -163,11 +163,17 @@ def test_a_run_directory_is_never_overwritten(tiny_recipe, tmp_path, monkeypatch
 @pytest.mark.usefixtures("quick")
 def test_resuming_with_another_recipe_names_the_keys(tiny_run, tiny_recipe):
     run = tiny_run
-    changed = tiny_recipe(epochs=3, optimizer={"lr": 0.5}, model={"options": {"neck_channels": 16}})
+    changed = tiny_recipe(
+        accumulate=2, optimizer={"lr": 0.5}, model={"options": {"neck_channels": 16}}
+    )
     with pytest.raises(RecipeError) as caught:
         train(changed, run, resume=True)
     message = str(caught.value)
-    for part in ("epochs (1 -> 3)", "optimizer.lr (0.001 -> 0.5)", "model.options.neck_channels"):
+    for part in (
+        "accumulate (1 -> 2)",
+        "optimizer.lr (0.001 -> 0.5)",
+        "model.options.neck_channels",
+    ):
         assert part in message
     assert "seed" not in message
     free = tiny_recipe(epochs=1, data={"workers": 1})
