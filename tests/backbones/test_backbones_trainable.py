@@ -138,6 +138,15 @@ def test_adapters_are_what_a_backbone_declares():
         set_trainable(create_model("astmt", ["depth"], adapters=False, **options), "adapters")
 
 
+def test_low_rank_updates_are_adapters_of_their_layers():
+    trunk = create_backbone("test_vit", neck="none", low_rank={"rank": 2})
+    trunk.set_trainable("adapters")
+    updates = {n for n, _ in trunk.named_parameters() if ".shared." in n or ".tasks." in n}
+    assert trained(trunk) == updates != set()
+    for number, names in enumerate(trunk.layer_groups(coarse=False)[1:]):
+        assert all(f"blocks.{number}." in name for name in names if name in updates)
+
+
 class Own(Backbone):
     channels, strides = (4,), (2,)
 

@@ -94,13 +94,27 @@ def timm_groups(module: nn.Module, name: str, coarse: bool) -> LayerGroups | Non
     if numbers is None:
         return None
     names = [name for name, _ in module.named_parameters()]
-    found = {name: numbers.get(plain_name(name)) for name in names}
+    found = {name: _number(plain_name(name), numbers) for name in names}
     known = sorted({number for number in found.values() if number is not None})
     if not known:
         return None
     # What an extractor adds comes after the layers of the network.
     order = {name: known[-1] if number is None else number for name, number in found.items()}
     return [[name for name in names if order[name] == number] for number in known]
+
+
+def _number(name: str, numbers: Mapping[str, int]) -> int | None:
+    """Group of a parameter; those inside a replaced layer (low-rank updates) have that of it."""
+    if name in numbers:
+        return numbers[name]
+    path = name
+    while "_" in path:
+        path = path.rpartition("_")[0]
+        inside = (number for each, number in numbers.items() if each.startswith(f"{path}_"))
+        number = next(inside, None)
+        if number is not None:
+            return number
+    return None
 
 
 @lru_cache(maxsize=32)
