@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from html import escape
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
 
 project = "taskprism"
 author = "The taskprism developers"
@@ -17,12 +22,14 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 html_theme = "furo"
+html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "groupwise"
 autodoc_typehints = "description"
 autosummary_generate = False
 napoleon_use_ivar = True
+napoleon_custom_sections = [("Keys", "params_style")]
 exclude_patterns = ["_build", "generate", "notebooks/*.ipynb"]
 
 _SOURCES = Path(__file__).parents[1]
@@ -58,6 +65,21 @@ def skip_repeated(
     return None if _documented.setdefault(id(value), module) == module else True
 
 
+def visit_math(translator: Any, node: Any) -> None:
+    """Write a formula as MathML, which browsers show without a script from another server."""
+    as_block = isinstance(node, nodes.math_block)
+    tex = node.astext().strip()
+    if as_block and r"\\" in tex and r"\begin" not in tex:
+        tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
+    try:
+        formula = tex2mathml(tex, as_block=as_block)
+    except MathError:  # a command that docutils does not know
+        formula = f"<code>{escape(tex)}</code>"
+    translator.body.append(f"<div>{formula}</div>" if as_block else formula)
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
     """Connect the functions above."""
     app.connect("autodoc-skip-member", skip_repeated)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

@@ -263,7 +263,7 @@ def _start_at_zero(layers: nn.Sequential) -> nn.Sequential:
 class GlobalContext(nn.Module):
     r"""Attention to all positions, linear in their number.
 
-    .. math:: out = (V \varphi(K)^T)\, \varphi(Q) / \textstyle\sum_p \varphi(K_p)^T \varphi(Q)
+    .. math:: out = (V \varphi(K)^T)\, \varphi(Q) / {\textstyle\sum_p} \varphi(K_p)^T \varphi(Q)
 
     where φ is softplus, which replaces the last ReLU.
 

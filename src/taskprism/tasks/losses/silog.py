@@ -21,7 +21,7 @@ class SILog(Loss):
 
     With :math:`d_p = \log \hat z_p - \log z_p` at the n valid pixels of an image,
 
-    .. math:: L = \frac1n \sum_p d_p^2 - \frac{\lambda}{n^2} \Bigl(\sum_p d_p\Bigr)^2
+    .. math:: L = \frac1n \sum_p d_p^2 - \frac{\lambda}{n^2} \left(\sum_p d_p\right)^2
 
     With :math:`\lambda = 1` a factor on the whole prediction changes nothing, with 0 it is the mean
     squared error of logarithms. The loss is the mean over images, in which an image counts as often
