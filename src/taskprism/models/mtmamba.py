@@ -56,8 +56,8 @@ class MTMamba(DecoderModel):
         >>> import torch
         >>> from taskprism import create_model
         >>> model = create_model("mtmamba", ["depth", "edge"], backbone="test_resnet")
-        >>> tuple(model(torch.rand(1, 3, 32, 32))["depth"].shape)
-        (1, 1, 32, 32)
+        >>> tuple(model(torch.rand(1, 3, 64, 64))["depth"].shape)
+        (1, 1, 64, 64)
     """
 
     name: ClassVar[str] = "mtmamba"
