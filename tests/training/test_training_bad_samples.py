@@ -1,6 +1,7 @@
 """An image that cannot be read stops a run, or is replaced, counted and listed."""
 
 import json
+import multiprocessing
 import os
 import shutil
 
@@ -62,6 +63,7 @@ def test_by_default_the_run_stops_with_the_error_of_the_file(
         train(recipe, tmp_path / "run")
     assert f"{BAD}.png" in str(caught.value)
     assert "Traceback" not in str(caught.value)
+    assert not multiprocessing.active_children(), "loader processes live on"
 
 
 @pytest.mark.parametrize("kind", ["files", "shards"])

@@ -79,3 +79,7 @@ class SampleLoader(DataLoader[Any]):
             if isinstance(batch, ReadError):
                 raise batch.error()
             yield batch
+
+    def close(self) -> None:
+        """End the processes, also while the traceback of an error refers to this loader."""
+        self._iterator = None

@@ -253,7 +253,7 @@ class TrainingFeed:
 
     def close(self) -> None:
         """End the loader processes, unless an epoch is still being read."""
-        del self._loader
+        self._loader.close()
 
 
 class _Pending:
