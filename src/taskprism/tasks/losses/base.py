@@ -122,8 +122,8 @@ def list_losses() -> list[str]:
     """Names that the option ``losses`` of a task accepts, in alphabetical order.
 
     Example:
-        >>> list_losses()[:3]
-        ['balanced_cross_entropy', 'berhu', 'cosine']
+        >>> "dice" in list_losses()
+        True
     """
     return LOSSES.names()
 
