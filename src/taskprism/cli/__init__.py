@@ -52,6 +52,7 @@ COMMANDS: dict[str, Command] = {
         "predict:predict",
         by_suffix={".onnx": "predict_onnx:predict"},  # does not import PyTorch
     ),
+    "serve": Command("open a web page for a trained network", "serve:serve"),
     "distill": Command("label images with a trained network", "distill:distill"),
     "export": Command("write a trained network as an ONNX file, and compare them", "export:export"),
     "push": Command("upload a trained run to the Hugging Face hub", "push:push"),
