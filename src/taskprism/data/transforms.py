@@ -23,6 +23,7 @@ convention of the papers' code, where they are labeled 0 ("background", "no edge
 ``PadToMultiple``           pad until height and width divide
 ``ColorJitter``             torchvision's ``ColorJitter``
 ``PhotometricDistortion``   brightness, contrast, saturation and hue (ATRC, InvPT)
+``ColorsOnly``              a change of colors that leaves further channels alone
 ``ZeroBorder``              the papers' zero fill around any transform
 ==========================  ========================================================================
 """
