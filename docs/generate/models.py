@@ -16,7 +16,7 @@ import torch
 from taskprism.backbones import Backbone, ModulatedBackbone
 from taskprism.backbones.staged import StagedTransformer
 from taskprism.backbones.token_maps import TokenMaps
-from taskprism.models import create_model, find_model, list_models
+from taskprism.models import MODELS, create_model, find_model
 from taskprism.scoring.resources import Resources, profile
 
 PAGE = Path(__file__).parents[1] / "models.md"
@@ -98,9 +98,14 @@ def row(line: Line, base: Line) -> str:
     )
 
 
+def built_in() -> list[str]:
+    """Names of the models of the package, without those of other ones that are installed."""
+    return [entry.name for entry in MODELS.entries() if entry.builtin]
+
+
 def page() -> str:
     """The whole page as Markdown."""
-    lines = sorted(map(measure, list_models()), key=lambda line: line.resources.macs)
+    lines = sorted(map(measure, built_in()), key=lambda line: line.resources.macs)
     (base,) = (line for line in lines if line.model == "multi_task")
     return _INTRODUCTION + "".join(row(line, base) for line in lines) + _NOTES
 
