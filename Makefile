@@ -1,6 +1,6 @@
 # The two commands of the README, and the commands for developers.
 #   make demo   train a small comparison on procedural rooms and write an HTML report
-#   make test   lint, type check, build the docs and run all tests
+#   make test   lint, type check, build the docs and run the tests
 #   make docs   build the documentation into docs/_build/html; a warning is an error
 # PYTHON_VERSION=3.12 selects an interpreter, as in `make tests PYTHON_VERSION=3.12`.
 SHELL := /bin/bash
@@ -12,21 +12,25 @@ PYTEST := $(PYTHON) -m pytest -q -n 2 --dist worksteal
 # uv from PATH, or installed into its own virtual environment.
 UV := $(shell command -v uv 2>/dev/null || echo $(TOOLS)/bin/uv)
 
-.PHONY: demo test tests lint lock docs clean env newest wheel check-install check-tag
+.PHONY: demo test tests test-all lint lock docs clean env newest wheel check-install check-tag
 
 demo: env
 	$(VENV)/bin/taskprism demo --out demo
 
 # One thread per worker: two workers with two threads each would compete for two cores.
-test tests: export OMP_NUM_THREADS = 1
+test tests test-all: export OMP_NUM_THREADS = 1
 # Compiled modules are kept, or every process would compile taskprism and the tests again.
-test tests: export PYTHONDONTWRITEBYTECODE =
+test tests test-all: export PYTHONDONTWRITEBYTECODE =
 test: env
 	$(MAKE) --jobs 2 --output-sync=target lint docs
-	$(PYTEST)
+	$(PYTEST) -m "not nightly"
 
 # The tests alone.
 tests: env
+	$(PYTEST) -m "not nightly"
+
+# Also whole matrices and long checks: about twice the time. The nightly workflow runs them.
+test-all: env
 	$(PYTEST)
 
 lint: env

@@ -92,7 +92,7 @@ def released_names(tasks: dict[str, int]) -> dict[str, int]:
 def _cost(table: str) -> list[Any]:
     """Networks of full size are slow to create, even without values."""
     is_small = "vitT" in table or table == "mtlora__nyud_mtlora_tiny_448_r64_scale4_pertask"
-    return [] if is_small else [pytest.mark.slow]
+    return [] if is_small else [pytest.mark.nightly]
 
 
 @pytest.mark.parametrize("table", [pytest.param(t, marks=_cost(t)) for t in FRONTIER])
@@ -122,7 +122,10 @@ def test_every_released_tensor_is_imported(
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[pytest.mark.slow] * (case.source == "mtlora")) for case in NUMBERS],
+    [
+        pytest.param(case, marks=[pytest.mark.nightly] * (case.source == "mtlora"))
+        for case in NUMBERS
+    ],
     ids=str,
 )
 def test_outputs_match_the_restatement(case: Numbers, tmp_path: Path) -> None:

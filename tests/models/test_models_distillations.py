@@ -83,7 +83,7 @@ def test_runs_without_data(distillation: str, backbones: dict[str, Backbone]) ->
     assert count_macs(build("mobilenet", "single_scale", distillation, backbones), SIZE) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("distillation", list_distillations())
 @pytest.mark.parametrize("assembly", ASSEMBLIES)
 @pytest.mark.parametrize("kind", BACKBONES)

@@ -152,7 +152,7 @@ def test_tpim_has_the_parameters_of_pad_net_and_of_its_blocks() -> None:
     assert single - count_parameters(build("pad_net", NYUD)) == 2 * (pair - gates)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "tasks", "options", "size", "billions", "tolerance"), OPERATIONS)
 def test_operations(
     name: str,
@@ -196,7 +196,7 @@ SWIN_TABLES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "tasks", "options", "size", "millions", "billions"), SWIN_TABLES)
 def test_swin_v2_small(
     name: str,

@@ -25,7 +25,7 @@ def build(backbone: str = "test_vit", **options) -> DPT:
 
 @pytest.mark.parametrize(
     ("size", "width", "millions"),
-    [PUBLISHED[0], *(pytest.param(*each, marks=pytest.mark.slow) for each in PUBLISHED[1:])],
+    [PUBLISHED[0], *(pytest.param(*each, marks=pytest.mark.nightly) for each in PUBLISHED[1:])],
 )
 def test_parameters_of_the_published_head(size: str, width: int, millions: float) -> None:
     with torch.device("meta"):

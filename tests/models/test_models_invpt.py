@@ -24,7 +24,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(
     ("tasks", "transformer", "width", "size", "millions", "macs"),
-    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED[1:])],
+    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.nightly) for row in PUBLISHED[1:])],
 )
 def test_published_sizes(
     tasks: dict[str, int],

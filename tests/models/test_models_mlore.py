@@ -28,7 +28,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(
     ("tasks", "transformer", "size", "channels", "ranks", "task_rank", "millions"),
-    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED[1:])],
+    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.nightly) for row in PUBLISHED[1:])],
 )
 def test_published_sizes(tasks, transformer, size, channels, ranks, task_rank, millions) -> None:
     """The released ViT-B has 26.66 million more parameters, which it never uses."""

@@ -30,7 +30,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(
     ("rank", "variant", "total", "updates", "decoders", "rest"),
-    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED[1:])],
+    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.nightly) for row in PUBLISHED[1:])],
 )
 def test_published_trainable_parameters(
     rank: int, variant: str, total: int, updates: int, decoders: int, rest: int

@@ -29,8 +29,10 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("variant", "tasks", "millions"), PUBLISHED)
+@pytest.mark.parametrize(
+    ("variant", "tasks", "millions"),
+    [PUBLISHED[0], *(pytest.param(*row, marks=pytest.mark.nightly) for row in PUBLISHED[1:])],
+)
 def test_published_sizes(variant: str, tasks: dict[str, int], millions: float) -> None:
     with torch.device("meta"):
         model = create_model(

@@ -125,7 +125,7 @@ MORE_OPERATIONS = [
     ("mti_net", CITYSCAPES, {}, {}, CITYSCAPES_SIZE, 1.815),
 ]
 EVERY_OPERATION = OPERATIONS + [
-    pytest.param(*row, marks=pytest.mark.slow) for row in MORE_OPERATIONS
+    pytest.param(*row, marks=pytest.mark.nightly) for row in MORE_OPERATIONS
 ]
 
 

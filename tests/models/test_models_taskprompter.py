@@ -27,7 +27,11 @@ PUBLISHED = [
     ("tasks", "transformer", "width", "size", "embed", "channels", "reweigh", "millions"),
     [
         PUBLISHED[2],
-        *(pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED if row != PUBLISHED[2]),
+        *(
+            pytest.param(*row, marks=pytest.mark.nightly)
+            for row in PUBLISHED
+            if row != PUBLISHED[2]
+        ),
     ],
 )
 def test_published_sizes(

@@ -14,6 +14,10 @@ from taskprism.training import Recipe, load_recipe
 from taskprism.training.experiment import Experiment, build_experiment
 
 TABLES = list_tables()
+SOME_TABLES = [
+    pytest.param(table, marks=() if index % 5 == 0 else pytest.mark.nightly)
+    for index, table in enumerate(TABLES)
+]
 
 
 def trained(table: str) -> list[str]:
@@ -49,7 +53,7 @@ def test_every_row_is_a_recipe(table: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", SOME_TABLES)
 def test_every_row_builds_its_network_at_full_size(table: str) -> None:
     failed = {}
     for row in trained(table):
@@ -68,7 +72,7 @@ def test_every_row_builds_its_network_at_full_size(table: str) -> None:
     assert not failed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("budget", ["tiny", "small"])
 def test_every_row_builds_its_network_on_rooms(budget: str) -> None:
     failed = {}

@@ -83,7 +83,7 @@ RELATIVE_SIZES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("row", RELATIVE_SIZES)
 def test_sizes_relative_to_single_task(row: str) -> None:
     table, name = row.rsplit("/", 1)

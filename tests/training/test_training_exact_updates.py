@@ -216,8 +216,8 @@ def sampled(values: Tensor) -> np.ndarray:
     return torch.cat([flat.sum()[None], flat.norm()[None], flat[:: 1 + len(flat) // 100]]).numpy()
 
 
-def _process(rank: int, processes: int, port: int, folder: str) -> None:
-    """All cases as one of ``processes``; an exception is the result of its case."""
+def _process(rank: int, processes: int, port: int, folder: str, names: list[str]) -> None:
+    """Some cases as one of ``processes``; an exception is the result of its case."""
     torch.set_num_threads(1)
     PartialState._reset_state()  # earlier tests of this process may have trained with one process
     AcceleratorState._reset_state()
@@ -231,9 +231,10 @@ def _process(rank: int, processes: int, port: int, folder: str) -> None:
         }),
     }  # fmt: skip
     results: dict[str, dict[str, np.ndarray] | str] = {}
-    for name, case in CASES.items():
+    for name in names:
         try:
-            results[name] = {key: sampled(value) for key, value in run(case, processes).items()}
+            done = run(CASES[name], processes)
+            results[name] = {key: sampled(value) for key, value in done.items()}
         except Exception:
             results[name] = traceback.format_exc()
             if processes > 1:
@@ -242,15 +243,20 @@ def _process(rank: int, processes: int, port: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Of one process, and of each of two."""
+def results(tmp_path_factory, request):
+    """Of one process, and of each of two; all cases that are tested."""
     folder = str(tmp_path_factory.mktemp("results"))
+    test = test_two_processes_update_like_one
+    items = [item for item in request.session.items if getattr(item, "function", None) is test]
+    names = [item.callspec.params["name"] for item in items]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
     places = [(0, 1), (0, 2), (1, 2)]
-    started = [context.Process(target=_process, args=(*place, port, folder)) for place in places]
+    started = [
+        context.Process(target=_process, args=(*place, port, folder, names)) for place in places
+    ]
     for process in started:
         process.start()
     for process in started:
@@ -259,7 +265,18 @@ def results(tmp_path_factory):
     return [pickle.loads(Path(folder, f"{size}-{rank}").read_bytes()) for rank, size in places]
 
 
-@pytest.mark.parametrize("name", CASES)
+#: Each balancing on the cheapest model, one model of each kind, and each way to train once.
+OFTEN = {
+    *(name for name in CASES if name.startswith("multi_task ")),
+    *("multi_task", "pad_net", "astmt", "cross_stitch", "dpt"),
+    *("complete labels", "astmt per task", "adam", "clipped", "accumulated", "by image"),
+    *("consistency", "other losses, accumulated", "moving average", "batch norm"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.nightly) for n in CASES]
+)
 def test_two_processes_update_like_one(results, name):
     one, *two = (found.get(name, "did not run") for found in results)
     for each in (one, *two):

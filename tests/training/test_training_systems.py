@@ -63,10 +63,20 @@ def on_photographs(root: Path, folder: Path) -> dict[str, Any]:
     return {"data.root": str(root), "data.options.splits": splits}
 
 
+#: One system of each kind: the others are trained at night.
+OFTEN = [
+    (name, "rooms") for name in ("multi_task", "mti_net", "ctal", "astmt", "cross_stitch", "dpt")
+]
+SYSTEMS_AND_DATA = [
+    pytest.param(name, folder, marks=() if (name, folder) in OFTEN else pytest.mark.nightly)
+    for name in SYSTEMS
+    for folder in ("rooms", "osd")
+]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("folder", ["rooms", "osd"])
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(("name", "folder"), SYSTEMS_AND_DATA)
 def test_a_short_run(
     name: str, folder: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
