@@ -190,7 +190,7 @@ class Registry(Generic[T]):
                 f"Cannot import module {module!r} of {self.kind} {part!r}: {error}. Install it, "
                 "add its folder to PYTHONPATH, or give its file with --import."
             ) from error
-        return self._attribute(found, attribute, part)
+        return self._class_or_registered(found, attribute, part)
 
     def find_saved(self, part: str) -> Any:
         """Class or factory named in a saved file, which may come from someone you do not trust.
@@ -215,13 +215,7 @@ class Registry(Generic[T]):
                 f"import it first, pass imports=[{module!r}], or on the command line "
                 f"--import {module}."
             )
-        found = self._attribute(sys.modules[module], attribute, part)
-        if not inspect.isclass(found):
-            raise InputError(
-                f"This file names {part!r} as its {self.kind}, which is a function that is not "
-                f"registered. Register it with @register_{self.kind} if you trust it."
-            )
-        return found
+        return self._class_or_registered(sys.modules[module], attribute, part)
 
     def _registered(self, name: str) -> Any:
         """Part with this name or origin; None for the ``module:Class`` of another.
@@ -268,6 +262,16 @@ class Registry(Generic[T]):
             f"Expected a {self.kind}: a registered name, 'module:Class', or a subclass of "
             f"{self.base.__module__}.{self.base.__name__}{factory}; got {name}."
         )
+
+    def _class_or_registered(self, module: Any, attribute: str, name: str) -> Any:
+        """What a text names; never any function that is not meant to create such a part."""
+        found = self._attribute(module, attribute, name)
+        if not inspect.isclass(found) and all(e.part is not found for e in self._entries.values()):
+            raise InputError(
+                f"{name!r} is a function that is not registered as a {self.kind}, so its name is "
+                f"not enough. Register it with @register_{self.kind}, or pass the function."
+            )
+        return found
 
     def _attribute(self, module: Any, attribute: str, name: str) -> Any:
         found = module
