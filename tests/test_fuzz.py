@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.base import BUILT_IN
 from taskprism import load
 from taskprism.backbones.sources import from_file
 from taskprism.cli import main
@@ -28,7 +29,7 @@ from taskprism.data.files import read_image, read_stored
 from taskprism.distillation import create_distillation, list_distillations
 from taskprism.errors import TaskprismError
 from taskprism.losses import create_balancer, list_balancers
-from taskprism.models import create_model, list_models
+from taskprism.models import create_model
 from taskprism.models.base import MODELS
 from taskprism.recipes.files import load_recipe, read_mapping, validate
 from taskprism.recipes.schema import Recipe
@@ -329,7 +330,7 @@ def test_split_lists(folder, lines, separator, encoding):
 
 MODEL_OPTIONS = [
     (name, option)
-    for name in list_models()
+    for name in BUILT_IN
     for option in sorted({"neck_channels", *options_of(MODELS.find(name).__init__)} - {"backbone"})
 ]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tests import commands
-from tests.models.base import SIZE, small_model
+from tests.models.base import BUILT_IN, SIZE, small_model
 
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.export import (
@@ -25,7 +25,7 @@ from taskprism.export import (
     quantize_onnx,
 )
 from taskprism.layers import resize
-from taskprism.models import create_model, list_models
+from taskprism.models import create_model
 from taskprism.models.inference import predict
 from taskprism.tasks import create_task, list_tasks
 
@@ -60,7 +60,7 @@ def exported(tmp_path_factory):
 #: A fixed size, and one task at a time; tracing the others for any size takes up to a minute each.
 OFTEN = ("ctal", "astmt")
 MODELS = [
-    pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly) for name in list_models()
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly) for name in BUILT_IN
 ]
 
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.base import small_options
+from models.base import BUILT_IN, small_options
 from reference.batches import every_task, random_batch
 from reference.mtpsl import mapped, pair_loss, published_name
 from taskprism import create_model
 from taskprism.errors import InputError, UnknownNameError
 from taskprism.losses import MTPSL, ConsistencyLoss, Criterion, create_consistency_loss
 from taskprism.losses.consistency import EncoderFeatures, MappingNetwork, View, zoomed_view
-from taskprism.models import list_models
 from taskprism.tasks import Task, create_task, resolve_tasks
 from taskprism.training.steps import LossNetwork
 
@@ -197,7 +196,7 @@ def test_second_view_moves_labels_with_the_image():
     assert torch.equal(same.images, images) and torch.equal(same.targets["depth"], targets["depth"])
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_features_of_every_model(name):
     """One map at the coarsest stride, with as many channels as promised, without a graph."""
     model = create_model(name, {"depth": 1, "edge": 1}, **small_options(name)).eval()

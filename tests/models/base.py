@@ -12,6 +12,7 @@ from taskprism.backbones import Backbone, ModulatedBackbone, TokenMaps
 from taskprism.backbones.residual_stages import ResidualStages
 from taskprism.backbones.staged import StagedTransformer
 from taskprism.models import (
+    MODELS,
     DecoderModel,
     EncoderSharingModel,
     MultiTaskModel,
@@ -19,6 +20,8 @@ from taskprism.models import (
     find_model,
 )
 
+#: Models of the package, without those that other tests register.
+BUILT_IN = [entry.name for entry in MODELS.entries() if entry.builtin]
 TASKS = {"semseg": 5, "depth": 1}
 AUXILIARY = {"edge": 1, "normals": 3}
 SIZE = (64, 96)

@@ -22,10 +22,10 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from timm.layers import DropPath
 from torch import Tensor, multiprocessing
 
-from models.base import small_options
+from models.base import BUILT_IN, small_options
 from taskprism.data import Protocol, TransformedDataset, make_sample
 from taskprism.losses import BALANCERS, Balancing, list_balancers
-from taskprism.models import create_model, find_model, list_models
+from taskprism.models import create_model, find_model
 from taskprism.progress import Reporter
 from taskprism.tasks import Task, create_task
 from taskprism.training.feeding import EpochOrder
@@ -129,7 +129,7 @@ def follows_epochs(name):
 
 PER_TASK = {"mode": "per_task", "adversarial": {"weight": 0.1}}
 CASES: dict[str, Case] = {
-    **{name: Case(name) for name in list_models()},
+    **{name: Case(name) for name in BUILT_IN},
     **{
         f"{model} {name}": Case(
             model, {"loss": {"balancing": name}}, epochs=3 if follows_epochs(name) else 1
