@@ -183,7 +183,7 @@ def check_runs(jobs: Sequence[Job], runs: RunCollection, reporter: Reporter) -> 
     for job in jobs:
         directory = runs.run(job)
         if directory.recipe_file.is_file():
-            directory.check_resumable(job.recipe)
+            directory.check_resumable(job.recipe, may_extend=False)
     distinct: dict[str, Recipe] = {}
     for job in jobs:
         if not runs.is_done(job):

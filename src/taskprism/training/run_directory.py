@@ -217,8 +217,12 @@ class RunDirectory:
             if path.name not in _LEFT_BEHIND and not is_unfinished(path):
                 yield path
 
-    def check_resumable(self, recipe: Recipe) -> Recipe:
+    def check_resumable(self, recipe: Recipe, may_extend: bool = True) -> Recipe:
         """Check that the run in this folder can be resumed with ``recipe``.
+
+        Args:
+            recipe: Settings with which it would go on.
+            may_extend: Whether the length may differ.
 
         Returns:
             The recipe that the run has so far; its length may differ.
@@ -239,7 +243,7 @@ class RunDirectory:
             f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)
-            and not key.startswith(FREE_ON_RESUME + LENGTH_ON_RESUME)
+            and not key.startswith(FREE_ON_RESUME + (LENGTH_ON_RESUME if may_extend else ()))
         ]
         if changed:
             raise RecipeError(
