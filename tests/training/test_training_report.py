@@ -155,10 +155,10 @@ def test_header_names_data_weights_machine_and_seed(page):
     assert {"Recipe", "Weights", "Machine", "Versions", "Time"} <= set(facts)
 
 
-def test_worst_median_and_best_images_are_those_of_a_slow_loop(finished, page):
+def test_worst_median_and_best_images_are_those_of_a_slow_loop(finished, page, tiny_data):
     """Each image is scored alone, with metrics that have seen nothing else."""
     model = load(finished)
-    protocol = create_protocol(str(next(finished.parents[1].glob("tiny*/data.yaml"))))
+    protocol = create_protocol(str(tiny_data))
     batches = list(split_loader(protocol, "test", model, batch_size=1))
     for task in model.tasks:
         scores = {
@@ -181,9 +181,9 @@ def test_images_without_a_label_are_counted(page):
     assert "no label of semseg" not in texts
 
 
-def test_class_scores_are_those_of_all_pixels(finished, page):
+def test_class_scores_are_those_of_all_pixels(finished, page, tiny_data):
     model = load(finished)
-    protocol = create_protocol(str(next(finished.parents[1].glob("tiny*/data.yaml"))))
+    protocol = create_protocol(str(tiny_data))
     labels, guesses = [], []
     with torch.inference_mode():
         for batch in split_loader(protocol, "test", model, batch_size=1):
@@ -232,8 +232,10 @@ def test_a_run_that_was_trained_further_says_so(quick_charts, finished, tmp_path
     assert any("The scores are of epoch 1, but 2 epochs are trained" in text for text in texts)
 
 
-def test_an_image_that_is_gone_leaves_the_recorded_part(quick_charts, finished, tmp_path):
-    data = Path(shutil.copytree(next(finished.parents[1].glob("tiny*")), tmp_path / "data"))
+def test_an_image_that_is_gone_leaves_the_recorded_part(
+    quick_charts, finished, tiny_data, tmp_path
+):
+    data = Path(shutil.copytree(tiny_data.parent, tmp_path / "data"))
     (data / "rgb" / "image09.png").unlink()
     found = report(finished, out=tmp_path / "gone.html", root=data)
     assert any("image09" in text for text in found.texts["p"])
