@@ -96,7 +96,7 @@ def test_table_is_reproduced_and_finished_runs_are_reused(words, tmp_path, capsy
     assert results(tmp_path / "all") == content
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_process_is_resumed_with_the_same_numbers(words, tmp_path, capsys):
     command = words("killed", "--rows", "multi", "--seeds", "1", epochs=12)

@@ -155,7 +155,7 @@ def test_thirteen_classes_become_mtans_layout(official, tmp_path):
     assert read(sample, "normals")[1].mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_several_processes_write_the_same(official, built, tmp_path):
     build(official[0], tmp_path / "out").run(workers=2)
     files = sorted(path.relative_to(built) for path in built.rglob("*.*"))

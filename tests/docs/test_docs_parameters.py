@@ -9,7 +9,7 @@ from docs.generate.parameter_rows import BLOCKS, Block
 PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.title)
 def test_page_is_up_to_date(block: Block) -> None:
     assert parameters.table(block) in PAGE.read_text(encoding="utf-8"), (

@@ -22,6 +22,7 @@ import taskprism
 from models.base import (
     AUXILIARY,
     BACKBONES,
+    BUILT_IN,
     SIZE,
     TASKS,
     assert_equal_outputs,
@@ -63,7 +64,7 @@ def registered_outside() -> Iterator[None]:
 
 #: Name of the test -> name of the model and options that select a variant of it.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in (*MODELS, OutsideModel.name)},
+    **{name: (name, {}) for name in (*BUILT_IN, OutsideModel.name)},
     "tpim_single_scale": ("tpim", {"single_scale": True}),
     "invpt_on_tokens": ("invpt", {"backbone": "test_vit", "neck": "none"}),
     "dpt_on_tokens": (
@@ -306,8 +307,15 @@ def test_order_of_tasks(case: str) -> None:
     assert same != declared(case).depends_on_task_order
 
 
+#: Tracing takes up to 20 seconds; the others are traced at night.
+OFTEN = ("multi_task", "mti_net", "ctal", "astmt", "dpt", OutsideModel.name)
+
+
 @pytest.mark.slow
-@EVERY
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c in OFTEN else pytest.mark.nightly) for c in CASES],
+)
 def test_exports(case: str) -> None:
     if not declared(case).exports:
         pytest.skip("declares that torch.export cannot trace it")

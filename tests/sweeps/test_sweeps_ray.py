@@ -158,6 +158,7 @@ def test_a_node_dies_and_nothing_is_lost(cluster, uninterrupted, tmp_path, repor
     assert "Run run2 failed: DataError: " in output() and "no.yaml" in output()
 
 
+@pytest.mark.nightly
 def test_a_driver_dies_and_the_next_one_continues(cluster, uninterrupted, tmp_path, reporter):
     job, runs = make_job(0), RunCollection(tmp_path / "out")
     run = runs.run(job)
@@ -175,6 +176,7 @@ def test_a_driver_dies_and_the_next_one_continues(cluster, uninterrupted, tmp_pa
     check_equal(run.path, uninterrupted)
 
 
+@pytest.mark.nightly
 def test_trials_that_are_behind_are_stopped(cluster, tmp_path, reporter, output):
     (tmp_path / "tiny.yaml").write_text(to_yaml(make_recipe(epochs=6, evaluate_every=1)))
     rates = [{"optimizer.lr": lr} for lr in (1e-3, 1e-9, 1e-10)]

@@ -80,7 +80,7 @@ def test_a_process_on_ray_predicts_as_the_command_does(saved, photos, tmp_path, 
     assert folders[0] == folders[1] and len(folders[0]) == 4 * 5 + 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
 def test_labels_of_ray_are_those_of_one_process_although_one_is_killed(
     saved, photos, tmp_path, monkeypatch
