@@ -21,7 +21,7 @@ def test_notebook_is_stored_without_outputs(file):
             assert cell.outputs == [] and cell.execution_count is None
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_notebooks_run(tmp_path):
     """One kernel for all of them, each in its own folder: starting PyTorch takes longest."""
     every = nbformat.v4.new_notebook()

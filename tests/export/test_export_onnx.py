@@ -57,8 +57,8 @@ def exported(tmp_path_factory):
     return folder, model, report
 
 
-#: A fixed size, and one task at a time; tracing the others for any size takes up to a minute each.
-OFTEN = ("ctal", "astmt")
+#: Has a fixed size; tracing the others for any size takes up to a minute each.
+OFTEN = ("ctal",)
 MODELS = [
     pytest.param(name, marks=() if name in OFTEN else pytest.mark.nightly) for name in BUILT_IN
 ]

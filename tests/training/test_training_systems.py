@@ -64,10 +64,8 @@ def on_photographs(root: Path, folder: Path) -> dict[str, Any]:
     return {"data.root": str(root), "data.options.splits": splits}
 
 
-#: One system of each kind: the others are trained at night.
-OFTEN = [
-    (name, "rooms") for name in ("multi_task", "mti_net", "ctal", "astmt", "cross_stitch", "dpt")
-]
+#: The others are trained at night; test_training_exact_updates trains one of each kind.
+OFTEN = [(name, "rooms") for name in ("multi_task", "mti_net", "ctal", "dpt")]
 SYSTEMS_AND_DATA = [
     pytest.param(name, folder, marks=() if (name, folder) in OFTEN else pytest.mark.nightly)
     for name in SYSTEMS
