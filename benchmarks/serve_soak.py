@@ -209,7 +209,7 @@ def main() -> None:
                 visitor.client.close()
 
         with ThreadPoolExecutor(options.clients) as pool:
-            list(pool.map(visit, range(-options.warm_up, 0)))
+            list(pool.map(visit, range(options.requests, options.requests + options.warm_up)))
             counts.clear()
             before, began = state(server.pid, folder / "temporary"), time.monotonic()
             list(pool.map(visit, range(options.requests)))
