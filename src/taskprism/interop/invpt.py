@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
+from taskprism.interop.source import Checkpoint, Layout, Rule, register_source
 from taskprism.interop.transformers import (
-    FAMILY_TASKS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     TRANSFORMER,
+    UNUSED,
+    TransformerSource,
     find_image_size,
     find_vit,
     first_of,
@@ -20,7 +18,6 @@ _DECODER = "multi_task_decoder"
 _STAGE = f"{_DECODER}.invpt.invpt_stages.{{stage}}"
 _BLOCK = f"{_STAGE}.blocks.0"
 _OWN = "stages.{stage}"
-_UNUSED = "layers that never influence the output"
 
 
 def _convolutions(theirs: str, ours: str, places: tuple[tuple[int, int], ...]) -> tuple[Rule, ...]:
@@ -91,18 +88,15 @@ def _options(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @register_source
-class InvPT(Source):
+class InvPT(TransformerSource):
     """Repository of InvPT (Ye and Xu, ECCV 2022); saliency has two channels there."""
 
     name = "invpt"
     repository = "https://github.com/prismformore/Multi-Task-Transformer"
-    tasks: ClassVar[Mapping[str, str]] = FAMILY_TASKS
     layouts = (Layout("invpt", RULES, find_vit, _options),)
-    image_mean = IMAGENET_MEAN
-    image_std = IMAGENET_STD
     dropped = (
-        (f"{_DECODER}.scale_embed.2.{{rest}}", _UNUSED),
-        (f"{_DECODER}.invpt.redu_chan.0.{{place}}.{{rest}}", _UNUSED),
-        (f"{_DECODER}.invpt.invpt_stages.0.blocks.0.attn.fuse_attn.{{rest}}", _UNUSED),
-        (f"{_DECODER}.invpt.norm_mt.{{rest}}", _UNUSED),
+        (f"{_DECODER}.scale_embed.2.{{rest}}", UNUSED),
+        (f"{_DECODER}.invpt.redu_chan.0.{{place}}.{{rest}}", UNUSED),
+        (f"{_DECODER}.invpt.invpt_stages.0.blocks.0.attn.fuse_attn.{{rest}}", UNUSED),
+        (f"{_DECODER}.invpt.norm_mt.{{rest}}", UNUSED),
     )

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
+from taskprism.interop.source import Checkpoint, Layout, Rule, register_source
 from taskprism.interop.transformers import (
-    FAMILY_TASKS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    TOKEN_HEADS,
     TRANSFORMER,
+    UNUSED,
+    TransformerSource,
     find_image_size,
     find_vit,
     first_of,
 )
 
-_UNUSED = "layers that never influence the output"
 _EXPERTS, _KEPT = 15, 9
 #: Layers of the router there and here.
 _ROUTER = {
@@ -53,12 +51,6 @@ def _mixture(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
-#: Heads of MLoRE and TaskPrompter.
-TOKEN_HEADS: tuple[Rule, ...] = (
-    ("heads.{task}.mt_proj.{layer}.{rest}", "heads.{task}.refine.{layer}.{rest}"),
-    ("heads.{task}.linear_pred.{rest}", "heads.{task}.predict.{rest}"),
-)
-
 RULES: tuple[Rule, ...] = (
     ("backbone.fea_fuse.{level}.{rest}", "reduce.{level}.{rest}"),
     *_mixture("MLoRE_1", "first"),
@@ -91,7 +83,7 @@ def _options(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @register_source
-class MLoRE(Source):
+class MLoRE(TransformerSource):
     """Repository of MLoRE (Yang et al., CVPR 2024); saliency has two channels there.
 
     The number of experts that an image uses is not in the file: it is 9 of 15, and the same share
@@ -100,12 +92,9 @@ class MLoRE(Source):
 
     name = "mlore"
     repository = "https://github.com/YuqiYang213/MLoRE"
-    tasks: ClassVar[Mapping[str, str]] = FAMILY_TASKS
     layouts = (Layout("mlore", RULES, find_vit, _options),)
-    image_mean = IMAGENET_MEAN
-    image_std = IMAGENET_STD
     dropped = (
-        ("aux_heads.{rest}", _UNUSED),
-        ("backbone.q_fuse.{rest}", _UNUSED),
-        ("backbone.classify_route_{number}.{rest}", _UNUSED),
+        ("aux_heads.{rest}", UNUSED),
+        ("backbone.q_fuse.{rest}", UNUSED),
+        ("backbone.classify_route_{number}.{rest}", UNUSED),
     )

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from taskprism.errors import CheckpointError
-from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
-from taskprism.interop.transformers import IMAGENET_MEAN, IMAGENET_STD, first_of
+from taskprism.interop.source import Checkpoint, Layout, Rule, register_source
+from taskprism.interop.transformers import TransformerSource, first_of
 
 _STAGES = 4
 _WINDOW = 7
@@ -112,7 +112,7 @@ def _image_size(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 @register_source
-class MTLoRA(Source):
+class MTLoRA(TransformerSource):
     """Repository of MTLoRA (Agiza et al., CVPR 2024).
 
     Files of ``mode="matrixv2"`` hold the same tensors as those of ``"matrix"``; give the mode.
@@ -129,8 +129,6 @@ class MTLoRA(Source):
         "depth": "depth",
     }
     layouts = (Layout("mtlora", RULES, _backbone, _options),)
-    image_mean = IMAGENET_MEAN
-    image_std = IMAGENET_STD
     dropped = (
         ("backbone.layers.{layer}.blocks.{block}.attn.relative_position_index", _CREATED),
         ("backbone.layers.{layer}.blocks.{block}.attn_mask", _CREATED),

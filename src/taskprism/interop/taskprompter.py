@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from taskprism.interop.mlore import TOKEN_HEADS
-from taskprism.interop.source import Checkpoint, Layout, Rule, Source, register_source
+from taskprism.interop.source import Checkpoint, Layout, Rule, register_source
 from taskprism.interop.transformers import (
-    FAMILY_TASKS,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    TOKEN_HEADS,
     TRANSFORMER,
+    TransformerSource,
     find_image_size,
     find_vit,
     first_of,
@@ -52,7 +49,7 @@ def _options(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 @register_source
-class TaskPrompter(Source):
+class TaskPrompter(TransformerSource):
     """Repository of TaskPrompter (Ye and Xu, ICLR 2023); saliency has two channels there.
 
     The number of windows is not in the file. It is that of the released networks: 1 for ViT-L on
@@ -61,8 +58,5 @@ class TaskPrompter(Source):
 
     name = "taskprompter"
     repository = "https://github.com/prismformore/Multi-Task-Transformer"
-    tasks: ClassVar[Mapping[str, str]] = FAMILY_TASKS
     layouts = (Layout("taskprompter", RULES, find_vit, _options),)
-    image_mean = IMAGENET_MEAN
-    image_std = IMAGENET_STD
     dropped = ((_BLOCK + ".token_trans1.{rest}", "a layer that never influences the output"),)

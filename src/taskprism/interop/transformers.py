@@ -1,26 +1,24 @@
-"""What layouts of systems on plain transformers share: backbone, image size, names of tasks."""
+"""What released systems on transformers share: names of tasks, backbone, heads, image size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
 from taskprism.errors import CheckpointError, InputError
-from taskprism.interop.source import Checkpoint, Rule
+from taskprism.interop.source import Checkpoint, Rule, Source
 
-#: Kind of a task here -> name there, in the order of both data sets.
-FAMILY_TASKS: Mapping[str, str] = {
-    "semseg": "semseg",
-    "human_parts": "human_parts",
-    "saliency": "sal",
-    "depth": "depth",
-    "normals": "normals",
-    "edge": "edge",
-}
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 TRANSFORMER: Rule = ("backbone.{rest}", "backbone.model.{rest}")
+
+#: Heads of MLoRE and TaskPrompter.
+TOKEN_HEADS: tuple[Rule, ...] = (
+    ("heads.{task}.mt_proj.{layer}.{rest}", "heads.{task}.refine.{layer}.{rest}"),
+    ("heads.{task}.linear_pred.{rest}", "heads.{task}.predict.{rest}"),
+)
+#: Why a tensor is dropped.
+UNUSED = "layers that never influence the output"
 
 _PATCH = 16
 #: Width and depth -> backbone.
@@ -32,6 +30,27 @@ _VITS = {
 }
 #: Patches -> image size of the data set with that many (NYUD-v2, PASCAL-Context).
 _SIZES = {28 * 36: (448, 576), 32 * 32: (512, 512)}
+
+
+class TransformerSource(Source):
+    """Repository of a system on a transformer; its tasks are in the order of both data sets.
+
+    Example:
+        >>> from taskprism.interop import find_source
+        >>> list(find_source("invpt").tasks)
+        ['semseg', 'human_parts', 'saliency', 'depth', 'normals', 'edge']
+    """
+
+    tasks: ClassVar[Mapping[str, str]] = {
+        "semseg": "semseg",
+        "human_parts": "human_parts",
+        "saliency": "sal",
+        "depth": "depth",
+        "normals": "normals",
+        "edge": "edge",
+    }
+    image_mean = (0.485, 0.456, 0.406)
+    image_std = (0.229, 0.224, 0.225)
 
 
 def find_vit(tensors: Mapping[str, Tensor]) -> str:
