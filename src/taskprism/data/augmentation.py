@@ -34,20 +34,8 @@ from taskprism.registry import Registry, describe_part
 TRANSFORMS: Registry[Any] = Registry("transform", object, factories=True)
 register_transform = TRANSFORMS.register
 
-for _name in (
-    "BalancedCrop",
-    "PadTo",
-    "PadToMultiple",
-    "PhotometricDistortion",
-    "RandomCrop",
-    "RandomHorizontalFlip",
-    "RandomRescale",
-    "RandomRotation",
-    "RandomZoom",
-    "Resize",
-    "ResizeAndPad",
-    "ScaleRotate",
-):
+_NOT_ALONE = {"ColorsOnly", "Compose", "ZeroBorder"}  # they wrap others
+for _name in sorted(set(transforms.__all__) - _NOT_ALONE - {"ColorJitter"}):
     register_transform(_name)(getattr(transforms, _name))
 
 #: Of torchvision: those that change colors only, and those that move labels as the kernels of
