@@ -53,6 +53,14 @@ def test_a_run_is_exported_quantized_scored_and_predicts(run, photographs, tmp_p
     stated = {e.key: e.value for e in onnx.load(str(file)).metadata_props}
     assert json.loads(stated["taskprism.input_size"]) == [32, 48]
     assert "weights" in json.loads(stated["taskprism.license"])
+    twins = [tmp_path / folder / "photo.png" for folder in "abc"]
+    for number, twin in enumerate(twins):
+        twin.parent.mkdir()
+        Image.new("RGB", (64, 48), (80 * number, 0, 0)).save(twin)
+    assert main(["predict", str(file), *map(str, twins), "--out", str(tmp_path / "twins")]) == 0
+    panels = sorted((tmp_path / "twins" / "panels").iterdir())
+    reds = sorted(Image.open(panel).getpixel((0, 0))[0] for panel in panels)
+    assert reds == [0, 80, 160], "images of one name in several folders are all kept"
     for name in ("model.onnx", "model_int8.onnx"):
         out = tmp_path / name.replace(".", "_")
         assert main(["predict", str(tmp_path / name), str(photographs), "--out", str(out)]) == 0

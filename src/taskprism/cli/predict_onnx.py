@@ -14,12 +14,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from taskprism.atomic import (
     check_writable,
     path_inside,
-    safe_name,
     write_bytes,
     write_json,
     write_picture,
 )
 from taskprism.cli.arguments import Folder, Tasks
+from taskprism.cli.naming import unique_names
 from taskprism.cli.predict_video import (
     End,
     Every,
@@ -102,7 +102,7 @@ def predict(
     found = [] if video and not others else _find([Path(path) for path in others])
     check_writable(out)
     failed: list[str] = []
-    names: dict[str, Path] = {}
+    names = dict(zip(found, unique_names(found), strict=True))
     for path in reporter.track(found, "predicting"):
         try:
             pixels = _read(path)
@@ -111,8 +111,7 @@ def predict(
             failed.append(str(path))
             continue
         predictions = predictor.predict(pixels, [output.name for output in outputs], native)
-        name = safe_name(path.stem if path.stem not in names else path.name)
-        names[name] = path
+        name = names[path]
         pictures = {output.name: output.color(predictions[output.name]) for output in outputs}
         for task, picture in pictures.items():
             write_picture(path_inside(out, task, f"{name}.png"), picture)
