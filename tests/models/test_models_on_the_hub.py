@@ -87,7 +87,7 @@ def test_errors_of_loading_say_what_to_do(hub, model, tmp_path, monkeypatch) -> 
     hub.add("me/gated", tmp_path / "model").gated = True
     hub.add("me/other", {"README.md": b"of another library"})
     for hub_id, options, message in [
-        ("me/none", {}, "There is no folder 'me/none', and the hub has no such model"),
+        ("me/none", {}, "No folder is named 'me/none', and the hub has no such model"),
         ("me/rooms", {"revision": "v9"}, "has no revision 'v9'. Give a branch, tag or commit"),
         ("me/gated", {"token": READER}, f"Accept its terms at {hub.url}/me/gated, and log in"),
         ("me/rooms", {"local_files_only": True}, "Load it once without local_files_only"),
@@ -140,7 +140,7 @@ def test_an_upload_leaves_out_everything_but_the_model(hub, model, tmp_path) -> 
         (tmp_path / "last" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "last" / name).write_text("secret")
     (tmp_path / "last" / "panel.png").write_bytes(b"picture")
-    taskprism.models.hub.push_folder(tmp_path / "last", "me/rooms", token=TOKEN)
+    taskprism.models.hub_client.push_folder(tmp_path / "last", "me/rooms", token=TOKEN)
     assert set(hub.files("me/rooms")) == {
         "README.md",
         "config.json",

@@ -15,7 +15,8 @@ from skimage import data
 
 from taskprism.errors import CheckpointError, InputError
 from taskprism.models.base import MultiTaskModel
-from taskprism.models.hub import CheckpointChoice, load, push_folder
+from taskprism.models.hub import CheckpointChoice, load
+from taskprism.models.hub_client import push_folder
 from taskprism.models.model_card import CardFacts, Score
 from taskprism.recipes.schema import Recipe
 from taskprism.scoring.compare import compare

@@ -56,7 +56,7 @@ def trained_parameters(model: MultiTaskModel) -> dict[str, tuple[int, int]]:
 
 
 def saved_part(name: str, names: Iterable[str], tasks: Iterable[str]) -> str:
-    """Most likely part of a tensor in a file, where there is no model.
+    """Most likely part of a tensor in a file without a model.
 
     Args:
         name: Name of the tensor.
