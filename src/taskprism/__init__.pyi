@@ -32,7 +32,7 @@ from .tasks import create_task as create_task
 from .tasks import list_tasks as list_tasks
 from .tasks import register_loss as register_loss
 from .tasks import register_task as register_task
-from .training.run import evaluate as evaluate
+from .training.evaluation import evaluate as evaluate
 from .training.run import train as train
 
 __version__: str

@@ -64,7 +64,8 @@ def tiny_data(tmp_path_factory) -> Path:
 def quick(monkeypatch) -> None:
     """Leave out what takes longest in a tiny run: counting operations and drawing pictures."""
     monkeypatch.setattr("taskprism.training.scores.count_macs", lambda model, size: 1)
-    monkeypatch.setattr("taskprism.training.run.write_pictures", lambda *arguments: [])
+    for module in ("run", "evaluation"):
+        monkeypatch.setattr(f"taskprism.training.{module}.write_pictures", lambda *arguments: [])
 
 
 @pytest.fixture

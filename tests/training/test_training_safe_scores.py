@@ -158,7 +158,8 @@ def full_disk(monkeypatch, ending, after=0):
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_full_disk_amid_the_pictures(tiny_recipe, run, monkeypatch, capsys, after):
     before = files(run)
-    monkeypatch.setattr("taskprism.training.run.write_pictures", write_pictures)
+    for module in ("run", "evaluation"):
+        monkeypatch.setattr(f"taskprism.training.{module}.write_pictures", write_pictures)
     full_disk(monkeypatch, ".png", after)
     assert main(["evaluate", str(run)]) == 2
     printed = capsys.readouterr()

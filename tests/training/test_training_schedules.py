@@ -120,7 +120,7 @@ def test_shapes_per_step_agree_with_torch():
     [
         ({"name": "multi_step"}, "needs milestones"),
         ({"name": "poly", "milestones": [3]}, "belong to multi_step"),
-        ({"name": "one_cycle", "warmup_epochs": 1}, "increase of its own"),
+        ({"name": "one_cycle", "warmup_epochs": 1}, "already starts with an increase"),
         ({"name": "multi_step", "milestones": [0]}, "greater than 0"),
     ],
 )

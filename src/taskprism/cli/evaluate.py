@@ -18,8 +18,8 @@ from taskprism.cli.arguments import (
     RunArgument,
     options_of,
 )
+from taskprism.training.evaluation import evaluate_run
 from taskprism.training.launch import disconnect
-from taskprism.training.run import evaluate_run
 
 
 def evaluate(

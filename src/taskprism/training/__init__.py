@@ -20,8 +20,9 @@ from taskprism.recipes.schema import Recipe
 from taskprism.scoring.evaluation import score, split_loader
 from taskprism.training.adversarial import Adversary
 from taskprism.training.callbacks import Callback, EarlyStopping
+from taskprism.training.evaluation import evaluate
 from taskprism.training.experiment import Experiment, build_experiment
-from taskprism.training.run import evaluate, train
+from taskprism.training.run import train
 from taskprism.training.run_directory import RunDirectory
 from taskprism.training.trainer import Stopped, Trainer
 
