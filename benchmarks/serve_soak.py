@@ -2,9 +2,9 @@
 
     python benchmarks/serve_soak.py --requests 1000 --hostile 0.05
 
-The server runs in a process of its own, as ``taskprism serve`` starts it. Reported are failed
-requests, hostile requests that were answered, and memory, open files and temporary files of the
-server at the start and at the end.
+The server runs in a separate process, as ``taskprism serve`` starts it. The report counts failed
+requests and hostile requests that were answered, and shows memory, open files and temporary files
+of the server at the start and at the end.
 """
 
 from __future__ import annotations

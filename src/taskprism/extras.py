@@ -38,7 +38,7 @@ pip install 'taskprism[onnx]'.
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        # A package that is there but fails has a reason of its own, such as a missing library.
+        # An installed package can fail for another reason, such as a missing library.
         missing = (getattr(error, "name", None) or "").partition(".")[0] in ("", package)
         reason = "" if missing else f" ({error})"
         raise InputError(

@@ -80,7 +80,7 @@ class LowRankLinear(nn.Module):
 
     @property
     def merges(self) -> bool:
-        """Whether one weight computes the same: no task has an update of its own."""
+        """Whether one weight computes the same: no task has a separate update."""
         return not self.tasks
 
     def forward(self, x: Tensor) -> Tensor:

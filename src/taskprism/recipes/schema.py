@@ -242,7 +242,7 @@ class ScheduleSettings(Strict):
         if self.name != "multi_step" and self.milestones:
             raise ValueError(f"milestones belong to multi_step, not to {self.name}")
         if self.name == "one_cycle" and self.warmup_epochs:
-            raise ValueError("one_cycle starts with an increase of its own; set warmup_epochs to 0")
+            raise ValueError("one_cycle already starts with an increase; set warmup_epochs to 0")
         return self
 
 
