@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from tests import commands
 from tests.models.base import BUILT_IN, SIZE, small_model
+from timm.layers.padding import get_same_padding
 
 from taskprism.errors import CheckpointError, InputError, UnknownNameError
 from taskprism.export import (
@@ -87,6 +89,11 @@ def test_the_file_of_each_model_gives_the_outputs_of_the_network_at_two_sizes(tm
         (actual,) = session.run([task.name], {"images": images.numpy()})
         error = np.abs(expected[task.name].numpy() - actual).max()
         assert error <= 1e-4 * expected[task.name].abs().max()
+
+
+def test_padding_in_integers_is_that_of_timm():
+    for case in itertools.product(range(1, 40), (1, 2, 3, 5, 7), (1, 2, 3, 4), (1, 2, 3)):
+        assert onnx_file.same_padding(*case) == get_same_padding(*case), case
 
 
 def randomize_statistics(model):

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import padding as timm_padding
 from torch import nn
 
 from taskprism.atomic import write_bytes
@@ -206,7 +207,7 @@ def _trace(
     elif step:
         shapes |= {2: step * torch.export.Dim("rows"), 3: step * torch.export.Dim("columns")}
     try:
-        with _silence():
+        with _silence(), _integer_padding():
             program = torch.onnx.export(
                 network,
                 (images,),
@@ -225,6 +226,32 @@ def _trace(
         ) from error
     assert program is not None
     return program
+
+
+@contextlib.contextmanager
+def _integer_padding() -> Iterator[None]:
+    """Let timm compute "same" padding of any size in integers.
+
+    It divides and rounds up, with which EfficientNet-Lite0 takes over five times as long to trace.
+    """
+    before = timm_padding.get_same_padding
+    timm_padding.get_same_padding = same_padding
+    try:
+        yield
+    finally:
+        timm_padding.get_same_padding = before
+
+
+def same_padding(x: int, kernel_size: int, stride: int, dilation: int) -> int:
+    """Pixels that are added so that a convolution gives ``ceil(x / stride)`` values.
+
+    Example:
+        >>> same_padding(7, kernel_size=3, stride=2, dilation=1)
+        2
+    """
+    reach = (kernel_size - 1) * dilation + 1
+    total = -x % stride + reach - stride
+    return total if reach >= stride else max(total, 0)
 
 
 @contextlib.contextmanager
